@@ -1,0 +1,1 @@
+"""Value types of the engine. They import nothing but the standard library."""

@@ -1,0 +1,75 @@
+"""What the scheduler tells the runner for one step, and what comes back.
+
+A plan is serialisable and complete: a runner that is one rank of several needs nothing else. The runner keeps the state
+of each *row* (token ids, block table, sampling, adapter slot) from its admission to its release, so a plan carries only
+what changes and no work a step grows with the context.
+"""
+
+from dataclasses import dataclass
+
+from chorus_engine.core.request import SampledToken, SamplingParams
+
+BASE_SLOT = -1  # the adapter slot of requests for the base model
+
+
+@dataclass(frozen=True, slots=True)
+class ModulePages:
+    """Where one module of one layer lives in the adapter pool."""
+
+    layer: int
+    module: str  # path inside a layer, such as "self_attn.q_proj"
+    rank: int  # true rank
+    pages: tuple[int, ...]  # of the (layer, module) pool, in order of rank rows
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLoad:
+    """Copy an adapter from host memory into its pages. Earlier contents of the slot are gone."""
+
+    slot: int
+    digest: str
+    modules: tuple[ModulePages, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request enters row `row`, for the first time or again after preemption."""
+
+    row: int
+    request_id: str
+    token_ids: tuple[int, ...]  # prompt, then the tokens produced before a preemption
+    prompt_len: int
+    slot: int  # adapter slot or BASE_SLOT
+    sampling: SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class RowStep:
+    """Compute positions [start, start + count) of a row.
+
+    A token id at a position not yet known to the scheduler (start + count past the tokens committed so far) is the one
+    that the runner sampled for this row in its last step.
+    """
+
+    row: int
+    start: int
+    count: int
+    new_blocks: tuple[int, ...]  # appended to the row's block table first
+    sample: bool  # draw a token from the logits of the last position
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    step: int
+    rows: tuple[RowStep, ...]
+    release: tuple[int, ...] = ()  # rows whose state is dropped, before admissions
+    admit: tuple[Admission, ...] = ()
+    load: tuple[SlotLoad, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    step: int
+    # Aligned with StepPlan.rows: none where nothing was sampled, one token, or more once drafts are verified.
+    sampled: tuple[tuple[SampledToken, ...], ...]
+    loaded: tuple[int, ...] = ()  # adapter slots that became ready

@@ -1,0 +1,92 @@
+"""What is asked of the engine, and what it answers, as values."""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Band(IntEnum):
+    """Priority band; the lower value goes first."""
+
+    PRIORITY = 1
+    DEFAULT = 2
+    FLEX = 3
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How tokens are drawn. Ranges are those of engine.proto; `rpc` has checked them."""
+
+    max_tokens: int
+    min_tokens: int = 0
+    temperature: float = 1.0  # 0 is greedy
+    top_k: int = 0  # 0 is off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()  # (token id, added to its logit)
+    seed: int = 0  # 64 bits; drawn by `rpc` when the request has none
+    stop_token_ids: tuple[int, ...] = ()  # end-of-text tokens included unless the request ignores them
+    logprobs: int | None = None  # None: none; n: the sampled token's and the n likeliest tokens'
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One submission. `id` is unique in the engine for as long as the submission lives."""
+
+    id: str
+    prompt: tuple[int, ...]  # token ids, at least one
+    sampling: SamplingParams
+    adapter: str | None = None  # digest; None is the base model
+    namespace: bytes = b""  # prefix-cache blocks are shared only inside one
+    band: Band = Band.DEFAULT
+    counter: float = 0.0  # the tenant's virtual token counter; the lower goes first inside a band
+    tenant: str = ""  # opaque tag
+    arrival: float = 0.0  # seconds on the monotonic clock
+    deadline: float | None = None  # the same clock
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledToken:
+    token_id: int
+    logprob: float | None = None  # natural logarithm, before temperature and filters
+    top: tuple[tuple[int, float], ...] = ()  # (token id, logprob), likeliest first
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0  # prompt tokens taken from the prefix cache
+    computed_tokens: int = 0  # tokens that passed through the model, recomputation included
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds: until first scheduled, from then to the first token, from then to the end."""
+
+    queued: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """News of one request after one step. The last one has `finish`, and with it `usage` and `timing`."""
+
+    request_id: str
+    tokens: tuple[SampledToken, ...] = ()
+    finish: FinishReason | None = None
+    error: Exception | None = None  # with FinishReason.ERROR only, one of core.errors
+    usage: Usage | None = None
+    timing: Timing | None = None

@@ -1,0 +1,50 @@
+"""Sizes and limits that are measured or read once and never change."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LinearModule:
+    """A linear module of every decoder layer that may carry LoRA."""
+
+    path: str  # inside a layer, such as "self_attn.q_proj"
+    in_features: int
+    out_features: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The base model, as `Describe` gives it and the adapter store keeps it."""
+
+    name: str
+    digest: str
+    architecture: str
+    dtype: str
+    num_layers: int
+    hidden_size: int
+    vocab_size: int
+    modules: tuple[LinearModule, ...]
+    max_position_embeddings: int
+    eos_token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the scheduler may spend. Measured once at start, after the weights are in memory."""
+
+    max_model_len: int  # tokens, prompt and output of one request
+    max_num_seqs: int  # rows that run at once
+    max_num_batched_tokens: int  # tokens a step
+    block_size: int  # tokens a KV block
+    num_blocks: int  # KV blocks
+    max_adapters: int  # adapter slots
+    adapter_page_rows: int  # rank rows a page
+    adapter_pages: int  # pages of each (layer, module) pool
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFootprint:
+    """What an adapter takes of the pool: the true rank of each (layer, module) that it has."""
+
+    digest: str
+    ranks: tuple[tuple[int, str, int], ...]  # (layer, module path, rank)

@@ -1,0 +1,154 @@
+"""The values that a request's steps hand to one another (docs/request-path.md), in the order in which they appear."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+
+class Scope(StrEnum):
+    INFER = "infer"
+    ADAPTERS = "adapters"
+    ADMIN = "admin"
+
+
+class Band(IntEnum):
+    """Priority band; the lower value goes first. The numbers are those of engine.proto."""
+
+    PRIORITY = 1
+    DEFAULT = 2
+    FLEX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None is no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None  # prompt and output
+    concurrent_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    id: str  # 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit
+    limits: Limits = field(default_factory=Limits)
+    weight: float = 1.0  # share of capacity inside a band
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: a key, and the tenant that it belongs to (none for an administrator's key)."""
+
+    key_id: str
+    scopes: frozenset[Scope]
+    tenant: Tenant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A base model that at least one known engine serves."""
+
+    name: str
+    digest: str
+    tokenizer_digest: str
+    max_model_len: int  # tokens, prompt and output
+    eos_token_ids: tuple[int, ...]
+    created: int  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model's name, resolved once."""
+
+    requested: str  # as the client wrote it
+    base: BaseModel
+    adapter: str | None = None  # digest; None is the base model
+    namespace: bytes = b""  # HMAC(tenant, adapter digest, base digest): 32 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Held from `reserve` to `settle`; lapses by itself after its lease."""
+
+    id: str
+    tenant: Tenant
+    tokens: int
+    headers: Mapping[str, str] = field(default_factory=dict)  # x-ratelimit-*
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """engine.proto's SamplingParams, checked against the API's ranges."""
+
+    max_tokens: int
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int | None = None
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the queue orders and an engine runs: one request, all of its names resolved."""
+
+    request_id: str
+    tenant: Tenant
+    model: ResolvedModel
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    band: Band = Band.DEFAULT
+    deadline: float | None = None  # seconds on the monotonic clock
+    traceparent: str = ""
+
+
+class FinishReason(StrEnum):
+    """How the engine ended a job. The API's own words are chosen in `api`."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    logprob: float  # natural logarithm
+    top: tuple[tuple[int, float], ...] = ()  # (token id, logprob), likeliest first
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    computed_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds in the engine: until first scheduled, from then to the first token, from then to the end."""
+
+    queued: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """News of one job from its engine. The last one has `finish` and `usage`."""
+
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()  # as many as token_ids, or none
+    finish: FinishReason | None = None
+    usage: Usage | None = None
+    timing: Timing | None = None
