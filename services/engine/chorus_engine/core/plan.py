@@ -60,6 +60,12 @@ class RowStep:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
+    """Plans are launched and take effect in order: release, load, admit, then rows.
+
+    What a plan releases (a row, its blocks, the slot it leased) no step in flight uses: steps that did are committed.
+    A plan without rows is there for its loads or for loads under way; its result may wait until one of them is ready.
+    """
+
     step: int
     rows: tuple[RowStep, ...]
     release: tuple[int, ...] = ()  # rows whose state is dropped, before admissions

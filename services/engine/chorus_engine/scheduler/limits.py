@@ -1,0 +1,47 @@
+"""What can never be served, refused at the door."""
+
+from chorus_engine.core.errors import AdapterUnusable, InvalidRequest, StartError
+from chorus_engine.core.request import Request
+from chorus_engine.core.spec import AdapterFootprint, Capacity
+
+
+def check_capacity(capacity: Capacity) -> None:
+    """Raises StartError for a capacity that could not run one step of every row."""
+    if capacity.max_num_batched_tokens < capacity.max_num_seqs:
+        raise StartError(
+            f"max_num_batched_tokens is {capacity.max_num_batched_tokens}, less than max_num_seqs "
+            f"{capacity.max_num_seqs}; raise the first or lower the second"
+        )
+    if capacity.num_blocks < 1:
+        raise StartError(f"the KV cache has {capacity.num_blocks} blocks; give it memory for at least one")
+
+
+def check_request(request: Request, capacity: Capacity) -> None:
+    """Raises InvalidRequest for what will not fit this engine even when it is empty."""
+    prompt, output = len(request.prompt), request.sampling.max_tokens
+    if not prompt or output < 1:
+        raise InvalidRequest(f"a prompt of {prompt} tokens and max_tokens {output}: both must be at least 1")
+    if prompt + output > capacity.max_model_len:
+        raise InvalidRequest(
+            f"a prompt of {prompt} tokens and max_tokens {output} make {prompt + output}, over the context length of "
+            f"{capacity.max_model_len}; shorten the prompt or lower max_tokens"
+        )
+    blocks = -(-(prompt + output - 1) // capacity.block_size)  # the last token is never computed
+    if blocks > capacity.num_blocks:
+        raise InvalidRequest(
+            f"a prompt of {prompt} tokens and max_tokens {output} need {blocks} KV blocks and the engine has "
+            f"{capacity.num_blocks}; shorten the prompt or lower max_tokens"
+        )
+    if request.adapter is not None and not capacity.max_adapters:
+        raise InvalidRequest("this engine has 0 adapter slots; ask for the base model or set max_adapters")
+
+
+def check_adapter(footprint: AdapterFootprint, capacity: Capacity) -> None:
+    """Raises AdapterUnusable for an adapter larger than the empty pool."""
+    for layer, module, rank in footprint.ranks:
+        rows = capacity.adapter_pages * capacity.adapter_page_rows
+        if rank > rows:
+            raise AdapterUnusable(
+                f"adapter {footprint.digest} has rank {rank} in layers.{layer}.{module} and the adapter pool holds "
+                f"{rows}; upload a smaller rank or raise adapter_pool_memory"
+            )

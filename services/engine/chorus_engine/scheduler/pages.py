@@ -1,0 +1,57 @@
+"""The pages of the adapter pool: one pool of equal size for each (layer, module)."""
+
+from collections.abc import Iterable, Iterator
+
+from chorus_engine.core.plan import ModulePages
+from chorus_engine.core.spec import AdapterFootprint
+
+PoolKey = tuple[int, str]  # (layer, module path)
+
+
+class PagePools:
+    """A pool exists from the first adapter that has its module; until then all its pages are free."""
+
+    def __init__(self, pages: int, page_rows: int) -> None:
+        self.pages = pages  # of each pool
+        self.page_rows = page_rows
+        self._free: dict[PoolKey, list[int]] = {}
+
+    def needs(self, footprint: AdapterFootprint) -> Iterator[tuple[PoolKey, int]]:
+        """(pool, pages) for each module that the adapter has."""
+        for layer, module, rank in footprint.ranks:
+            yield (layer, module), -(-rank // self.page_rows)
+
+    def free(self, pool: PoolKey) -> int:
+        pages = self._free.get(pool)
+        return self.pages if pages is None else len(pages)
+
+    def fits(self, footprint: AdapterFootprint) -> bool:
+        return all(count <= self.free(pool) for pool, count in self.needs(footprint))
+
+    def missing(self, footprint: AdapterFootprint) -> dict[PoolKey, int]:
+        """Pages that the pools lack for the adapter; pools that lack none are left out."""
+        return {pool: count - self.free(pool) for pool, count in self.needs(footprint) if count > self.free(pool)}
+
+    def allocate(self, footprint: AdapterFootprint) -> tuple[ModulePages, ...]:
+        """Pages for every module. The caller has asked `fits`."""
+        assert self.fits(footprint), f"no room for adapter {footprint.digest}"
+        return tuple(
+            ModulePages(layer, module, rank, self._take((layer, module), -(-rank // self.page_rows)))
+            for layer, module, rank in footprint.ranks
+        )
+
+    def release(self, modules: Iterable[ModulePages]) -> None:
+        for module in modules:
+            self._free[module.layer, module.module].extend(module.pages)
+
+    def _take(self, pool: PoolKey, count: int) -> tuple[int, ...]:
+        free = self._free.setdefault(pool, list(range(self.pages - 1, -1, -1)))
+        return tuple(free.pop() for _ in range(count))
+
+    def check(self, owned: Iterable[ModulePages]) -> None:
+        """free + owned == total in each pool, and nothing is owned twice."""
+        seen = {pool: list(free) for pool, free in self._free.items()}
+        for module in owned:
+            seen[module.layer, module.module].extend(module.pages)
+        for pool, pages in seen.items():
+            assert sorted(pages) == list(range(self.pages)), f"pages of pool {pool} leaked or doubled"

@@ -1,0 +1,285 @@
+"""The scheduler: schedule a step, and later commit its result.
+
+Steps may be scheduled and launched before earlier ones are committed. What a step in flight uses (row, blocks, slot) is
+given back only when it is committed, whatever became of the request meanwhile.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from chorus_engine.core.errors import AdapterError, Draining, InvalidRequest
+from chorus_engine.core.load import Load, Residency
+from chorus_engine.core.plan import StepPlan, StepResult
+from chorus_engine.core.request import FinishReason, Output, Request
+from chorus_engine.core.spec import AdapterFootprint, Capacity
+from chorus_engine.scheduler.batch import Batch
+from chorus_engine.scheduler.blocks import BlockPool
+from chorus_engine.scheduler.deadlines import Deadlines
+from chorus_engine.scheduler.limits import check_adapter, check_capacity, check_request
+from chorus_engine.scheduler.pages import PagePools
+from chorus_engine.scheduler.placement import Placement
+from chorus_engine.scheduler.preemption import choose_victim
+from chorus_engine.scheduler.rows import RowTable
+from chorus_engine.scheduler.sequence import NO_ROW, Sequence
+from chorus_engine.scheduler.slots import SlotTable
+from chorus_engine.scheduler.waiting import WaitingQueue
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A step launched and not committed."""
+
+    step: int
+    members: tuple[Sequence, ...]  # aligned with the plan's rows
+
+
+class Scheduler:
+    """Not thread-safe: one loop owns it. `now` is that loop's monotonic clock in seconds, as in Request."""
+
+    def __init__(self, capacity: Capacity, slot_patience: float = 2.0) -> None:
+        """`slot_patience`: seconds after which a request drains a slot for its adapter. Raises StartError."""
+        check_capacity(capacity)
+        self._capacity = capacity
+        self._blocks = BlockPool(capacity.num_blocks)
+        self._rows = RowTable(capacity.max_num_seqs)
+        self._slots = SlotTable(capacity.max_adapters, PagePools(capacity.adapter_pages, capacity.adapter_page_rows))
+        self._waiting = WaitingQueue()
+        self._placement = Placement(self._slots, self._waiting, self._rows, slot_patience)
+        self._deadlines = Deadlines()
+        self._live: dict[str, Sequence] = {}  # request id -> not ended
+        self._flights: deque[_Flight] = deque()
+        self._outputs: list[Output] = []  # ends that no step brought about
+        self._now = 0.0  # of the last call that said it
+        self._serial = 0
+        self._step = 0
+        self._preemptions = 0
+        self._short_of_blocks = False
+        self._draining = False
+
+    # ---------------------------------------------------------------- requests and adapters come and go
+
+    def add(self, request: Request) -> None:
+        """Raises InvalidRequest for what can never be served, Draining after `drain`."""
+        if self._draining:
+            raise Draining("the engine is shutting down; send the request to another engine")
+        if request.id in self._live:
+            raise InvalidRequest(f"request id {request.id} is in use; choose another")
+        check_request(request, self._capacity)
+        self._now = max(self._now, request.arrival)
+        self._serial += 1
+        sequence = Sequence(request, self._serial)
+        self._live[request.id] = sequence
+        self._waiting.push(sequence)
+        self._deadlines.push(sequence)
+
+    def cancel(self, request_id: str, reason: FinishReason = FinishReason.CANCELLED) -> None:
+        """End a request; unknown ones are ignored, since an end and a cancel may cross."""
+        if (sequence := self._live.get(request_id)) is not None:
+            self._end(sequence, reason)
+
+    def drain(self) -> None:
+        """Accept no further requests; what was accepted runs to its end."""
+        self._draining = True
+
+    def wanted_adapters(self) -> tuple[str, ...]:
+        """Digests to fetch, the first needed first; each is named once until fetched, failed or evicted."""
+        return self._placement.wanted()
+
+    def adapter_fetched(self, footprint: AdapterFootprint) -> None:
+        """The host's memory holds the adapter, converted and verified. One that never fits ends what waits for it."""
+        try:
+            check_adapter(footprint, self._capacity)
+        except AdapterError as error:
+            self.adapter_failed(footprint.digest, error)
+        else:
+            self._placement.fetched(footprint)
+
+    def adapter_failed(self, digest: str, error: AdapterError) -> None:
+        """The fetch ended badly: what waits for it ends with `error`, unless a slot holds the adapter after all."""
+        self._placement.failed(digest)
+        if self._slots.get(digest) is None:
+            for sequence in self._waiting.group(digest):
+                self._end(sequence, FinishReason.ERROR, error)
+
+    def adapter_evicted(self, digest: str) -> None:
+        """The host's memory dropped the adapter; a slot that holds it goes on."""
+        self._placement.evicted(digest)
+
+    # ---------------------------------------------------------------- one step
+
+    def schedule(self, now: float) -> StepPlan | None:
+        """The next step, or None when there is nothing to do before a commit or a change from outside."""
+        self._now = now
+        for sequence in self._deadlines.pop_due(now):
+            self._end(sequence, FinishReason.DEADLINE)
+        self._short_of_blocks = not self._grow()
+        loads = self._placement.place(now)
+        batch = Batch(self._capacity.max_num_batched_tokens)
+        self._continue(batch)
+        if not self._short_of_blocks:
+            self._admit(batch, now)
+        awaits_load = self._slots.is_loading() and not self._flights
+        if not batch.rows and not loads and not awaits_load:
+            return None
+        self._step += 1
+        self._flights.append(_Flight(self._step, tuple(batch.members)))
+        return batch.plan(self._step, self._rows.take_released(), loads)
+
+    def commit(self, plan: StepPlan, result: StepResult, now: float) -> tuple[Output, ...]:
+        """Take in the result of the oldest step in flight. Outputs that waited in `take_outputs` come first."""
+        self._now = now
+        flight = self._flights.popleft()
+        assert flight.step == plan.step == result.step, "steps are committed in order"
+        outputs = list(self.take_outputs())
+        for slot in result.loaded:
+            self._slots.loaded(slot)
+        for sequence, row, sampled in zip(flight.members, plan.rows, result.sampled, strict=True):
+            ended = sequence.finish is not None
+            tokens = sequence.receive(row, sampled, now)
+            if tokens:
+                outputs.append(sequence.output(now, tokens))
+            if sequence.finish is not None and not ended:
+                del self._live[sequence.request.id]
+                self._leave(sequence)
+            elif not sequence.active:
+                self._give_back(sequence)
+        return tuple(outputs)
+
+    def take_outputs(self) -> tuple[Output, ...]:
+        """Ends that no step brought about (cancel, deadline, adapter) since the last call or commit."""
+        outputs, self._outputs = tuple(self._outputs), []
+        return outputs
+
+    def _grow(self) -> bool:
+        """Give active rows the blocks that their next positions need, by preemption if must be; whether all have."""
+        enough = True
+        for sequence in self._rows.active:
+            missing = sequence.blocks_missing(self._capacity.block_size)
+            if not missing or not sequence.active:
+                continue
+            if self._free_blocks(missing) and sequence.active:
+                sequence.grow(self._blocks.allocate(missing))
+            else:
+                enough = False
+        return enough
+
+    def _free_blocks(self, count: int) -> bool:
+        """Preempt until `count` blocks are free; False when they will be only after a commit."""
+        while not self._blocks.can_allocate(count):
+            leaving = self._rows.leaving()
+            if leaving and self._blocks.free + sum(len(sequence.blocks) for sequence in leaving) >= count:
+                return False
+            self._preempt(choose_victim(self._rows.active))
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """The request gives everything back, and waits at its old place to compute its tokens again."""
+        self._preemptions += 1
+        self._leave(sequence)
+
+    def _continue(self, batch: Batch) -> None:
+        """Rows that run: decodes first, then chunks of prompts as far as the budget goes."""
+        prompts = []
+        for sequence in self._rows.active:
+            if sequence.blocks_missing(self._capacity.block_size):
+                continue  # waits for blocks of a row that leaves
+            if sequence.remaining == 1:
+                batch.add(sequence)
+            elif sequence.remaining:
+                prompts.append(sequence)
+        for sequence in prompts:
+            if not batch.budget:
+                return
+            batch.add(sequence)
+
+    def _admit(self, batch: Batch, now: float) -> None:
+        """Waiting requests whose adapter is ready, in order, while rows, budget and blocks last.
+
+        A block for each active row stays free, so that the next steps do not undo an admission.
+        """
+        for sequence in self._waiting.in_order(self._placement.is_ready):
+            if not batch.budget or not self._rows.free:
+                return
+            count = sequence.blocks_missing(self._capacity.block_size)
+            if not self._blocks.can_allocate(count + self._rows.num_active):
+                self._short_of_blocks = True
+                return
+            self._waiting.remove(sequence)
+            adapter = sequence.request.adapter
+            slot = None if adapter is None else self._slots.lease(adapter, now)
+            sequence.enter(self._rows.next_free(), slot, now)
+            sequence.grow(self._blocks.allocate(count))
+            self._rows.enter(sequence)
+            batch.admit(sequence)
+
+    # ---------------------------------------------------------------- the end of a request
+
+    def _end(self, sequence: Sequence, reason: FinishReason, error: Exception | None = None) -> None:
+        sequence.finish = reason
+        del self._live[sequence.request.id]
+        self._outputs.append(sequence.output(self._now, error=error))
+        if sequence.row == NO_ROW:
+            self._waiting.remove(sequence)
+        else:
+            self._leave(sequence)
+
+    def _leave(self, sequence: Sequence) -> None:
+        """The row takes no further steps."""
+        if sequence.active:
+            self._rows.retire(sequence)
+        self._give_back(sequence)
+
+    def _give_back(self, sequence: Sequence) -> None:
+        """Row, blocks and slot of a row that leaves, once no step in flight uses them."""
+        if sequence.in_flight:
+            return
+        self._blocks.release(sequence.blocks)
+        if sequence.slot is not None:
+            self._slots.release(sequence.slot, self._now)
+        self._rows.release(sequence)
+        sequence.leave()
+        if sequence.finish is None:
+            self._waiting.push(sequence)
+
+    # ---------------------------------------------------------------- what others may know
+
+    @property
+    def idle(self) -> bool:
+        """Nothing lives and nothing is in flight."""
+        return not self._live and not self._flights
+
+    def next_deadline(self) -> float | None:
+        return self._deadlines.next()
+
+    def load(self) -> Load:
+        return Load(
+            running=len(self._rows),
+            waiting=len(self._waiting),
+            waits_for_blocks=self._short_of_blocks,
+            free_blocks=self._blocks.free,
+            total_blocks=self._blocks.total,
+            preemptions=self._preemptions,
+            adapter_loads=self._slots.loads,
+            adapter_evictions=self._slots.evictions,
+        )
+
+    def residency(self) -> tuple[Residency, ...]:
+        """Every adapter in the pool."""
+        return self._slots.residency()
+
+    def check(self) -> None:
+        """The laws of conservation, asserted; costs time that grows with everything held."""
+        held = self._rows.held
+        self._rows.check()
+        self._waiting.check()
+        self._blocks.check(sequence.blocks for sequence in held)
+        leases: dict[int, int] = {}
+        for sequence in held:
+            if sequence.slot is not None:
+                leases[sequence.slot] = leases.get(sequence.slot, 0) + 1
+            assert len(sequence.blocks) * self._capacity.block_size >= sequence.scheduled
+            assert sequence.in_flight == sum(sequence in flight.members for flight in self._flights)
+            assert sequence.active or sequence.in_flight, "a leaving row has a step in flight"
+        self._slots.check(leases)
+        waiting = len(self._live) - sum(sequence.finish is None for sequence in held)
+        assert waiting == len(self._waiting)
