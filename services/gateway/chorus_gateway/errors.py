@@ -19,6 +19,12 @@ Every message is one sentence with the value, the limit and what to do. `api.err
 object once.
 """
 
+from collections.abc import Mapping
+
+
+class StartError(Exception):
+    """The gateway cannot start; one sentence for the operator. Never an answer to a request."""
+
 
 class GatewayError(Exception):
     """`param` names the field at fault; `code` is OpenAI's machine-readable code, where one exists."""
@@ -59,11 +65,19 @@ class BodyTooLarge(GatewayError):
 
 
 class RateLimited(GatewayError):
-    """`retry_after` is in seconds."""
+    """`retry_after` is in seconds; `headers` are the x-ratelimit-* of the refusal."""
 
-    def __init__(self, message: str, *, retry_after: float, param: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message, param=param, code="rate_limit_exceeded")
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
 
 
 class QuotaExceeded(GatewayError):

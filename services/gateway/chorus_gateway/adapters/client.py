@@ -1,0 +1,148 @@
+"""gRPC client of the adapter store."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+
+from chorus_gateway.adapters.errors import from_status
+from chorus_gateway.telemetry import current_traceparent
+from chorus_proto.adapters.v1 import adapters_pb2 as pb
+from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreStub
+
+if TYPE_CHECKING:
+    from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreAsyncStub
+
+CHUNK_BYTES = 1 << 20  # the store's limit for one message's data
+PAGE_SIZE = 1000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One generation of an adapter."""
+
+    tenant: str
+    name: str
+    model: str
+    generation: int
+    digest: str
+    rank: int
+    modules: tuple[str, ...]
+    size: int  # bytes
+    aliases: tuple[str, ...]
+    created_at: float  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class UploadHeader:
+    tenant: str
+    name: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    adapter: Adapter
+    created: bool  # False when these bytes were the latest generation already
+
+
+class AdapterClient:
+    """Every method raises the GatewayError that the store's status stands for, Unavailable when it does not answer."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, token: str, timeout: float = 5.0) -> None:
+        """`timeout` in seconds, of every call but an upload, which lasts as long as its client sends."""
+        self._stub: AdapterStoreAsyncStub = AdapterStoreStub(channel)  # type: ignore[assignment]  # one class at run time
+        self._authorization = f"Bearer {token}"
+        self._timeout = timeout
+
+    async def publish(self, header: UploadHeader, chunks: AsyncIterator[tuple[str, bytes]]) -> Published:
+        """Sends (file, data) pairs as they come and commits at their end. When `chunks` raises, or the caller is
+        cancelled, the call is cancelled and the store keeps nothing."""
+        call = self._stub.Publish(metadata=self._metadata())
+        try:
+            response = await _send(call, header, chunks)
+        except grpc.aio.AioRpcError as error:
+            raise from_status(error) from error
+        finally:
+            call.cancel()  # has no effect on a call that has ended
+        return Published(adapter=_adapter(response.adapter), created=response.created)
+
+    async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Adapter:
+        """NotFound when there is none that `tenant` may use."""
+        request = pb.ResolveRequest(tenant=tenant, owner=owner, name=name, model=model, version=version)
+        call = self._stub.Resolve(request, metadata=self._metadata(), timeout=self._timeout)
+        return _adapter((await _answer(call)).adapter)
+
+    async def list(self, tenant: str = "") -> tuple[Adapter, ...]:
+        """All of a tenant's generations, newest first under each name; an empty tenant is everybody."""
+        adapters: list[Adapter] = []
+        token = ""
+        while True:
+            request = pb.ListRequest(tenant=tenant, page_size=PAGE_SIZE, page_token=token)
+            page = await _answer(self._stub.List(request, metadata=self._metadata(), timeout=self._timeout))
+            adapters += map(_adapter, page.adapters)
+            token = page.next_page_token
+            if not token:
+                return tuple(adapters)
+
+    async def set_alias(self, tenant: str, name: str, alias: str, generation: int) -> Adapter:
+        """Generation 0 removes the alias."""
+        request = pb.SetAliasRequest(tenant=tenant, name=name, alias=alias, generation=generation)
+        call = self._stub.SetAlias(request, metadata=self._metadata(), timeout=self._timeout)
+        return _adapter((await _answer(call)).adapter)
+
+    async def delete(self, tenant: str, name: str, generation: int) -> int:
+        """How many generations went; generation 0 deletes all of the name."""
+        request = pb.DeleteRequest(tenant=tenant, name=name, generation=generation)
+        call = self._stub.Delete(request, metadata=self._metadata(), timeout=self._timeout)
+        return (await _answer(call)).generations_deleted
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        metadata = (("authorization", self._authorization),)
+        traceparent = current_traceparent()
+        return (*metadata, ("traceparent", traceparent)) if traceparent else metadata
+
+
+async def _send(
+    call: "grpc.aio.StreamUnaryCall[pb.PublishRequest, pb.PublishResponse]",
+    header: UploadHeader,
+    chunks: AsyncIterator[tuple[str, bytes]],
+) -> pb.PublishResponse:
+    try:
+        start = pb.PublishHeader(tenant=header.tenant, name=header.name, model=header.model)
+        await call.write(pb.PublishRequest(header=start))
+        async for file, data in chunks:
+            for begin in range(0, len(data), CHUNK_BYTES):
+                part = pb.FileChunk(file=file, data=data[begin : begin + CHUNK_BYTES])
+                await call.write(pb.PublishRequest(chunk=part))
+        await call.write(pb.PublishRequest(commit=pb.Commit()))
+        await call.done_writing()
+    except asyncio.InvalidStateError:
+        pass  # the store has answered before the end; its answer says why
+    return await call
+
+
+async def _answer(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise from_status(error) from error
+
+
+def _adapter(message: pb.Adapter) -> Adapter:
+    return Adapter(
+        tenant=message.tenant,
+        name=message.name,
+        model=message.model,
+        generation=message.generation,
+        digest=message.digest,
+        rank=message.rank,
+        modules=tuple(message.modules),
+        size=message.size,
+        aliases=tuple(message.aliases),
+        created_at=message.created_at,
+    )

@@ -1,0 +1,30 @@
+"""The store's gRPC statuses as the gateway's errors."""
+
+import logging
+
+import grpc
+
+from chorus_gateway.errors import BodyTooLarge, Conflict, GatewayError, Internal, InvalidRequest, NotFound, Unavailable
+
+# The store writes these for the client: value, limit and what to do.
+FOR_CLIENTS: dict[grpc.StatusCode, type[GatewayError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: Conflict,
+    grpc.StatusCode.ALREADY_EXISTS: Conflict,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: BodyTooLarge,
+}
+AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+
+log = logging.getLogger(__name__)
+
+
+def from_status(error: grpc.aio.AioRpcError) -> GatewayError:
+    code = error.code()
+    if code in FOR_CLIENTS:
+        return FOR_CLIENTS[code](error.details() or code.name)
+    if code in AWAY:
+        return Unavailable("The adapter store does not answer; try again in a moment.")
+    # A wrong service token or a fault in the store: the operator's to read, not the client's.
+    log.error("the adapter store failed", extra={"status": code.name, "details": error.details()})
+    return Internal("The adapter store failed; the fault is logged.")

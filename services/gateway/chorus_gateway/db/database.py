@@ -1,0 +1,63 @@
+"""The connection to the gateway's database, and what its absence means."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from chorus_gateway.errors import Unavailable
+
+TIMEOUT_SECONDS = 2.0
+
+
+class Database:
+    """Sessions that turn every failure of the database into Unavailable, except a broken constraint, which is the
+    caller's to explain."""
+
+    def __init__(self, engine: AsyncEngine, *, timeout: float = TIMEOUT_SECONDS) -> None:
+        self.engine = engine
+        self._timeout = timeout
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed at the end, rolled back on an exception."""
+        try:
+            async with asyncio.timeout(self._timeout), self._sessions.begin() as session:
+                yield session
+        except IntegrityError:
+            raise
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise Unavailable("The gateway's database does not answer; try again in a moment.") from error
+
+    async def ping(self) -> None:
+        async with self.session() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def connect(url: str) -> Database:
+    """Opens no connection yet. A missing folder of a SQLite file is made."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return Database(create_async_engine(parsed, pool_pre_ping=True, pool_timeout=TIMEOUT_SECONDS))
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(parsed)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    return Database(engine)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Readers beside one writer, foreign keys, and a writer that waits for another instead of failing."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=1500"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

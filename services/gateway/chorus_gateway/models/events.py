@@ -1,0 +1,45 @@
+"""Changes of adapters, as the store tells them on a Redis stream."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from chorus_gateway.models.resolver import Resolver
+
+STREAM = "chorus:adapters"
+RETRY_SECONDS = 1.0
+BLOCK_MS = 5_000
+
+
+async def follow_adapters(redis: Redis, resolver: Resolver) -> None:
+    """Runs until cancelled. Events only shorten the resolver's cache; nothing depends on one arriving.
+
+    `redis` must have a socket timeout above BLOCK_MS.
+    """
+    last: bytes | str = "$"
+    while True:
+        try:
+            answer = await redis.xread({STREAM: last}, count=1000, block=BLOCK_MS)
+        except (RedisError, OSError):
+            await asyncio.sleep(RETRY_SECONDS)
+            resolver.invalidate_all()
+            last = "$"  # what was missed meanwhile has lapsed
+            continue
+        for entry_id, fields in _entries(answer):
+            last = entry_id
+            tenant, name = fields.get(b"tenant", b""), fields.get(b"name", b"")
+            resolver.invalidate(tenant.decode(errors="replace"), name.decode(errors="replace"))
+
+
+def _entries(answer: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+    """Of the one stream that was asked for: RESP2 answers a list of pairs, RESP3 a map of lists."""
+    if isinstance(answer, dict):
+        for batches in answer.values():
+            for batch in batches:
+                yield from batch
+    else:
+        for _stream, entries in answer or ():
+            yield from entries

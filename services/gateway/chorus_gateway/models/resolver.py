@@ -1,0 +1,118 @@
+"""Names to digests, once a request."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from chorus_gateway.adapters import Adapter
+from chorus_gateway.caching import TtlCache
+from chorus_gateway.errors import InvalidRequest, ModelNotFound, NotFound
+from chorus_gateway.models.names import AdapterName, parse_adapter, split_base
+from chorus_gateway.models.namespace import cache_namespace
+from chorus_gateway.values import BaseModel, ResolvedModel, Tenant
+
+
+class BaseModels(Protocol):
+    """The base models that known engines serve."""
+
+    def get(self, name: str) -> BaseModel | None: ...
+
+    def all(self) -> tuple[BaseModel, ...]: ...
+
+
+class AdapterCatalog(Protocol):
+    """Both raise Unavailable while the store is away."""
+
+    async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Adapter: ...
+
+    async def list(self, tenant: str = "") -> tuple[Adapter, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """One entry of `/v1/models`."""
+
+    id: str  # as `model=` takes it
+    created: int  # seconds since 1970
+    owned_by: str  # the tenant, or "chorus" for a base model
+    parent: str | None = None  # the base model of an adapter
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    tenant: str
+    base: str
+    adapter: AdapterName
+
+
+class Resolver:
+    def __init__(
+        self, bases: BaseModels, adapters: AdapterCatalog, *, namespace_secret: bytes, cache_ttl: float = 1.0
+    ) -> None:
+        """`cache_ttl` in seconds bounds how long a moved alias or a deleted adapter is served on when no event came."""
+        self._bases = bases
+        self._adapters = adapters
+        self._secret = namespace_secret
+        self._cache: TtlCache[_Lookup, str | None] = TtlCache(ttl=cache_ttl)
+
+    async def resolve(self, tenant: Tenant, name: str) -> ResolvedModel:
+        """ModelNotFound, always in the same words, when there is no such model or `tenant` may not use it."""
+        base = self._bases.get(name)
+        if base is not None:
+            return self._resolved(tenant, name, base, None)
+        found = self._split(name)
+        if found is None or found[1].owner not in ("", tenant.id):
+            raise not_found(name)
+        base, adapter = found
+        lookup = _Lookup(tenant.id, base.name, adapter)
+        digest = await self._cache.get(lookup, lambda: self._look_up(lookup))
+        if digest is None:
+            raise not_found(name)
+        return self._resolved(tenant, name, base, digest)
+
+    async def list(self, tenant: Tenant) -> tuple[ModelCard, ...]:
+        """Base models first, then the tenant's adapters on them, each once, with its latest upload's time."""
+        bases = self._bases.all()
+        cards = {base.name: ModelCard(base.name, base.created, "chorus") for base in bases}
+        for adapter in await self._adapters.list(tenant.id):
+            if self._bases.get(adapter.model) is not None:
+                name = f"{adapter.model}@{adapter.name}"
+                # Newest generation first.
+                cards.setdefault(name, ModelCard(name, int(adapter.created_at), adapter.tenant, adapter.model))
+        return tuple(cards.values())
+
+    def invalidate(self, tenant: str, name: str) -> None:
+        self._cache.invalidate_where(lambda lookup: lookup.tenant == tenant and lookup.adapter.name == name)
+
+    def invalidate_all(self) -> None:
+        self._cache.clear()
+
+    def _split(self, name: str) -> tuple[BaseModel, AdapterName] | None:
+        base_name, rest = split_base(name)
+        base = self._bases.get(base_name) if "@" in name else self._only_base()
+        adapter = parse_adapter(rest)
+        return (base, adapter) if base and adapter else None
+
+    def _only_base(self) -> BaseModel | None:
+        """A bare adapter name says which base it means only where there is no choice."""
+        bases = self._bases.all()
+        return bases[0] if len(bases) == 1 else None
+
+    async def _look_up(self, lookup: _Lookup) -> str | None:
+        adapter = lookup.adapter
+        try:
+            found = await self._adapters.resolve(
+                lookup.tenant, owner=adapter.owner, name=adapter.name, model=lookup.base, version=adapter.version
+            )
+        except (NotFound, InvalidRequest):
+            return None
+        return found.digest
+
+    def _resolved(self, tenant: Tenant, name: str, base: BaseModel, adapter: str | None) -> ResolvedModel:
+        namespace = cache_namespace(self._secret, tenant=tenant.id, adapter=adapter, base=base.digest)
+        return ResolvedModel(requested=name, base=base, adapter=adapter, namespace=namespace)
+
+
+def not_found(name: str) -> ModelNotFound:
+    return ModelNotFound(
+        f"The model '{name}' does not exist or you do not have access to it.", param="model", code="model_not_found"
+    )

@@ -1,0 +1,75 @@
+"""What happens to quotas while Redis is away: limits are kept by each gateway alone, and operators can see it."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from prometheus_client import Gauge
+from redis.exceptions import RedisError
+
+from chorus_gateway.quota.memory import MemoryQuota
+from chorus_gateway.quota.redis import RedisQuota
+from chorus_gateway.values import Reservation, Tenant
+
+BREAK_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class DegradingQuota:
+    """Asks `shared`; when it fails, `local` for the next second, so that requests do not each wait for a timeout.
+
+    Fails open: with n gateways a tenant may for that time have n times its limits. A reservation is settled where it
+    was made.
+    """
+
+    def __init__(
+        self, shared: RedisQuota, local: MemoryQuota, gauge: Gauge, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._shared = shared
+        self._local = local
+        self._gauge = gauge
+        self._clock = clock
+        self._degraded = False
+        self._closed_until = 0.0
+        self._made_here: set[str] = set()
+
+    async def reserve(self, tenant: Tenant, request_id: str, tokens: int) -> Reservation:
+        if self._clock() >= self._closed_until:
+            try:
+                # Others stay local while this one finds out whether Redis is back.
+                if self._degraded:
+                    self._closed_until = self._clock() + BREAK_SECONDS
+                reservation = await self._shared.reserve(tenant, request_id, tokens)
+            except (RedisError, OSError) as error:
+                self._fail(error)
+            else:
+                self._recover()
+                return reservation
+        reservation = await self._local.reserve(tenant, request_id, tokens)
+        self._made_here.add(reservation.id)
+        return reservation
+
+    async def settle(self, reservation: Reservation, tokens: int) -> None:
+        if reservation.id in self._made_here:
+            self._made_here.discard(reservation.id)
+            await self._local.settle(reservation, tokens)
+            return
+        try:
+            await self._shared.settle(reservation, tokens)
+        except (RedisError, OSError) as error:
+            self._fail(error)  # the lease lapses by itself, and a minute refills the bucket
+
+    def _fail(self, error: Exception) -> None:
+        self._closed_until = self._clock() + BREAK_SECONDS
+        if not self._degraded:
+            log.warning("Redis is away: every gateway keeps limits by itself", extra={"error": str(error)})
+        self._degraded = True
+        self._gauge.set(1)
+
+    def _recover(self) -> None:
+        self._closed_until = 0.0
+        if self._degraded:
+            log.warning("Redis is back: limits are shared again")
+        self._degraded = False
+        self._gauge.set(0)

@@ -1,0 +1,56 @@
+"""The gateway's metrics. Times are in seconds; no label carries a name that a tenant chose."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+REQUEST_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
+TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.4, 0.75, 1, 2.5)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """One registry a process; `render` is the body of `/metrics`."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, text, buckets=buckets, registry=registry)
+
+        self.e2e_request_latency_seconds = histogram(
+            "e2e_request_latency_seconds", "From a request's arrival to its last byte.", REQUEST_SECONDS
+        )
+        self.time_to_first_token_seconds = histogram(
+            "time_to_first_token_seconds", "From a request's arrival to its first token.", REQUEST_SECONDS
+        )
+        self.time_per_output_token_seconds = histogram(
+            "time_per_output_token_seconds", "Mean time between a request's tokens, once a request.", TOKEN_SECONDS
+        )
+        self.inter_token_latency_seconds = histogram(
+            "inter_token_latency_seconds", "Time between two deliveries of tokens.", TOKEN_SECONDS
+        )
+        self.request_queue_time_seconds = histogram(
+            "request_queue_time_seconds", "Time that a request waited for an engine's credit.", REQUEST_SECONDS
+        )
+        self.prompt_tokens_total = Counter(
+            "prompt_tokens_total", "Prompt tokens of finished requests.", registry=registry
+        )
+        self.generation_tokens_total = Counter(
+            "generation_tokens_total", "Tokens that engines generated.", registry=registry
+        )
+        self.request_success_total = Counter(
+            "request_success_total", "Finished requests.", ["finished_reason"], registry=registry
+        )
+        self.num_requests_waiting = Gauge(
+            "num_requests_waiting", "Requests that wait for an engine's credit.", registry=registry
+        )
+        self.num_requests_running = Gauge("num_requests_running", "Requests at an engine.", registry=registry)
+        self.http_requests_total = Counter(
+            "http_requests_total", "Answered HTTP requests.", ["route", "status"], registry=registry
+        )
+        self.quota_degraded = Gauge(
+            "quota_degraded", "1 while Redis is away and limits are kept by this process alone.", registry=registry
+        )
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)
