@@ -1,0 +1,65 @@
+"""What a client is told, piece by piece, before `api` gives it OpenAI's shape."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from chorus_gateway.values import Band, ResolvedModel, Usage
+
+
+class End(StrEnum):
+    """Why a choice ended well. Anything else is an error, never an invented reason."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """A token as log probabilities show it. `data` is its bytes, which need not be whole characters."""
+
+    text: str
+    data: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEntry:
+    """One generated token. `offset` is where its text begins in the choice's text, in characters."""
+
+    token: TokenView
+    top: tuple[TokenView, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """News of one choice: text that follows what it had, the tokens that begin in it, and its end if it ended."""
+
+    index: int
+    text: str
+    tokens: tuple[TokenEntry, ...] = ()
+    end: End | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is known when the first token arrives. `headers` are x-ratelimit-*."""
+
+    request_id: str
+    model: ResolvedModel
+    band: Band
+    created: int  # seconds since 1970
+    choices: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Answer(Protocol):
+    """Where the pipeline writes: `begin` once, then `write` for every piece, then `finish` once if all ended well."""
+
+    async def begin(self, opening: Opening) -> None: ...
+
+    async def write(self, piece: Piece) -> None: ...
+
+    async def finish(self, usage: Usage) -> None: ...

@@ -1,0 +1,41 @@
+"""What a client asks for, as `api` parsed it and before anything was looked up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chorus_gateway.values import Band, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """Messages as the model's chat template takes them: {"role": …, "content": text, …}."""
+
+    messages: tuple[Mapping[str, Any], ...]
+
+
+# Text is tokenized with the tokenizer's own special tokens; token ids are taken as they are.
+Prompt = ChatPrompt | str | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One HTTP request for text.
+
+    Every prompt is answered `n` times; choice i answers prompt i // n. `max_tokens` None means what the context leaves.
+    `sampling.max_tokens` is not read: the pipeline sets it once the prompt's length is known.
+    """
+
+    request_id: str
+    authorization: str | None
+    model: str
+    prompts: tuple[Prompt, ...]
+    sampling: Sampling
+    max_tokens: int | None = None
+    max_tokens_field: str = "max_tokens"  # the field that the client set it with, for errors
+    prompt_field: str = "messages"
+    n: int = 1
+    stop: tuple[str, ...] = ()
+    include_stop: bool = False  # deliver the stop string too
+    skip_special_tokens: bool = True
+    band: Band = Band.DEFAULT

@@ -1,0 +1,139 @@
+"""engine.proto's messages from and to the gateway's values. Protobuf begins and ends here."""
+
+from dataclasses import dataclass
+
+from chorus_gateway.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    Internal,
+    InvalidRequest,
+    ModelNotFound,
+    Unavailable,
+)
+from chorus_gateway.values import Band, Delta, FinishReason, Job, Sampling, Timing, TokenLogprob, Usage
+from chorus_proto.engine.v1 import engine_pb2 as pb
+
+_FINISH = {
+    pb.FINISH_REASON_STOP: FinishReason.STOP,
+    pb.FINISH_REASON_LENGTH: FinishReason.LENGTH,
+    pb.FINISH_REASON_CANCELLED: FinishReason.CANCELLED,
+    pb.FINISH_REASON_DEADLINE: FinishReason.DEADLINE,
+    pb.FINISH_REASON_ERROR: FinishReason.ERROR,
+}
+_BAND = {
+    Band.PRIORITY: pb.BAND_PRIORITY,
+    Band.DEFAULT: pb.BAND_DEFAULT,
+    Band.FLEX: pb.BAND_FLEX,
+}
+_RETRY = frozenset({pb.ERROR_CODE_ADAPTER_UNAVAILABLE, pb.ERROR_CODE_NO_CREDIT, pb.ERROR_CODE_DRAINING})
+_MICROSECOND = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How an attempt ended badly. `retry`: another attempt may go well, if no token has been delivered."""
+
+    error: GatewayError
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The best job that waits for an engine, and how many wait."""
+
+    waiting: int
+    band: Band
+    counter: float
+
+
+def head_message(head: Head | None) -> pb.Head:
+    if head is None:
+        return pb.Head(waiting=0)
+    return pb.Head(waiting=head.waiting, band=_BAND[head.band], counter=head.counter)
+
+
+def submit_message(job: Job, *, attempt: int, counter: float, now: float) -> pb.Submit:
+    """`now` is on the clock of `job.deadline`."""
+    # At least a millisecond: 0 would be no deadline at all.
+    timeout_ms = 0 if job.deadline is None else max(1, int((job.deadline - now) * 1000))
+    return pb.Submit(
+        request_id=job.request_id,
+        attempt=attempt,
+        cache_namespace=job.model.namespace,
+        adapter_digest=job.model.adapter or "",
+        band=_BAND[job.band],
+        counter=counter,
+        tenant_tag=job.tenant.id,
+        prompt_token_ids=job.prompt,
+        sampling=_sampling_message(job.sampling),
+        timeout_ms=timeout_ms,
+        traceparent=job.traceparent,
+    )
+
+
+def _sampling_message(sampling: Sampling) -> pb.SamplingParams:
+    return pb.SamplingParams(
+        max_tokens=sampling.max_tokens,
+        min_tokens=sampling.min_tokens,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        min_p=sampling.min_p,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        logit_bias=dict(sampling.logit_bias),
+        seed=sampling.seed,
+        stop_token_ids=sampling.stop_token_ids,
+        ignore_eos=sampling.ignore_eos,
+        logprobs=sampling.logprobs,
+    )
+
+
+def delta_value(message: pb.Delta) -> Delta:
+    tokens = tuple(message.token_ids)
+    logprobs = tuple(map(_logprob_value, message.logprobs)) if message.logprobs else ()
+    if not message.finish_reason:
+        return Delta(tokens, logprobs)
+    return Delta(
+        tokens,
+        logprobs,
+        finish=_FINISH.get(message.finish_reason, FinishReason.ERROR),
+        usage=_usage_value(message.usage),
+        timing=_timing_value(message.timing),
+    )
+
+
+def failure_value(message: pb.Delta) -> Failure | None:
+    """None for a delta that is no bad end."""
+    finish = message.finish_reason
+    if finish == pb.FINISH_REASON_ERROR:
+        code = message.error.code
+        return Failure(_error(code, message.error.message), retry=code in _RETRY)
+    if finish == pb.FINISH_REASON_DEADLINE:
+        return Failure(DeadlineExceeded("The request ran past its time limit: ask for fewer tokens or try again."))
+    if finish == pb.FINISH_REASON_CANCELLED:
+        return Failure(Unavailable("The engine cancelled the request: try again."), retry=True)
+    return None
+
+
+def _error(code: int, message: str) -> GatewayError:
+    if code == pb.ERROR_CODE_INVALID:
+        return InvalidRequest(message)
+    if code in (pb.ERROR_CODE_ADAPTER_NOT_FOUND, pb.ERROR_CODE_ADAPTER_UNUSABLE):
+        return ModelNotFound(message, param="model", code="model_not_found")
+    if code in _RETRY:
+        return Unavailable(message)
+    return Internal(message)
+
+
+def _logprob_value(message: pb.TokenLogprobs) -> TokenLogprob:
+    return TokenLogprob(message.logprob, tuple(zip(message.top_token_ids, message.top_logprobs, strict=True)))
+
+
+def _usage_value(message: pb.Usage) -> Usage:
+    return Usage(message.prompt_tokens, message.completion_tokens, message.cached_tokens, message.computed_tokens)
+
+
+def _timing_value(message: pb.Timing) -> Timing:
+    return Timing(message.queued_us * _MICROSECOND, message.prefill_us * _MICROSECOND, message.decode_us * _MICROSECOND)

@@ -1,0 +1,56 @@
+"""What the engines have sent for one client request and the client has not taken yet."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from chorus_gateway.errors import GatewayError
+from chorus_gateway.values import Delta
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A delta of one choice, with the time of its arrival in seconds on the monotonic clock."""
+
+    index: int
+    delta: Delta
+    at: float
+
+
+class Inbox:
+    """Bounded in tokens: a client that reads more slowly than the engine writes must not cost memory without end.
+
+    `put` answers False when the bound is passed; the caller then cancels and reports with `fail`. One reader.
+    """
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._tokens = 0
+        self._news: deque[News] = deque()
+        self._error: GatewayError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, news: News) -> bool:
+        self._news.append(news)
+        self._tokens += len(news.delta.token_ids)
+        self._notify()
+        return self._tokens <= self._max_tokens
+
+    def fail(self, error: GatewayError) -> None:
+        """The reader gets what is there, then this error. The first error stays."""
+        self._error = self._error or error
+        self._notify()
+
+    async def get(self) -> News:
+        while not self._news:
+            if self._error is not None:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        news = self._news.popleft()
+        self._tokens -= len(news.delta.token_ids)
+        return news
+
+    def _notify(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

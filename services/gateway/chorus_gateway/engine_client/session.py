@@ -1,0 +1,134 @@
+"""The state of one stream to an engine, with no socket in it.
+
+Frames come in by `receive` and go out by `take`; between the two a session knows which submissions are open and how
+many credits it holds. Credits are conserved: each one granted is spent on a submit, given back, or still held.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from chorus_gateway.engine_client.codec import (
+    Failure,
+    Head,
+    delta_value,
+    failure_value,
+    head_message,
+    submit_message,
+)
+from chorus_gateway.values import Delta, Job
+from chorus_proto.engine.v1 import engine_pb2 as pb
+
+# Prompt tokens of one frame: at most five bytes each, so that a frame stays within gRPC's usual 4 MiB message. A single
+# longer prompt goes alone.
+_MAX_FRAME_TOKENS = 400_000
+
+
+class Listener(Protocol):
+    """Hears of one submission. After `failed`, or a delta with `finish`, it hears no more."""
+
+    def delta(self, delta: Delta) -> None: ...
+
+    def failed(self, failure: Failure) -> None: ...
+
+
+class Session:
+    """`wake` is called whenever `take` has something to give."""
+
+    def __init__(self, worker_id: str, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._hello: pb.Hello | None = pb.Hello(worker_id=worker_id)
+        self._cancels: list[pb.Cancel] = []
+        self._submits: deque[pb.Submit] = deque()
+        self._returned = 0
+        self._head: Head | None = None
+        self._head_sent: Head | None = None
+        self._open: dict[str, tuple[int, Listener]] = {}
+        self.credits = 0
+
+    def __len__(self) -> int:
+        """Open submissions."""
+        return len(self._open)
+
+    def submit(self, job: Job, listener: Listener, *, attempt: int, counter: float, now: float) -> None:
+        """Spends a credit; there must be one."""
+        assert self.credits > 0, "a submit needs a credit"
+        self.credits -= 1
+        self._open[job.request_id] = (attempt, listener)
+        self._submits.append(submit_message(job, attempt=attempt, counter=counter, now=now))
+        self._wake()
+
+    def cancel(self, request_id: str) -> None:
+        """The listener hears no more; what the engine still says of this attempt is dropped."""
+        entry = self._open.pop(request_id, None)
+        if entry is None:
+            return
+        attempt, _ = entry
+        unsent = next((submit for submit in self._submits if submit.request_id == request_id), None)
+        if unsent is not None:
+            # A frame's cancels are applied before its submits, so this one would come too early.
+            self._submits.remove(unsent)
+            self.credits += 1
+            return
+        self._cancels.append(pb.Cancel(request_id=request_id, attempt=attempt))
+        self._wake()
+
+    def advertise(self, head: Head | None) -> None:
+        """What waits for this engine now; None is nothing."""
+        if head != self._head:
+            self._head = head
+            self._wake()
+
+    def return_credits(self) -> None:
+        if self.credits:
+            self._returned += self.credits
+            self.credits = 0
+            self._wake()
+
+    def take(self) -> pb.GatewayFrame | None:
+        """All that is to be said now, as far as one frame may carry it; None when there is nothing."""
+        frame = pb.GatewayFrame(hello=self._hello, cancels=self._cancels, returned_credits=self._returned)
+        frame.submits.extend(self._next_submits())
+        if self._head != self._head_sent:
+            frame.head.CopyFrom(head_message(self._head))
+            self._head_sent = self._head
+        empty = not (self._hello or self._cancels or self._returned or frame.submits or frame.HasField("head"))
+        self._hello, self._cancels, self._returned = None, [], 0
+        return None if empty else frame
+
+    def _next_submits(self) -> list[pb.Submit]:
+        chosen: list[pb.Submit] = []
+        tokens = 0
+        while self._submits:
+            tokens += len(self._submits[0].prompt_token_ids)
+            if chosen and tokens > _MAX_FRAME_TOKENS:
+                break
+            chosen.append(self._submits.popleft())
+        return chosen
+
+    def receive(self, frame: pb.EngineFrame) -> None:
+        self.credits += frame.credits
+        for message in frame.deltas:
+            attempt, listener = self._open.get(message.request_id, (None, None))
+            if listener is None or attempt != message.attempt:
+                continue
+            failure = failure_value(message)
+            if message.finish_reason:
+                del self._open[message.request_id]
+            if failure is None or message.token_ids:
+                self._deliver(listener, message, failure)
+            if failure is not None:
+                listener.failed(failure)
+
+    @staticmethod
+    def _deliver(listener: Listener, message: pb.Delta, failure: Failure | None) -> None:
+        delta = delta_value(message)
+        # Tokens that come with a bad end are the client's all the same.
+        listener.delta(delta if failure is None else Delta(delta.token_ids, delta.logprobs))
+
+    def lost(self, failure: Failure) -> None:
+        """The stream is gone, and with it every credit and every submission."""
+        orphans, self._open = self._open, {}
+        self.credits = 0
+        for _, listener in orphans.values():
+            listener.failed(failure)

@@ -1,0 +1,1 @@
+"""Who goes next: a bounded queue, fair among tenants inside priority bands."""

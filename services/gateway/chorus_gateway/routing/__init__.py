@@ -1,0 +1,1 @@
+"""Where a request runs: the engines there are, and the choice among them."""

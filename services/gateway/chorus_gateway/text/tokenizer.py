@@ -1,0 +1,58 @@
+"""One base model's tokenizer, with its chat template."""
+
+import asyncio
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+from chorus_gateway.ask import ChatPrompt, Prompt
+from chorus_gateway.errors import InvalidRequest
+from chorus_gateway.text.bundle import Bundle
+from chorus_gateway.text.chat_template import ChatTemplate
+from chorus_gateway.text.detokenizer import Detokenizer
+from chorus_gateway.text.token_bytes import TokenBytes
+
+# Longer texts are tokenized in a thread: at some millions of characters a second, this many take about a millisecond.
+_THREAD_FROM_CHARACTERS = 4096
+_CONTEXT_TOKENS = 4
+
+
+class ModelTokenizer:
+    def __init__(self, bundle: Bundle) -> None:
+        self._tokenizer = Tokenizer.from_buffer(bundle.tokenizer_json)
+        # A checkpoint may carry its training's settings, which would cut or fill prompts unasked.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        source = bundle.chat_template()
+        self._template = ChatTemplate(source, bundle.special_tokens()) if source else None
+        self.token_bytes = TokenBytes(self._tokenizer, bundle.tokenizer_json)
+        self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    async def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """Token ids of a prompt. InvalidRequest when the chat template refuses it or there is none."""
+        if isinstance(prompt, tuple):
+            return prompt
+        if isinstance(prompt, ChatPrompt):
+            # The template writes the special tokens itself.
+            return await self._encode(self._render(prompt), add_special_tokens=False)
+        return await self._encode(prompt, add_special_tokens=True)
+
+    def detokenizer(self, prompt: Prompt, ids: Sequence[int], *, skip_special_tokens: bool) -> Detokenizer:
+        """For the answer to `prompt`, whose token ids are `ids`. A chat's answer is a text of its own."""
+        context = () if isinstance(prompt, ChatPrompt) else ids[-_CONTEXT_TOKENS:]
+        return Detokenizer(self._tokenizer, context=context, skip_special_tokens=skip_special_tokens)
+
+    def _render(self, prompt: ChatPrompt) -> str:
+        if self._template is None:
+            raise InvalidRequest(
+                "This model has no chat template: use /v1/completions with a prompt instead.", param="messages"
+            )
+        return self._template.render(prompt.messages)
+
+    async def _encode(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
+        if len(text) < _THREAD_FROM_CHARACTERS:
+            return self._ids(text, add_special_tokens)
+        return await asyncio.to_thread(self._ids, text, add_special_tokens)
+
+    def _ids(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
