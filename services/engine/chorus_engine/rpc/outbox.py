@@ -1,0 +1,77 @@
+"""What a stream has not sent yet."""
+
+import asyncio
+
+from chorus_proto.engine.v1 import engine_pb2 as pb
+
+# One frame may carry all of it, and gRPC takes messages of 4 MiB.
+MAX_BYTES = 3 << 20
+
+
+class OutboxOverflow(Exception):
+    """The peer did not read for so long that its outbox passed its bound."""
+
+
+class Outbox:
+    """Merges unsent deltas by request within a bound of bytes. Used on the event loop alone; adding never waits."""
+
+    def __init__(self, limit: int = MAX_BYTES) -> None:
+        self.bytes = 0  # at most `limit`; an upper bound of what `take` will serialize
+        self._limit = limit
+        self._deltas: dict[tuple[str, int], pb.Delta] = {}  # in order of their first tokens
+        self._credits = 0
+        self._load: pb.Load | None = None
+        self._overflowed = False
+        self._closed = False
+        self._news = asyncio.Event()
+
+    def add(self, delta: pb.Delta) -> None:
+        """Raises OutboxOverflow, now and in every later `take`, when the bound is passed."""
+        self.bytes += delta.ByteSize() + 8
+        if self.bytes > self._limit:
+            self._overflowed = True
+            self._deltas.clear()
+            self._news.set()
+            raise OutboxOverflow
+        unsent = self._deltas.setdefault((delta.request_id, delta.attempt), delta)
+        if unsent is not delta:
+            _extend(unsent, delta)
+        self._news.set()
+
+    def add_credits(self, count: int) -> None:
+        self._credits += count
+        self._news.set()
+
+    def set_load(self, load: pb.Load, *, send: bool) -> None:
+        """Goes with the next frame; `send` makes that be now."""
+        self._load = load
+        if send:
+            self._news.set()
+
+    def close(self) -> None:
+        """`take` gives what is left, then None."""
+        self._closed = True
+        self._news.set()
+
+    @property
+    def empty(self) -> bool:
+        return not self._deltas and not self._credits
+
+    async def take(self) -> pb.EngineFrame | None:
+        """Wait for news; all of it is one frame. None after `close`."""
+        await self._news.wait()
+        if self._overflowed:
+            raise OutboxOverflow
+        if self._closed and self.empty:
+            return None
+        frame = pb.EngineFrame(credits=self._credits, deltas=self._deltas.values(), load=self._load)
+        self._deltas.clear()
+        self._credits = self.bytes = 0
+        if not self._closed:
+            self._news.clear()
+        return frame
+
+
+def _extend(unsent: pb.Delta, later: pb.Delta) -> None:
+    """Protobuf's merge appends tokens and takes over what only a last delta has."""
+    unsent.MergeFrom(later)

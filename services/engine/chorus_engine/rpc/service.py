@@ -1,0 +1,116 @@
+"""chorus.engine.v1.Engine."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+
+from chorus_engine.core.spec import ModelSpec
+from chorus_engine.rpc.bundle import TokenizerBundle
+from chorus_engine.rpc.outbox import OutboxOverflow
+from chorus_engine.rpc.sessions import Sessions, Stream
+from chorus_proto.engine.v1 import engine_pb2 as pb
+from chorus_proto.engine.v1.engine_pb2_grpc import EngineServicer
+
+if TYPE_CHECKING:  # names that exist in the stubs alone
+    from chorus_proto.engine.v1.engine_pb2_grpc import _MaybeAsyncIterator, _ServicerContext
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What `Describe` says. Constant for the life of the process."""
+
+    engine_id: str
+    spec: ModelSpec
+    max_model_len: int
+    max_num_seqs: int
+    max_lora_rank: int
+
+    def to_response(self, tokenizer_digest: str) -> pb.DescribeResponse:
+        return pb.DescribeResponse(
+            engine_id=self.engine_id,
+            model=_to_model(self.spec),
+            tokenizer_digest=tokenizer_digest,
+            max_model_len=self.max_model_len,
+            max_num_seqs=self.max_num_seqs,
+            eos_token_ids=self.spec.eos_token_ids,
+            max_lora_rank=self.max_lora_rank,
+        )
+
+
+class EngineService(EngineServicer):
+    def __init__(self, description: Description, bundle: TokenizerBundle, sessions: Sessions) -> None:
+        self._description = description.to_response(bundle.digest)
+        self._bundle = bundle
+        self._sessions = sessions
+
+    async def Describe(self, request: pb.DescribeRequest, context: "_ServicerContext") -> pb.DescribeResponse:
+        return self._description
+
+    async def FetchTokenizer(
+        self, request: pb.FetchTokenizerRequest, context: "_ServicerContext"
+    ) -> AsyncIterator[pb.TokenizerChunk]:
+        if request.digest != self._bundle.digest:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"this engine's tokenizer is {self._bundle.digest}, not {request.digest[:80]!r}; call Describe again.",
+            )
+        for chunk in self._bundle.chunks():
+            yield pb.TokenizerChunk(data=bytes(chunk))
+
+    async def Session(
+        self, request_iterator: "_MaybeAsyncIterator[pb.GatewayFrame]", context: "_ServicerContext"
+    ) -> AsyncIterator[pb.EngineFrame]:
+        frames = aiter(request_iterator)
+        first = await anext(frames, None)
+        if first is None or not first.HasField("hello"):
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the first frame of a stream must carry hello.")
+        assert first is not None
+        stream = self._sessions.open(first.hello.worker_id)
+        # Not in a `finally`: a generator whose reader is gone is left suspended at its yield.
+        _when_done(context, lambda: self._sessions.close(stream))
+        reader = asyncio.create_task(self._read(stream, first, frames))
+        _when_done(context, reader.cancel)
+        try:
+            while (frame := await stream.outbox.take()) is not None:
+                yield frame
+        except OutboxOverflow:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "the stream was not read and its outbox is full; always read."
+            )
+
+    async def _read(self, stream: Stream, first: pb.GatewayFrame, frames: AsyncIterator[pb.GatewayFrame]) -> None:
+        """Apply frames until the gateway has no more; then the stream ends, and its requests with it."""
+        try:
+            self._sessions.apply(stream, first)
+            async for frame in frames:
+                self._sessions.apply(stream, frame)
+        except Exception:
+            log.exception("session reader failed", extra={"worker_id": stream.worker_id})
+        finally:
+            self._sessions.close(stream)
+
+
+def _when_done(context: "_ServicerContext", call: Callable[[], object]) -> None:
+    context.add_done_callback(lambda _: call())  # type: ignore[arg-type]  # typed as a class that cannot be made
+
+
+def _to_model(spec: ModelSpec) -> pb.ModelSpec:
+    return pb.ModelSpec(
+        name=spec.name,
+        digest=spec.digest,
+        architecture=spec.architecture,
+        dtype=spec.dtype,
+        num_layers=spec.num_layers,
+        hidden_size=spec.hidden_size,
+        vocab_size=spec.vocab_size,
+        modules=[
+            pb.LinearModule(path=module.path, in_features=module.in_features, out_features=module.out_features)
+            for module in spec.modules
+        ],
+    )
