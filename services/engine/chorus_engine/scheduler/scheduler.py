@@ -101,6 +101,10 @@ class Scheduler:
             for sequence in self._waiting.group(digest):
                 self._end(sequence, FinishReason.ERROR, error)
 
+    def awaits_adapter(self, digest: str) -> bool:
+        """Whether a request waits for the adapter and no slot has it ready; the host's memory should keep it."""
+        return self._waiting.waits_for(digest) and not self._placement.is_ready(digest)
+
     def adapter_evicted(self, digest: str) -> None:
         """The host's memory dropped the adapter; a slot that holds it goes on."""
         self._placement.evicted(digest)

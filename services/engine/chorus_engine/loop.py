@@ -1,0 +1,232 @@
+"""The engine's loop: one thread, one step after another.
+
+A request, an adapter or a stranger's mistake can end requests, never the loop. An exception inside a step is another
+matter: rows, block tables and the adapter pool may then hold anything, and nobody could vouch for the next token. So
+the loop logs it, ends every request with an internal error, takes no more, and calls `broken`, whose part is to end the
+process, so that its supervisor starts a sound one.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Protocol, TypeVar
+
+from chorus_engine.adapters.host import HostAdapter
+from chorus_engine.core.errors import AdapterError, EngineError
+from chorus_engine.core.load import Load
+from chorus_engine.core.plan import StepPlan, StepResult
+from chorus_engine.core.request import FinishReason, Output, Request
+from chorus_engine.core.spec import AdapterFootprint
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Waiting requests ripen with time alone, so a loop that has any looks again this often, in seconds.
+RECHECK_INTERVAL = 0.25
+
+
+class Scheduler(Protocol):
+    def add(self, request: Request) -> None: ...
+    def cancel(self, request_id: str) -> None: ...
+    def wanted_adapters(self) -> tuple[str, ...]: ...
+    def awaits_adapter(self, digest: str) -> bool: ...
+    def adapter_fetched(self, footprint: AdapterFootprint) -> None: ...
+    def adapter_failed(self, digest: str, error: AdapterError) -> None: ...
+    def adapter_evicted(self, digest: str) -> None: ...
+    def schedule(self, now: float) -> StepPlan | None: ...
+    def commit(self, plan: StepPlan, result: StepResult, now: float) -> tuple[Output, ...]: ...
+    def take_outputs(self) -> tuple[Output, ...]: ...
+    def next_deadline(self) -> float | None: ...
+    def load(self) -> Load: ...
+
+
+class Pending(Protocol):
+    def result(self) -> StepResult: ...
+
+
+class Runner(Protocol):
+    def launch(self, plan: StepPlan) -> Pending: ...
+
+
+class Supply(Protocol):
+    """Which adapters are fetched and which host memory keeps."""
+
+    def want(self, digest: str) -> None: ...
+    def pump(self, needed: Callable[[str], bool]) -> None: ...
+    def arrived(self, adapter: HostAdapter, needed: Callable[[str], bool]) -> tuple[str, ...]: ...
+    def failed(self, digest: str) -> None: ...
+
+
+class Observer(Protocol):
+    """Called on the loop's thread: must be quick and must not raise."""
+
+    def step(self, plan: StepPlan, seconds: float) -> None: ...
+
+
+class EngineLoop:
+    """`submit`, `cancel`, `adapter_arrived`, `adapter_failed` and `ask` may be called from any thread; none waits.
+
+    `publish(outputs, load)` is called on the loop's thread after each step and whenever there is news.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        supply: Supply,
+        *,
+        publish: Callable[[tuple[Output, ...], Load], None],
+        broken: Callable[[], None],
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._supply = supply
+        self._publish_news = publish
+        self._broken = broken
+        self._observer = observer
+        self._clock = clock
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._live: set[str] = set()
+        self._told: Load | None = None  # the load last published
+        self._running = True
+        self._sound = True  # false once a step has failed
+        self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """After the step in flight. What still lives is left without an end."""
+        self._inbox.put(self._leave)
+        self._thread.join(timeout)
+
+    # ---------------------------------------------------------------- from other threads
+
+    def submit(self, request: Request) -> None:
+        """An error ends the request with an output of its own."""
+        self._inbox.put(partial(self._add, request))
+
+    def cancel(self, request_id: str) -> None:
+        """Takes effect before the next step. Unknown requests are ignored, since an end and a cancel may cross."""
+        self._inbox.put(partial(self._cancel, request_id))
+
+    def adapter_arrived(self, adapter: HostAdapter) -> None:
+        self._inbox.put(partial(self._keep, adapter))
+
+    def adapter_failed(self, digest: str, error: AdapterError) -> None:
+        self._inbox.put(partial(self._give_up, digest, error))
+
+    def ask(self, question: Callable[[], T]) -> Future[T]:
+        """The answer to a question about what the loop owns, put between two steps."""
+        future: Future[T] = Future()
+        self._inbox.put(partial(_answer, question, future))
+        return future
+
+    # ---------------------------------------------------------------- on the loop's thread
+
+    def _run(self) -> None:
+        try:
+            busy = False
+            while self._running:
+                self._take_in(wait=not busy)
+                busy = self._advance()
+        except Exception:
+            log.exception("a step failed; the engine stops")
+            self._sound = False
+            for request_id in tuple(self._live):
+                self._publish((_internal_error(request_id),))
+            self._broken()
+            while self._running:  # requests that come before the process ends get the same answer
+                self._inbox.get()()
+
+    def _advance(self) -> bool:
+        """One step; False when there was none to take."""
+        for digest in self._scheduler.wanted_adapters():
+            self._supply.want(digest)
+        self._supply.pump(self._scheduler.awaits_adapter)
+        began = self._clock()
+        plan = self._scheduler.schedule(began)
+        if plan is None:
+            self._publish(self._scheduler.take_outputs())
+            return False
+        pending = self._runner.launch(plan)
+        self._publish(self._scheduler.commit(plan, pending.result(), self._clock()))
+        self._observer.step(plan, self._clock() - began)
+        return True
+
+    def _take_in(self, *, wait: bool) -> None:
+        """Do what came in; when there is nothing else to do, wait for it."""
+        try:
+            if wait:
+                self._inbox.get(timeout=self._patience())()
+            while True:
+                self._inbox.get_nowait()()
+        except queue.Empty:
+            pass
+
+    def _patience(self) -> float | None:
+        """Seconds until something happens by itself; None is never."""
+        load = self._scheduler.load()
+        limit = RECHECK_INTERVAL if load.waiting else None
+        deadline = self._scheduler.next_deadline()
+        if deadline is None:
+            return limit
+        left = max(0.0, deadline - self._clock())
+        return left if limit is None else min(left, limit)
+
+    def _publish(self, outputs: tuple[Output, ...]) -> None:
+        load = self._scheduler.load()
+        if outputs or load != self._told:
+            self._live.difference_update(output.request_id for output in outputs if output.finish is not None)
+            self._told = load
+            self._publish_news(outputs, load)
+
+    def _add(self, request: Request) -> None:
+        if not self._sound:
+            self._publish((_internal_error(request.id),))
+            return
+        try:
+            self._scheduler.add(request)
+        except EngineError as error:
+            self._publish((Output(request.id, finish=FinishReason.ERROR, error=error),))
+        else:
+            self._live.add(request.id)
+
+    def _cancel(self, request_id: str) -> None:
+        if self._sound:
+            self._scheduler.cancel(request_id)
+
+    def _keep(self, adapter: HostAdapter) -> None:
+        if not self._sound:
+            return
+        for digest in self._supply.arrived(adapter, self._scheduler.awaits_adapter):
+            self._scheduler.adapter_evicted(digest)
+        self._scheduler.adapter_fetched(adapter.footprint)
+
+    def _give_up(self, digest: str, error: AdapterError) -> None:
+        if not self._sound:
+            return
+        self._supply.failed(digest)
+        self._scheduler.adapter_failed(digest, error)
+
+    def _leave(self) -> None:
+        self._running = False
+
+
+def _internal_error(request_id: str) -> Output:
+    error = RuntimeError("a step failed and the engine restarts")
+    return Output(request_id, finish=FinishReason.ERROR, error=error)
+
+
+def _answer(question: Callable[[], T], future: "Future[T]") -> None:
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(question())
+        except Exception as error:
+            future.set_exception(error)
