@@ -1,0 +1,61 @@
+# `make help` lists what can be done. Nothing needs to be installed beforehand but Python 3.11 or 3.12, git and make.
+SHELL := /bin/sh
+VENV := .venv/bin
+RUN := $(VENV)/python
+TESTS ?= tests
+WORKERS ?= 2
+PYTEST_ARGS ?=
+SOURCES := proto/generate.py kernels services scripts tests benchmarks examples
+# The GPU machine brings its own Python packages; nothing is installed there.
+PYTHON ?= python3
+GPU_PATH := proto:kernels:services/engine:services/gateway:services/adapter-store:.
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test check format test-compose gpu-test bench demo-eval proto setup setup-dev
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  Settings are environment variables: CHORUS_MODEL=<folder or hub id> CHORUS_DEVICE=cuda make up"
+	@echo "  Every one of them: .venv/bin/python -m chorus_engine --help (also chorus_gateway, chorus_adapter_store)"
+
+setup:
+	@python="$$(scripts/find-python)" && "$$python" -m scripts.bootstrap up
+
+setup-dev:
+	@python="$$(scripts/find-python)" && "$$python" -m scripts.bootstrap up dev
+
+up: setup ## Start everything on 127.0.0.1:8000; Ctrl-C stops it. DETACH=1 leaves it running in the background
+	@exec $(RUN) -m scripts.up $(if $(DETACH),--detach)
+
+down: ## Stop what `make up DETACH=1` left running
+	@exec $(RUN) -m scripts.down
+
+test: setup-dev ## Run all tests that need no GPU and no Docker
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup -m "not gpu and not compose" $(PYTEST_ARGS) $(TESTS)
+
+check: setup-dev ## Format, lint, types, walls and the fast tests: green before every commit
+	@$(VENV)/ruff format --check .
+	@$(VENV)/ruff check .
+	@$(VENV)/mypy $(wildcard $(SOURCES))
+	@$(VENV)/lint-imports --no-logo
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup -m "not gpu and not compose and not slow and not stack" $(PYTEST_ARGS) $(TESTS)
+
+format: setup-dev ## Rewrite the files as `make check` wants them
+	@$(VENV)/ruff check --fix-only -q .
+	@$(VENV)/ruff format .
+
+test-compose: setup-dev ## Build the images, start compose.yaml, run the clients against it, kill the engine
+	@$(RUN) -m pytest -m compose $(PYTEST_ARGS) tests/compose
+
+gpu-test: ## Run tests/gpu with PYTHON (python3) as it is installed on a CUDA machine
+	@PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m pytest -m gpu $(PYTEST_ARGS) tests/gpu
+
+bench: setup-dev ## Measure the engine on this machine's CPU against transformers and PEFT in the same run
+	@$(RUN) -m benchmarks.engine
+
+demo-eval: setup-dev ## Grade the demo's adapters through HTTP against the stack that `make up` started
+	@$(RUN) examples/demo/evaluate.py
+
+proto: ## Write the Python stubs of proto/**/*.proto
+	@python="$$(scripts/find-python)" && "$$python" proto/generate.py

@@ -1,0 +1,65 @@
+"""The walls that import-linter cannot express; the others stand in .importlinter."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {
+    "chorus_proto": ROOT / "proto",
+    "chorus_kernels": ROOT / "kernels",
+    "chorus_engine": ROOT / "services" / "engine",
+    "chorus_gateway": ROOT / "services" / "gateway",
+    "chorus_adapter_store": ROOT / "services" / "adapter-store",
+}
+SOURCES = sorted(path for name, folder in PACKAGES.items() for path in (folder / name).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Top-level packages that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").partition(".")[0]
+
+
+def shown(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def test_triton_is_imported_only_in_triton_files() -> None:
+    assert not shown([path for path in SOURCES if path.name != "triton.py" and "triton" in imported(path)])
+
+
+def test_triton_files_stand_beside_a_reference() -> None:
+    kernels = [path for path in SOURCES if path.name == "triton.py"]
+    assert not shown([path for path in kernels if not path.with_name("reference.py").exists()])
+
+
+def test_core_stands_on_the_standard_library_alone() -> None:
+    core = PACKAGES["chorus_engine"] / "chorus_engine" / "core"
+    allowed = sys.stdlib_module_names | {"chorus_engine"}
+    strangers = {name for path in core.rglob("*.py") for name in imported(path)} - allowed
+    assert not strangers
+
+
+@pytest.mark.parametrize("package", ["chorus_engine", "chorus_gateway", "chorus_adapter_store"])
+def test_the_environment_is_read_in_config_only(package: str) -> None:
+    readers = [
+        path
+        for path in SOURCES
+        if path.is_relative_to(PACKAGES[package])
+        and path.name not in ("config.py", "main.py")  # main hands it to config
+        and re.search(r"\bos\.(environ|getenv)\b", path.read_text())
+    ]
+    assert not shown(readers)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_distribution_is_typed_for_its_users(package: str) -> None:
+    assert (PACKAGES[package] / package / "py.typed").exists()
