@@ -1,0 +1,1 @@
+"""The adapter store: which bytes an adapter's name means."""

@@ -1,0 +1,5 @@
+import sys
+
+from chorus_adapter_store.main import main
+
+sys.exit(main())

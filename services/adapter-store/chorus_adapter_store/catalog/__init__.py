@@ -1,0 +1,8 @@
+"""What the store knows, in SQL: bases, adapters, their generations and aliases."""
+
+from chorus_adapter_store.catalog.bases import BaseCatalog
+from chorus_adapter_store.catalog.catalog import Catalog
+from chorus_adapter_store.catalog.database import Database
+from chorus_adapter_store.catalog.retention import Retention
+
+__all__ = ["BaseCatalog", "Catalog", "Database", "Retention"]

@@ -1,0 +1,231 @@
+"""Adapters, generations and aliases: each method is one transaction."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from chorus_adapter_store.catalog.aliasing import latest_of, point, remove_alias, remove_aliases, repair_latest
+from chorus_adapter_store.catalog.database import Database
+from chorus_adapter_store.catalog.rows import (
+    LIVE,
+    insert_if_absent,
+    numbered,
+    pointed_at_by,
+    read_generations,
+    select_generations,
+    stored_files,
+)
+from chorus_adapter_store.catalog.schema import adapters, generations
+from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition
+from chorus_adapter_store.names import quote
+from chorus_adapter_store.values import LATEST, AdapterName, Draft, Generation, StoredFile
+
+_LARGEST_DIGITS = 10  # of a generation's number
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page of a listing ended."""
+
+    tenant: str
+    name: str
+    generation: int
+
+
+class Catalog:
+    """Every method raises Unavailable when the database is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def publish(self, draft: Draft, now: float, keep: Callable[[], Awaitable[None]]) -> tuple[Generation, bool]:
+        """Make `draft` the latest generation of its name; False when these bytes were that already.
+
+        `keep` puts the blobs in place; it runs inside the transaction, after which nothing can collect them.
+        Raises InvalidArgument when the name belongs to an adapter for another base, and whatever `keep` raises.
+        """
+        async with self._database.write() as connection:
+            adapter_id = await _locked_adapter(connection, draft.adapter)
+            latest = await latest_of(connection, adapter_id)
+            await _check_base(connection, adapter_id, draft)
+            await keep()
+            if latest is not None and latest.digest == draft.digest:
+                return latest, False
+            number = await _next_number(connection, adapter_id)
+            row_id = await _insert(connection, adapter_id, number, draft, now)
+            await point(connection, adapter_id, LATEST, row_id)
+            return await _by_row(connection, row_id), True
+
+    async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Generation:
+        """Raises NotFound, which tells anything about an adapter to its owner alone."""
+        if version.isascii() and version.isdigit():
+            wanted = numbered(int(version) if len(version) <= _LARGEST_DIGITS else 0)
+        else:
+            wanted = pointed_at_by(version or LATEST)
+        # One query whoever asks, so that a missing adapter and another tenant's take the same time.
+        mine = and_(adapters.c.tenant == owner, adapters.c.tenant == tenant, adapters.c.name == name)
+        async with self._database.read() as connection:
+            found = await read_generations(connection, select_generations(mine, wanted))
+            if found and model in ("", found[0].model):
+                return found[0]
+            if found:
+                raise NotFound(f"adapter {quote(name)} is for base {quote(found[0].model)}, not {quote(model)}")
+            if owner == tenant:
+                await _explain_version(connection, AdapterName(owner, name), version or LATEST)
+        raise NotFound(f"adapter {quote(name if owner == tenant else f'{owner}/{name}')} does not exist")
+
+    async def page(self, tenant: str, limit: int, after: Position | None) -> tuple[Generation, ...]:
+        """Live generations by tenant and name, newest first; an empty tenant is all of them."""
+        conditions = [adapters.c.tenant == tenant] if tenant else []
+        if after is not None:
+            conditions.append(_beyond(after))
+        query = select_generations(*conditions).order_by(
+            adapters.c.tenant, adapters.c.name, generations.c.generation.desc()
+        )
+        async with self._database.read() as connection:
+            return await read_generations(connection, query.limit(limit))
+
+    async def set_alias(self, adapter: AdapterName, alias: str, number: int) -> Generation:
+        """Point `alias` at a generation; 0 removes the alias and returns what it pointed at. Raises NotFound."""
+        async with self._database.write() as connection:
+            adapter_id = await _existing_adapter(connection, adapter)
+            wanted = numbered(number) if number else pointed_at_by(alias)
+            row_id = await _live_row(connection, adapter_id, wanted)
+            if row_id is None:
+                missing = f"generation {number}" if number else f"alias {quote(alias)}"
+                raise NotFound(f"adapter {quote(adapter.name)} has no {missing}")
+            if number:
+                await point(connection, adapter_id, alias, row_id)
+            else:
+                await remove_alias(connection, adapter_id, alias)
+            return await _by_row(connection, row_id)
+
+    async def delete(self, adapter: AdapterName, number: int, now: float) -> tuple[Generation, ...]:
+        """Retire a generation, or all with 0, and return them. Raises NotFound, Precondition."""
+        async with self._database.write() as connection:
+            adapter_id = await _existing_adapter(connection, adapter)
+            chosen = and_(generations.c.adapter_id == adapter_id, LIVE)
+            if number:
+                chosen = and_(chosen, numbered(number))
+            retired = await read_generations(connection, select_generations(chosen))
+            if not retired:
+                raise NotFound(f"adapter {quote(adapter.name)} has no generation {number}")
+            named = [alias for alias in retired[0].aliases if alias != LATEST] if number else []
+            if named:
+                raise Precondition(
+                    f"generation {number} of adapter {quote(adapter.name)} is still named by "
+                    f"{', '.join(named)}; move or remove the alias first"
+                )
+            await remove_aliases(connection, chosen)
+            await connection.execute(update(generations).where(chosen).values(retired_at=now))
+            await repair_latest(connection, adapter_id)
+            return retired
+
+    async def files(self, digest: str) -> tuple[StoredFile, StoredFile]:
+        """The files of a digest, also while it is only kept for requests that began with it. Raises NotFound."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(generations).where(generations.c.digest == digest).limit(1))).first()
+        if row is None:
+            raise NotFound(f"no adapter has the digest {quote(digest)}")
+        return stored_files(row)
+
+    async def count(self) -> int:
+        """Adapters that have a live generation."""
+        async with self._database.read() as connection:
+            query = select(func.count(generations.c.adapter_id.distinct())).where(LIVE)
+            return (await connection.execute(query)).scalar_one()
+
+
+async def _locked_adapter(connection: AsyncConnection, adapter: AdapterName) -> int:
+    """The adapter's row, made if need be, and locked: publications of one name go one by one."""
+    await connection.execute(
+        insert_if_absent(connection, adapters).values(tenant=adapter.tenant, name=adapter.name, next_generation=1)
+    )
+    return await _existing_adapter(connection, adapter, empty=True)
+
+
+async def _existing_adapter(connection: AsyncConnection, adapter: AdapterName, *, empty: bool = False) -> int:
+    found = await connection.execute(
+        select(adapters.c.id)
+        .where(adapters.c.tenant == adapter.tenant, adapters.c.name == adapter.name)
+        .with_for_update()
+    )
+    adapter_id: int | None = found.scalar_one_or_none()
+    if adapter_id is None or not (empty or await _live_row(connection, adapter_id)):
+        raise NotFound(f"adapter {quote(adapter.name)} does not exist")
+    return adapter_id
+
+
+async def _live_row(connection: AsyncConnection, adapter_id: int, *conditions: ColumnElement[bool]) -> int | None:
+    query = select(generations.c.id).where(generations.c.adapter_id == adapter_id, LIVE, *conditions).limit(1)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def _check_base(connection: AsyncConnection, adapter_id: int, draft: Draft) -> None:
+    query = select(generations.c.model).where(generations.c.adapter_id == adapter_id, LIVE).limit(1)
+    model = (await connection.execute(query)).scalar_one_or_none()
+    if model is not None and model != draft.base.name:
+        raise InvalidArgument(
+            "model",
+            f"adapter {quote(draft.adapter.name)} is for base {quote(model)}, not {quote(draft.base.name)}; "
+            "use another name, or delete it first",
+        )
+
+
+async def _next_number(connection: AsyncConnection, adapter_id: int) -> int:
+    taken = await connection.execute(
+        update(adapters)
+        .where(adapters.c.id == adapter_id)
+        .values(next_generation=adapters.c.next_generation + 1)
+        .returning(adapters.c.next_generation)
+    )
+    return int(taken.scalar_one()) - 1
+
+
+async def _insert(connection: AsyncConnection, adapter_id: int, number: int, draft: Draft, now: float) -> int:
+    inserted = await connection.execute(
+        insert(generations)
+        .values(
+            adapter_id=adapter_id,
+            generation=number,
+            model=draft.base.name,
+            base_digest=draft.base.digest,
+            digest=draft.digest,
+            rank=draft.facts.rank,
+            modules=list(draft.facts.modules),
+            config_sha256=draft.config.sha256,
+            config_size=draft.config.size,
+            weights_sha256=draft.weights.sha256,
+            weights_size=draft.weights.size,
+            created_at=now,
+        )
+        .returning(generations.c.id)
+    )
+    return int(inserted.scalar_one())
+
+
+async def _by_row(connection: AsyncConnection, row_id: int) -> Generation:
+    (generation,) = await read_generations(connection, select_generations(generations.c.id == row_id))
+    return generation
+
+
+async def _explain_version(connection: AsyncConnection, adapter: AdapterName, version: str) -> None:
+    """Tell its owner what the adapter has instead of `version`. Raises NotFound, unless it has nothing."""
+    mine = and_(adapters.c.tenant == adapter.tenant, adapters.c.name == adapter.name)
+    newest = select_generations(mine).order_by(generations.c.generation.desc()).limit(5)
+    found = await read_generations(connection, newest)
+    if found:
+        known = [each for one in found for each in (str(one.generation), *one.aliases)]
+        raise NotFound(f"adapter {quote(adapter.name)} has no version {quote(version)}; it has {', '.join(known)}")
+
+
+def _beyond(after: Position) -> ColumnElement[bool]:
+    same_tenant = adapters.c.tenant == after.tenant
+    same_name = and_(same_tenant, adapters.c.name == after.name)
+    return or_(
+        adapters.c.tenant > after.tenant,
+        and_(same_tenant, adapters.c.name > after.name),
+        and_(same_name, generations.c.generation < after.generation),
+    )

@@ -1,0 +1,132 @@
+"""One database, SQLite or PostgreSQL, and the two kinds of transactions the catalog uses."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from chorus_adapter_store.catalog.migrate import SchemaTooNew, upgrade
+from chorus_adapter_store.errors import StartError, Unavailable
+
+_WRITE = "chorus_write"
+_BUSY_SECONDS = 10
+# Publications hold this lock shared and the removal of blobs holds it alone, over all stores of one database.
+_BLOBS_LOCK = 0x63686F72  # "chor"
+_DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+
+
+class Database:
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self.dialect = engine.dialect.name
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Connect and migrate. Raises StartError."""
+        parsed = _parse(url)
+        shown = parsed.render_as_string(hide_password=True)
+        try:
+            engine = _create_engine(parsed)
+            async with engine.execution_options(**{_WRITE: True}).begin() as connection:
+                if engine.dialect.name == "postgresql":
+                    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _BLOBS_LOCK})
+                else:
+                    await connection.run_sync(_check_pages)
+                await connection.run_sync(upgrade)
+        except SchemaTooNew as error:
+            raise StartError(
+                f"the database {shown} was written by a newer Chorus ({error}); upgrade the store"
+            ) from None
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise StartError(f"cannot use the database {shown}: {_reason(error)}") from None
+        return cls(engine)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Raises Unavailable when the database is away."""
+        async with _answering(), self._engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self, *, removes_blobs: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits at the end. One that removes blobs runs alone among all stores' writes.
+
+        Raises Unavailable when the database is away.
+        """
+        async with _answering(), self._engine.execution_options(**{_WRITE: True}).begin() as connection:
+            if self.dialect == "postgresql":
+                suffix = "" if removes_blobs else "_shared"
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock{suffix}(:key)"), {"key": _BLOBS_LOCK})
+            yield connection
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+@asynccontextmanager
+async def _answering() -> AsyncIterator[None]:
+    try:
+        yield
+    except (TimeoutError, DBAPIError, OSError) as error:
+        raise Unavailable("the adapter catalog's database did not answer; try again later") from error
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StartError("CHORUS_STORE_DATABASE_URL is not a database URL") from None
+    plain = {"sqlite": _DRIVERS[0], "postgresql": _DRIVERS[1], "postgres": _DRIVERS[1]}
+    parsed = parsed.set(drivername=plain.get(parsed.drivername, parsed.drivername))
+    if parsed.drivername not in _DRIVERS:
+        raise StartError(
+            f"CHORUS_STORE_DATABASE_URL begins with {parsed.drivername!r}; use one of {', '.join(_DRIVERS)}"
+        )
+    return parsed
+
+
+def _create_engine(url: URL) -> AsyncEngine:
+    if url.get_backend_name() == "postgresql":
+        return create_async_engine(
+            url, pool_pre_ping=True, pool_size=10, connect_args={"timeout": 5, "command_timeout": 30}
+        )
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins no transaction by itself: _begin_sqlite does
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that begins by reading and then writes fails at once when another wrote in between; one that
+    # begins IMMEDIATE waits for its turn instead.
+    immediate = connection.get_execution_options().get(_WRITE)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _check_pages(connection: Connection) -> None:
+    found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    if found != "ok":
+        raise OSError(f"the file is damaged ({found}); restore it from a backup or move it away")
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    text_ = " ".join(str(cause).split()) or type(cause).__name__
+    if "file is not a database" in text_ or "malformed" in text_:
+        return f"{text_}; restore it from a backup or move it away"
+    return text_

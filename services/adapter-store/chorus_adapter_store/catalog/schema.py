@@ -1,0 +1,81 @@
+"""The tables. A change here comes with a revision in migrations/versions."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+VERSION_TABLE = "alembic_version_store"
+
+# Ordered by code point on every database, as pages of List rely on.
+NAME: TypeEngine[str] = String(64).with_variant(String(64, collation="C"), "postgresql")
+DIGEST = String(64)
+# SQLite counts rows by itself only in an INTEGER column.
+ROW_ID: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+bases = Table(
+    "bases",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("name", String(255), nullable=False, index=True),
+    Column("spec", JSON, nullable=False),
+    Column("seen_at", Double, nullable=False),  # seconds since 1970 when an engine was last seen to begin serving it
+)
+
+# A row outlives its generations, so that their numbers are never used again.
+adapters = Table(
+    "adapters",
+    metadata,
+    Column("id", ROW_ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("next_generation", Integer, nullable=False),
+    UniqueConstraint("tenant", "name", name="uq_adapters_tenant_name"),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", ROW_ID, primary_key=True),
+    Column("adapter_id", ROW_ID, ForeignKey("adapters.id"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("base_digest", DIGEST, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("modules", JSON, nullable=False),
+    Column("config_sha256", DIGEST, nullable=False),
+    Column("config_size", BigInteger, nullable=False),
+    Column("weights_sha256", DIGEST, nullable=False),
+    Column("weights_size", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    # Seconds since 1970 of its deletion: from then on it has no name, and after a grace period it is removed.
+    Column("retired_at", Double, nullable=True),
+    UniqueConstraint("adapter_id", "generation", name="uq_generations_adapter_generation"),
+    Index("ix_generations_digest", "digest"),
+    Index("ix_generations_config_sha256", "config_sha256"),
+    Index("ix_generations_weights_sha256", "weights_sha256"),
+    Index("ix_generations_retired_at", "retired_at"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("adapter_id", ROW_ID, ForeignKey("adapters.id"), nullable=False),
+    Column("alias", NAME, nullable=False),
+    Column("generation_id", ROW_ID, ForeignKey("generations.id"), nullable=False, index=True),
+    PrimaryKeyConstraint("adapter_id", "alias", name="pk_aliases"),
+)

@@ -1,0 +1,73 @@
+"""Every setting of the adapter store: read here, once, from CHORUS_* variables or command-line flags."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from chorus_adapter_store.errors import StartError
+from chorus_adapter_store.validate import Limits
+
+
+class Settings(BaseSettings):
+    """The truth about adapters: uploads, validation, blobs and the catalog."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CHORUS_",
+        frozen=True,
+        cli_prog_name="python -m chorus_adapter_store",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_show_env_vars=True,
+    )
+
+    service_token: SecretStr = Field(
+        min_length=16, description="Secret shared by all services, at least 16 characters; required"
+    )
+    store_host: str = Field("127.0.0.1", description="Address that gRPC and metrics listen on")
+    store_port: int = Field(8003, ge=0, le=65535, description="Port of gRPC; 0 takes a free one")
+    store_metrics_port: int = Field(
+        8004, ge=0, le=65535, description="Port of /metrics and /healthz; 0 takes a free one"
+    )
+    store_database_url: str = Field(
+        "sqlite+aiosqlite:///.chorus/adapter-store.db",
+        description="Catalog: sqlite+aiosqlite:///path or postgresql+asyncpg://user:password@host/database",
+        repr=False,  # may hold a password
+    )
+    blob_dir: Path = Field(Path(".chorus/blobs"), description="Folder of the adapters' files")
+    redis_url: str = Field("redis://127.0.0.1:8005/0", description="Engine registry and adapter events", repr=False)
+    max_lora_rank: int = Field(64, ge=1, le=1024, description="Largest rank of an adapter, in rows")
+    store_max_adapter_bytes: int = Field(1 << 30, ge=1, description="Largest adapter_model.safetensors, in bytes")
+    store_delete_grace: float = Field(
+        600, ge=0, description="Time for which running engines can still fetch a deleted adapter, in seconds"
+    )
+    store_sweep_interval: float = Field(30, gt=0, description="Time between removals of what is not needed, in seconds")
+    store_upload_idle_timeout: float = Field(30, gt=0, description="Longest pause inside an upload, in seconds")
+    store_validations: int = Field(2, ge=1, description="Uploads validated at once")
+    store_shutdown_grace: float = Field(10, ge=0, description="Time for running calls to finish at a stop, in seconds")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+
+    def limits(self) -> Limits:
+        return Limits(max_rank=self.max_lora_rank, max_weights_bytes=self.store_max_adapter_bytes)
+
+
+def load_settings(arguments: Sequence[str]) -> Settings:
+    """Raises StartError naming each setting that is missing or wrong, and its value; `--help` exits."""
+    try:
+        return Settings(_cli_parse_args=list(arguments))  # type: ignore[call-arg]  # service_token comes from outside
+    except ValidationError as error:
+        raise StartError("; ".join(_sentence(dict(each)) for each in error.errors())) from None
+    except SettingsError as error:
+        raise StartError(" ".join(str(error).split())) from None
+
+
+def _sentence(problem: dict[str, object]) -> str:
+    location = problem["loc"]
+    field = str(location[0]) if isinstance(location, tuple) and location else ""
+    variable = f"CHORUS_{field.upper()}"
+    if problem["type"] == "missing":
+        return f"{variable} is not set; {Settings.model_fields[field].description}"
+    shown = "" if field == "service_token" else f"={problem['input']!r}"
+    return f"{variable}{shown} is wrong: {problem['msg']}"

@@ -1,0 +1,144 @@
+"""Puts the store together, runs it until SIGTERM or SIGINT, and takes it apart in reverse."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import uvloop
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from chorus_adapter_store.base_models import BasePoller, EngineRegistry, GrpcDescriber
+from chorus_adapter_store.blobs import DiskBlobs
+from chorus_adapter_store.catalog import BaseCatalog, Catalog, Database, Retention
+from chorus_adapter_store.config import Settings, load_settings
+from chorus_adapter_store.errors import StartError, Unavailable
+from chorus_adapter_store.events import RedisEvents
+from chorus_adapter_store.janitor import Janitor
+from chorus_adapter_store.rpc.server import RpcServer
+from chorus_adapter_store.rpc.servicer import AdapterServicer
+from chorus_adapter_store.rpc.status import Calls
+from chorus_adapter_store.store import AdapterStore
+from chorus_adapter_store.telemetry.http import MetricsServer
+from chorus_adapter_store.telemetry.logs import configure_logs
+from chorus_adapter_store.telemetry.metrics import Metrics
+from chorus_adapter_store.telemetry.tracing import Tracing
+from chorus_adapter_store.validate import ThreadValidator
+
+_REDIS_SECONDS = 0.1
+_POLL_SECONDS = 1.0
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 after a stop by signal, 2 when the store cannot start."""
+    try:
+        settings = load_settings(sys.argv[1:] if arguments is None else arguments)
+        configure_logs(settings.log_level)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except StartError as error:
+        sys.stderr.write(f"adapter-store: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Raises StartError."""
+    stopping = _stop_signal()
+    async with AsyncExitStack() as stack:
+        metrics, tracing = Metrics(), Tracing(os.environ)
+        stack.callback(tracing.close)
+        store, poller = await _compose(settings, metrics, stack)
+        ports = await _listen(settings, store, metrics, tracing, stack)
+        for work in (poller.run(_POLL_SECONDS), store.janitor.run(settings.store_sweep_interval)):
+            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        with suppress(Unavailable):
+            await store.count()
+        _log.info("listening", extra={"host": settings.store_host, **ports})
+        await stopping.wait()
+        _log.info("stopping")
+
+
+async def _compose(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> tuple[AdapterStore, BasePoller]:
+    database = await Database.open(settings.store_database_url)
+    stack.push_async_callback(database.close)
+    blobs = _open_blobs(settings.blob_dir)
+    stack.callback(blobs.close)
+    redis = _redis(settings.redis_url)
+    stack.push_async_callback(redis.aclose)
+    bases = BaseCatalog(database)
+    limits = settings.limits()
+    store = AdapterStore(
+        catalog=Catalog(database),
+        bases=bases,
+        blobs=blobs,
+        validator=ThreadValidator(limits, parallel=settings.store_validations),
+        events=RedisEvents(redis),
+        janitor=Janitor(Retention(database), blobs, grace=settings.store_delete_grace),
+        metrics=metrics,
+        limits=limits,
+    )
+    describer = GrpcDescriber(settings.service_token.get_secret_value())
+    return store, BasePoller(EngineRegistry(redis), describer, bases)
+
+
+async def _listen(
+    settings: Settings, store: AdapterStore, metrics: Metrics, tracing: Tracing, stack: AsyncExitStack
+) -> dict[str, int]:
+    http = MetricsServer(metrics.registry)
+    try:
+        metrics_port = await http.start(settings.store_host, settings.store_metrics_port)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {settings.store_host}:{settings.store_metrics_port} (CHORUS_STORE_METRICS_PORT): "
+            f"{error.strerror or error}"
+        ) from None
+    stack.push_async_callback(http.stop)
+    calls = Calls(metrics, tracing)
+    servicer = AdapterServicer(store, calls, metrics, idle_seconds=settings.store_upload_idle_timeout)
+    server = RpcServer(servicer, settings.service_token.get_secret_value())
+    port = await server.start(settings.store_host, settings.store_port)
+    stack.push_async_callback(server.stop, settings.store_shutdown_grace)
+    return {"port": port, "metrics_port": metrics_port}
+
+
+def _open_blobs(folder: Path) -> DiskBlobs:
+    try:
+        return DiskBlobs(folder)
+    except OSError as error:
+        raise StartError(f"cannot write to CHORUS_BLOB_DIR={str(folder)!r}: {error.strerror or error}") from None
+
+
+def _redis(url: str) -> Redis:
+    try:
+        return Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=_REDIS_SECONDS,
+            socket_connect_timeout=_REDIS_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError as error:
+        raise StartError(f"CHORUS_REDIS_URL is wrong: {error}") from None
+
+
+def _stop_signal() -> asyncio.Event:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,1 @@
+"""The store on the wire: protobuf begins and ends here."""

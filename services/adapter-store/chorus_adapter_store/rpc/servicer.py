@@ -1,0 +1,97 @@
+"""The service of adapters.proto: each method translates, asks the store, and translates back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc
+
+from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, Stalled, StoreError, TooLarge
+from chorus_adapter_store.rpc.status import Calls
+from chorus_adapter_store.rpc.translate import adapter_message, page_token, parse_page_token
+from chorus_adapter_store.rpc.uploads import UploadStream
+from chorus_adapter_store.store import AdapterStore
+from chorus_adapter_store.telemetry.metrics import Metrics
+from chorus_proto.adapters.v1 import adapters_pb2 as pb
+from chorus_proto.adapters.v1 import adapters_pb2_grpc
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_REFUSALS = (InvalidArgument, NotFound, Precondition, TooLarge)
+_DEFAULT_PAGE = 100
+_MAX_PAGE = 1000
+_MAX_PAGE_BYTES = 3 << 20  # below gRPC's default limit of 4 MiB a message
+
+
+class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
+    def __init__(self, store: AdapterStore, calls: Calls, metrics: Metrics, *, idle_seconds: float) -> None:
+        self._store = store
+        self._calls = calls
+        self._metrics = metrics
+        self._idle_seconds = idle_seconds
+
+    async def Publish(
+        self, request_iterator: AsyncIterator[pb.PublishRequest], context: _Context
+    ) -> pb.PublishResponse:
+        async with self._calls.answering("publish", context):
+            try:
+                answer = await self._publish(UploadStream(request_iterator, self._idle_seconds, self._metrics))
+            except BaseException as error:
+                self._metrics.uploads.labels(_upload_result(error)).inc()
+                raise
+        self._metrics.uploads.labels("created" if answer.created else "unchanged").inc()
+        return answer
+
+    async def Resolve(self, request: pb.ResolveRequest, context: _Context) -> pb.ResolveResponse:
+        async with self._calls.answering("resolve", context):
+            generation = await self._store.resolve(
+                request.tenant, request.owner, request.name, request.model, request.version
+            )
+        return pb.ResolveResponse(adapter=adapter_message(generation))
+
+    async def Fetch(self, request: pb.FetchRequest, context: _Context) -> AsyncIterator[pb.FetchChunk]:
+        async with self._calls.answering("fetch", context):
+            for file in await self._store.files(request.digest):
+                yield pb.FetchChunk(begin=pb.FileBegin(file=file.name, size=file.size, sha256=file.sha256))
+                async for data in self._store.read(file):
+                    self._metrics.fetch_bytes.inc(len(data))
+                    yield pb.FetchChunk(data=data)
+
+    async def List(self, request: pb.ListRequest, context: _Context) -> pb.ListResponse:
+        async with self._calls.answering("list", context):
+            limit = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
+            found = await self._store.page(request.tenant, limit, parse_page_token(request.page_token))
+            answer = pb.ListResponse()
+            size = 0
+            for generation in found:
+                message = adapter_message(generation)
+                size += message.ByteSize()
+                if answer.adapters and size > _MAX_PAGE_BYTES:
+                    break
+                answer.adapters.append(message)
+            if found and (len(found) == limit or len(answer.adapters) < len(found)):
+                answer.next_page_token = page_token(found[len(answer.adapters) - 1])
+        return answer
+
+    async def SetAlias(self, request: pb.SetAliasRequest, context: _Context) -> pb.SetAliasResponse:
+        async with self._calls.answering("set_alias", context):
+            generation = await self._store.set_alias(request.tenant, request.name, request.alias, request.generation)
+        return pb.SetAliasResponse(adapter=adapter_message(generation))
+
+    async def Delete(self, request: pb.DeleteRequest, context: _Context) -> pb.DeleteResponse:
+        async with self._calls.answering("delete", context):
+            deleted = await self._store.delete(request.tenant, request.name, request.generation)
+        return pb.DeleteResponse(generations_deleted=deleted)
+
+    async def _publish(self, upload: UploadStream) -> pb.PublishResponse:
+        header = await upload.header()
+        generation, created = await self._store.publish(header.tenant, header.name, header.model, upload.parts())
+        return pb.PublishResponse(adapter=adapter_message(generation), created=created)
+
+
+def _upload_result(error: BaseException) -> str:
+    if isinstance(error, _REFUSALS):
+        return "refused"
+    if isinstance(error, Stalled | asyncio.CancelledError) or not isinstance(error, StoreError | Exception):
+        return "cancelled"
+    return "failed"

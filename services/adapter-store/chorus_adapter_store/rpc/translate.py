@@ -1,0 +1,48 @@
+"""Values to protobuf and back."""
+
+import base64
+import binascii
+import json
+
+from chorus_adapter_store.catalog.catalog import Position
+from chorus_adapter_store.errors import InvalidArgument
+from chorus_adapter_store.names import quote
+from chorus_adapter_store.values import Generation
+from chorus_proto.adapters.v1 import adapters_pb2 as pb
+
+
+def adapter_message(generation: Generation) -> pb.Adapter:
+    return pb.Adapter(
+        tenant=generation.adapter.tenant,
+        name=generation.adapter.name,
+        model=generation.model,
+        generation=generation.generation,
+        digest=generation.digest,
+        rank=generation.facts.rank,
+        modules=generation.facts.modules,
+        size=sum(file.size for file in generation.files),
+        aliases=generation.aliases,
+        created_at=generation.created_at,
+    )
+
+
+def page_token(generation: Generation) -> str:
+    position = [generation.adapter.tenant, generation.adapter.name, generation.generation]
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
+
+
+def parse_page_token(token: str) -> Position | None:
+    """Raises InvalidArgument."""
+    if not token:
+        return None
+    try:
+        tenant, name, generation = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise _no_token(token) from None
+    if not (isinstance(tenant, str) and isinstance(name, str) and type(generation) is int):
+        raise _no_token(token)
+    return Position(tenant, name, generation)
+
+
+def _no_token(token: str) -> InvalidArgument:
+    return InvalidArgument("page_token", f"{quote(token)} did not come from this store; begin without one")

@@ -1,0 +1,140 @@
+"""What the adapter store does, told without gRPC."""
+
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from chorus_adapter_store.blobs import Blobs, Upload
+from chorus_adapter_store.catalog import BaseCatalog, Catalog
+from chorus_adapter_store.catalog.catalog import Position
+from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, StoreError, Unavailable
+from chorus_adapter_store.events import Event, EventKind, Events
+from chorus_adapter_store.janitor import Janitor
+from chorus_adapter_store.names import checked_alias, checked_name, is_name, quote
+from chorus_adapter_store.telemetry.metrics import Metrics
+from chorus_adapter_store.uninterrupted import uninterrupted
+from chorus_adapter_store.uploading import Part, receive
+from chorus_adapter_store.validate import Limits, Validator
+from chorus_adapter_store.values import (
+    CONFIG_FILE,
+    LATEST,
+    WEIGHTS_FILE,
+    AdapterName,
+    BaseSpec,
+    Draft,
+    Generation,
+    StoredFile,
+)
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LONGEST_MODEL = 255  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterStore:
+    catalog: Catalog
+    bases: BaseCatalog
+    blobs: Blobs
+    validator: Validator
+    events: Events
+    janitor: Janitor
+    metrics: Metrics
+    limits: Limits
+    clock: Callable[[], float] = time.time
+
+    async def publish(self, tenant: str, name: str, model: str, parts: AsyncIterator[Part]) -> tuple[Generation, bool]:
+        """Store an upload as the latest generation of its name; False when it was that already.
+
+        Raises InvalidArgument, TooLarge, Precondition or Unavailable; after any of them, and after a cancellation,
+        nothing is left of the upload.
+        """
+        adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        base = await self._base(model)
+        async with self.blobs.upload() as config, self.blobs.upload() as weights:
+            uploads: dict[str, Upload] = {CONFIG_FILE: config, WEIGHTS_FILE: weights}
+            sizes = {CONFIG_FILE: self.limits.max_config_bytes, WEIGHTS_FILE: self.limits.max_weights_bytes}
+            await receive(parts, uploads, sizes)
+            draft = await self._validated(adapter, base, config, weights)
+            return await uninterrupted(self._commit(draft, config, weights))
+
+    async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Generation:
+        """Raises NotFound, in words that tell nothing to anyone but the owner."""
+        owner = owner or tenant
+        if not all(is_name(each) for each in (tenant, owner, name)):
+            raise NotFound(f"adapter {quote(name if owner == tenant else f'{owner}/{name}')} does not exist")
+        return await self.catalog.resolve(tenant, owner, name, model, version)
+
+    async def files(self, digest: str) -> tuple[StoredFile, StoredFile]:
+        if not _DIGEST.fullmatch(digest):
+            raise InvalidArgument("digest", f"{quote(digest)} is not 64 lower-case hex characters")
+        return await self.catalog.files(digest)
+
+    def read(self, file: StoredFile) -> AsyncIterator[bytes]:
+        return self.blobs.read(file.sha256)
+
+    async def page(self, tenant: str, limit: int, after: Position | None) -> tuple[Generation, ...]:
+        """An empty tenant lists every tenant's."""
+        return await self.catalog.page(checked_name("tenant", tenant) if tenant else "", limit, after)
+
+    async def set_alias(self, tenant: str, name: str, alias: str, number: int) -> Generation:
+        """Point `alias` at a generation; 0 removes it."""
+        adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        checked_alias("alias", alias)
+        if alias == LATEST and not number:
+            raise InvalidArgument("alias", "'latest' cannot be removed; point it at another generation")
+        generation = await self.catalog.set_alias(adapter, alias, number)
+        await self.events.send(Event(EventKind.ALIAS, generation, alias))
+        return generation
+
+    async def delete(self, tenant: str, name: str, number: int) -> int:
+        """Delete a generation, or all with 0; returns how many."""
+        adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        retired = await self.catalog.delete(adapter, number, self.clock())
+        await self._announce(*(Event(EventKind.DELETED, generation) for generation in retired))
+        return len(retired)
+
+    async def count(self) -> None:
+        """Bring the adapter_count metric up to date. Raises Unavailable."""
+        self.metrics.adapters.set(await self.catalog.count())
+
+    async def _base(self, model: str) -> BaseSpec:
+        if not model or len(model) > _LONGEST_MODEL or not model.isprintable():
+            raise InvalidArgument("model", f"{quote(model)} is not a base model's name")
+        base = await self.bases.find(model)
+        if base is None:
+            known = ", ".join(await self.bases.names()) or "none yet: start an engine first"
+            raise Precondition(f"model: no engine has served base {quote(model)} so far; known bases: {known}")
+        return base
+
+    async def _validated(self, adapter: AdapterName, base: BaseSpec, config: Upload, weights: Upload) -> Draft:
+        config_sha256, weights_sha256 = await config.seal(), await weights.seal()
+        with self.metrics.validation_seconds.time():
+            facts = await self.validator.validate(config.path, weights.path, base)
+        return Draft(
+            adapter=adapter,
+            base=base,
+            facts=facts,
+            config=StoredFile(CONFIG_FILE, config_sha256, config.size),
+            weights=StoredFile(WEIGHTS_FILE, weights_sha256, weights.size),
+        )
+
+    async def _commit(self, draft: Draft, config: Upload, weights: Upload) -> tuple[Generation, bool]:
+        async def keep() -> None:
+            await config.keep()
+            await weights.keep()
+
+        try:
+            generation, created = await self.catalog.publish(draft, self.clock(), keep)
+        except StoreError:
+            await self.janitor.drop(frozenset({draft.config.sha256, draft.weights.sha256}))
+            raise
+        if created:
+            await self._announce(Event(EventKind.PUBLISHED, generation))
+        return generation, created
+
+    async def _announce(self, *events: Event) -> None:
+        await self.events.send(*events)
+        with suppress(Unavailable):
+            await self.count()

@@ -1,0 +1,7 @@
+"""Checks an upload before any loader sees it."""
+
+from chorus_adapter_store.validate.adapter import check_adapter
+from chorus_adapter_store.validate.limits import Limits
+from chorus_adapter_store.validate.worker import ThreadValidator, Validator
+
+__all__ = ["Limits", "ThreadValidator", "Validator", "check_adapter"]

@@ -1,0 +1,17 @@
+"""How large the parts of an adapter may be."""
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_rank: int = 64
+    max_config_bytes: int = MIB
+    max_weights_bytes: int = 1024 * MIB
+    max_header_bytes: int = 4 * MIB
+    max_tensors: int = 16384
+    max_patterns: int = 4096  # entries of rank_pattern or alpha_pattern
+    max_pattern_length: int = 1024  # characters of one pattern
+    pattern_seconds: float = 2.0  # spent on matching all of one adapter's patterns

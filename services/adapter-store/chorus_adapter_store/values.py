@@ -1,0 +1,94 @@
+"""What the store knows, as values."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class LinearModule:
+    """A linear module of every decoder layer that may carry LoRA."""
+
+    path: str  # inside a layer, such as "self_attn.q_proj"
+    in_features: int
+    out_features: int
+
+
+@dataclass(frozen=True, slots=True)
+class BaseSpec:
+    """A base model as an engine's Describe gives it: enough to check an adapter with no engine up."""
+
+    name: str
+    digest: str
+    architecture: str
+    dtype: str
+    num_layers: int
+    hidden_size: int
+    vocab_size: int
+    modules: tuple[LinearModule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of an adapter. The digest is also its address among the blobs."""
+
+    name: str
+    sha256: str  # 64 lower-case hex characters
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFacts:
+    """What validation found in a good upload."""
+
+    rank: int  # the largest of any module
+    modules: tuple[str, ...]  # such as "layers.0.self_attn.q_proj", in the base's order
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterName:
+    tenant: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A validated upload that is not in the catalog yet."""
+
+    adapter: AdapterName
+    base: BaseSpec
+    facts: AdapterFacts
+    config: StoredFile
+    weights: StoredFile
+
+    @property
+    def digest(self) -> str:
+        return adapter_digest(self.config.sha256, self.weights.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One immutable version of an adapter."""
+
+    adapter: AdapterName
+    model: str
+    base_digest: str
+    generation: int  # from 1; never used again after a delete
+    digest: str
+    facts: AdapterFacts
+    config: StoredFile
+    weights: StoredFile
+    created_at: float  # seconds since 1970
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[StoredFile, StoredFile]:
+        return self.config, self.weights
+
+
+def adapter_digest(config_sha256: str, weights_sha256: str) -> str:
+    """SHA-256 over the raw digests of adapter_config.json and adapter_model.safetensors, in this order."""
+    return sha256(bytes.fromhex(config_sha256) + bytes.fromhex(weights_sha256)).hexdigest()
