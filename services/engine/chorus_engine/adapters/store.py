@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -9,7 +10,10 @@ import grpc.aio
 from chorus_engine.adapters.host import AdapterFiles
 from chorus_engine.core.errors import AdapterError, AdapterNotFound, AdapterUnavailable, AdapterUnusable
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
-from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreAsyncStub, AdapterStoreStub
+from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreStub
+
+if TYPE_CHECKING:  # the stubs' types have it, the module does not
+    from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreAsyncStub
 
 _FILES = frozenset({"adapter_config.json", "adapter_model.safetensors"})
 _CHANNEL_OPTIONS = (
