@@ -1,0 +1,186 @@
+"""The engine's settings: from the environment (`CHORUS_*`) or flags (`--max-model-len 4096`), read here only."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from chorus_engine.core.errors import StartError
+
+GIB = 1 << 30
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < 16:
+        raise ValueError("it must have at least 16 characters")
+    return secret
+
+
+def _redis_url(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("it must begin with redis://, rediss:// or unix://")
+    return text
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("it must be debug, info, warning or error")
+    return text.lower()
+
+
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError("it must be a power of two")
+    return value
+
+
+class Settings(BaseSettings):
+    """Chorus engine: one base model and its adapters on one device."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CHORUS_",
+        frozen=True,
+        extra="ignore",
+        cli_prog_name="chorus-engine",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_implicit_flags=True,
+        cli_exit_on_error=False,
+        cli_show_env_vars=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+    model: str = Field(
+        min_length=1,
+        description="the base model: a folder with a Hugging Face checkpoint, or a hub id such as Qwen/Qwen3-0.6B",
+    )
+    served_model_name: str | None = Field(
+        None,
+        pattern="^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$",
+        description="the name under which tenants call the model; default: the last part of `model`",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the model runs: cpu, cuda, or auto (cuda if there is one, else cpu)"
+    )
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="type of weights and KV cache; auto: the checkpoint's on cuda, float32 on cpu"
+    )
+    load_format: Literal["auto", "safetensors", "dummy"] = Field(
+        "auto", description="how weights are read; auto: safetensors; dummy: random weights, to measure speed"
+    )
+    seed: int = Field(0, ge=0, lt=1 << 63, description="seed of dummy weights; requests carry seeds of their own")
+    max_model_len: int | None = Field(
+        None, ge=1, description="longest prompt plus output of one request, in tokens; default: the checkpoint's limit"
+    )
+    max_num_seqs: int | None = Field(
+        None, ge=1, description="most requests that run at once; default: 64 on cpu, 256 on cuda"
+    )
+    max_num_batched_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="most tokens a step, at least max_num_seqs; longer prompts are computed in chunks; "
+        "default: 512 on cpu, 2048 on cuda",
+    )
+    block_size: Annotated[int, AfterValidator(_power_of_two)] = Field(
+        16, ge=1, le=256, description="tokens a KV block, a power of two"
+    )
+    num_kv_blocks: int | None = Field(
+        None, ge=1, description="KV blocks; default: as many as kv_cache_memory or gpu_memory_utilization allow"
+    )
+    kv_cache_memory: float = Field(0.5, gt=0, description="memory of the KV cache on cpu, in GiB")
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="share of the GPU's memory for weights, KV cache and adapter pool together, 0 to 1"
+    )
+    swap_space: float = Field(
+        0.0,
+        ge=0,
+        description="host memory for KV blocks swapped out under pressure, in GiB; reserved for a version that swaps: "
+        "this one computes preempted requests again and takes none",
+    )
+    enforce_eager: bool = Field(
+        False, description="never use CUDA graphs; this version runs every step eagerly, so it changes nothing yet"
+    )
+    num_threads: int | None = Field(
+        None, ge=1, description="threads that one operation may use on cpu; default: torch's choice, one a core"
+    )
+
+    max_adapters: int = Field(8, ge=0, description="adapter slots: adapters that can run in one batch; 0 is none")
+    max_lora_rank: int = Field(64, ge=1, le=1024, description="largest rank of an adapter that is accepted")
+    adapter_pool_memory: float | None = Field(
+        None,
+        gt=0,
+        description="memory of the adapter pool, in GiB; "
+        "default: enough for max_adapters adapters of max_lora_rank on every module",
+    )
+    host_adapter_memory: float = Field(
+        2.0, gt=0, description="host memory that keeps adapters for their next use, in GiB; the largest upload it takes"
+    )
+    slot_patience: float = Field(
+        2.0, gt=0, description="seconds after which a request whose adapter has no slot has one drained for it"
+    )
+
+    engine_host: str = Field("127.0.0.1", min_length=1, description="address to listen on, for gRPC and metrics")
+    engine_port: int = Field(8001, ge=0, le=65535, description="TCP port of the engine's gRPC; 0 takes any free one")
+    engine_metrics_port: int = Field(
+        8002, ge=0, le=65535, description="TCP port of /metrics and /healthz over HTTP; 0 takes any free one"
+    )
+    engine_advertise: str | None = Field(
+        None, description="host:port at which gateways reach this engine; default: engine_host:engine_port"
+    )
+    store_address: str = Field("127.0.0.1:8003", min_length=1, description="host:port of the adapter store's gRPC")
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        "redis://127.0.0.1:8005/0", description="URL of Redis, in which the engine registers itself"
+    )
+    service_token: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+        description="secret that the services share; at least 16 characters"
+    )
+    drain_seconds: float = Field(
+        5.0, ge=0, description="how long running requests may go on after SIGTERM before they are ended, in seconds"
+    )
+    engine_cache_dir: Path = Field(
+        Path(".chorus/engine"), description="folder for what is dear to compute again, such as digests of weight files"
+    )
+    log_level: Annotated[str, AfterValidator(_log_level)] = Field(
+        "info", description="least severe lines to log: debug, info, warning or error"
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="where spans are sent by OTLP over gRPC; tracing is off without it",
+    )
+    cc: str | None = Field(
+        None, validation_alias="CC", description="the C compiler that triton calls on cuda; default: gcc, cc or clang"
+    )
+
+    @property
+    def name(self) -> str:
+        return self.served_model_name or Path(self.model).name or self.model
+
+
+def load_settings(arguments: Sequence[str] = ()) -> Settings:
+    """StartError in one sentence that names the setting and its value (never a secret's). `--help` exits."""
+    try:
+        return Settings(_cli_parse_args=list(arguments))  # type: ignore[call-arg]  # required ones come from outside
+    except ValidationError as error:
+        raise StartError(_sentence(error.errors()[0])) from error
+    except SettingsError as error:
+        raise StartError(f"the command line cannot be read: {error}; see --help.") from error
+
+
+def _sentence(error: Any) -> str:
+    name = str(error["loc"][0])
+    field = Settings.model_fields.get(name)
+    variable = name if name.isupper() else f"CHORUS_{name.upper()}"
+    meaning = f" ({field.description})" if field else ""
+    if error["type"] == "missing":
+        return f"{variable} is not set{meaning}; set it in the environment."
+    secret = field is not None and "Secret" in repr(field.annotation)
+    value = "" if secret else f"={error['input']!r}"
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return f"{variable}{value} is wrong: {reason[0].lower()}{reason[1:]}{meaning}."

@@ -1,0 +1,103 @@
+"""The engine's metrics, under the names that operators know."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from chorus_engine.core.load import Load
+from chorus_engine.core.plan import StepPlan
+from chorus_engine.core.request import Output
+
+_LATENCY = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+UTILIZATION_WINDOW = 10.0  # seconds
+
+
+class BusyShare:
+    """Share of the last seconds spent in steps."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._steps: deque[tuple[float, float]] = deque()  # (end, seconds)
+        self._began = clock()
+
+    def add(self, seconds: float) -> None:
+        self._steps.append((self._clock(), seconds))
+        self._forget()
+
+    def __call__(self) -> float:
+        self._forget()
+        window = min(UTILIZATION_WINDOW, max(self._clock() - self._began, 1e-9))
+        return min(1.0, sum(seconds for _, seconds in tuple(self._steps)) / window)
+
+    def _forget(self) -> None:
+        while self._steps and self._steps[0][0] < self._clock() - UTILIZATION_WINDOW:
+            self._steps.popleft()
+
+
+class EngineMetrics:
+    """One registry. `step` is called on the loop's thread, the rest on the event loop."""
+
+    def __init__(self, utilization: Callable[[], float] | None = None) -> None:
+        """`utilization`: the device's own figure, 0 to 1; by default the share of time spent in steps."""
+        self.registry = registry = CollectorRegistry()
+        self._busy = BusyShare()
+        self._seen = Load(0, 0, False, 0, 0, 0, 0, 0)
+        self._running = Gauge("num_requests_running", "Requests that hold a row.", registry=registry)
+        self._waiting = Gauge("num_requests_waiting", "Requests that wait for a row.", registry=registry)
+        self._kv = Gauge("kv_cache_usage_perc", "Share of KV blocks in use, 0 to 1.", registry=registry)
+        gpu = Gauge("gpu_utilization", "Share of time that the device computes, 0 to 1.", registry=registry)
+        gpu.set_function(utilization or self._busy)
+        self._preemptions = Counter("num_preemptions", "Requests preempted.", registry=registry)
+        self._prompt = Counter("prompt_tokens", "Prompt tokens of ended requests.", registry=registry)
+        self._generated = Counter("generation_tokens", "Tokens generated.", registry=registry)
+        self._finished = Counter("request_finished", "Requests ended.", ["finished_reason"], registry=registry)
+        self._iteration = Histogram(
+            "iteration_tokens_total", "Tokens computed by one step.", buckets=_TOKENS, registry=registry
+        )
+        self._step = Histogram("iteration_seconds", "Duration of one step.", buckets=_LATENCY, registry=registry)
+        self._queued = self._latency("request_queue_time_seconds", "From receipt until first scheduled.")
+        self._prefill = self._latency("request_prefill_time_seconds", "From first scheduled until the first token.")
+        self._decode = self._latency("request_decode_time_seconds", "From the first token until the end.")
+        self._resident = Gauge("lora_resident", "Adapters held.", ["tier"], registry=registry)
+        self._loads = Counter("lora_loads", "Adapters copied into slots.", registry=registry)
+        self._evictions = Counter("lora_evictions", "Adapters that left their slots.", registry=registry)
+        self._fetch = Histogram(
+            "lora_fetch_seconds", "Fetching an adapter.", ["result"], buckets=_LATENCY, registry=registry
+        )
+
+    def step(self, plan: StepPlan, seconds: float) -> None:
+        self._busy.add(seconds)
+        self._step.observe(seconds)
+        self._iteration.observe(sum(row.count for row in plan.rows))
+
+    def publish(self, outputs: Iterable[Output], load: Load) -> None:
+        self._generated.inc(sum(len(output.tokens) for output in outputs))
+        self._running.set(load.running)
+        self._waiting.set(load.waiting)
+        self._kv.set(1 - load.free_blocks / load.total_blocks if load.total_blocks else 0)
+        self._preemptions.inc(load.preemptions - self._seen.preemptions)
+        self._loads.inc(load.adapter_loads - self._seen.adapter_loads)
+        self._evictions.inc(load.adapter_evictions - self._seen.adapter_evictions)
+        self._seen = load
+
+    def finished(self, output: Output) -> None:
+        self._finished.labels(output.finish or "none").inc()
+        if output.usage is not None:
+            self._prompt.inc(output.usage.prompt_tokens)
+        if output.timing is not None:
+            self._queued.observe(output.timing.queued)
+            self._prefill.observe(output.timing.prefill)
+            self._decode.observe(output.timing.decode)
+
+    def resident(self, gpu: int, host: int) -> None:
+        self._resident.labels("gpu").set(gpu)
+        self._resident.labels("host").set(host)
+
+    def fetched(self, seconds: float, *, ok: bool) -> None:
+        self._fetch.labels("ok" if ok else "error").observe(seconds)
+
+    def _latency(self, name: str, help_text: str) -> Histogram:
+        return Histogram(name, help_text, buckets=_LATENCY, registry=self.registry)
