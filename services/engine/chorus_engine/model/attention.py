@@ -1,0 +1,24 @@
+from typing import Protocol
+
+from torch import Tensor
+
+from chorus_kernels.paged_attention import AttentionBatch, Prepared, paged_attention, prepare
+
+
+class Attention(Protocol):
+    """How the queries of one step attend; made once a step, used by every layer."""
+
+    def __call__(self, query: Tensor, cache: Tensor, scale: float) -> Tensor:
+        """query: [tokens, heads, head_dim]; cache: [slots, 2, kv_heads, head_dim]; the result is like query."""
+
+
+class AttentionBackend(Protocol):
+    def __call__(self, batch: AttentionBatch) -> Attention: ...
+
+
+class PagedAttention:
+    def __init__(self, batch: AttentionBatch) -> None:
+        self._prepared: Prepared = prepare(batch)
+
+    def __call__(self, query: Tensor, cache: Tensor, scale: float) -> Tensor:
+        return paged_attention(query, cache, self._prepared, scale)

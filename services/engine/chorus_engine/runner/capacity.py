@@ -1,0 +1,98 @@
+"""How many KV blocks and adapter pages fit, decided once after the weights are in memory."""
+
+from dataclasses import dataclass
+
+import torch
+
+from chorus_engine.core.errors import StartError
+from chorus_engine.core.spec import Capacity
+from chorus_engine.model import LoadedModel, ModelConfig
+
+ADAPTER_PAGE_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Sizes are bytes."""
+
+    max_num_seqs: int = 64
+    max_num_batched_tokens: int = 2048
+    block_size: int = 16
+    max_adapters: int = 8
+    max_lora_rank: int = 64
+    max_model_len: int | None = None  # None: the checkpoint's limit
+    num_kv_blocks: int | None = None  # None: from memory
+    kv_cache_bytes: int = 512 * 2**20  # on CPU
+    gpu_memory_utilization: float = 0.9  # on CUDA: share of the card's memory that weights, cache and pool may take
+    adapter_pool_bytes: int | None = None  # None: every slot may hold an adapter of the largest rank on all modules
+
+
+def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
+    """Raises StartError when memory does not hold one request of full length or one adapter of the largest rank."""
+    config = model.decoder.config
+    max_model_len = len(model.decoder.rotation)
+    pages = _adapter_pages(model, settings)
+    pool_bytes = pages * adapter_page_bytes(model)
+    if settings.num_kv_blocks is not None:
+        blocks = settings.num_kv_blocks
+    else:
+        blocks = _cache_bytes(model, settings, pool_bytes) // block_bytes(config, settings.block_size, model.dtype) - 1
+    needed = -(-max_model_len // settings.block_size)
+    if blocks < needed:
+        raise StartError(
+            f"Memory holds {max(blocks, 0)} KV blocks, and one request of max_model_len={max_model_len} needs "
+            f"{needed}; lower max_model_len or give the KV cache more memory."
+        )
+    return Capacity(
+        max_model_len=max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        block_size=settings.block_size,
+        num_blocks=blocks,
+        max_adapters=settings.max_adapters,
+        adapter_page_rows=ADAPTER_PAGE_ROWS,
+        adapter_pages=pages,
+    )
+
+
+def block_bytes(config: ModelConfig, block_size: int, dtype: torch.dtype) -> int:
+    """Bytes of one KV block over all layers."""
+    return config.num_layers * block_size * 2 * config.num_kv_heads * config.head_dim * dtype.itemsize
+
+
+def adapter_page_bytes(model: LoadedModel) -> int:
+    """Bytes of one page in each (layer, module) pool together."""
+    row = sum(module.in_features + module.out_features for module in model.spec.modules)
+    return model.spec.num_layers * ADAPTER_PAGE_ROWS * row * model.dtype.itemsize
+
+
+def _adapter_pages(model: LoadedModel, settings: RunnerSettings) -> int:
+    largest = -(-settings.max_lora_rank // ADAPTER_PAGE_ROWS)
+    if settings.adapter_pool_bytes is None:
+        return settings.max_adapters * largest
+    pages = settings.adapter_pool_bytes // adapter_page_bytes(model)
+    if settings.max_adapters and pages < largest:
+        raise StartError(
+            f"adapter_pool_memory of {settings.adapter_pool_bytes} bytes holds {pages} pages, and one adapter of "
+            f"max_lora_rank={settings.max_lora_rank} needs {largest} of {adapter_page_bytes(model)} bytes each; "
+            "raise the memory or lower the rank."
+        )
+    return min(pages, settings.max_adapters * largest)
+
+
+def _cache_bytes(model: LoadedModel, settings: RunnerSettings, pool_bytes: int) -> int:
+    if model.device.type != "cuda":
+        return settings.kv_cache_bytes
+    free, total = torch.cuda.mem_get_info(model.device)
+    reserved = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    used = total - free - reserved
+    budget = int(total * settings.gpu_memory_utilization) - used - pool_bytes
+    return max(0, budget - _activation_bytes(model.decoder.config, settings, model.dtype))
+
+
+def _activation_bytes(config: ModelConfig, settings: RunnerSettings, dtype: torch.dtype) -> int:
+    """An upper estimate of what one full step holds at once: a layer's intermediates, and the sampler's logits."""
+    width = 6 * config.hidden_size + 4 * config.intermediate_size
+    layer = settings.max_num_batched_tokens * width * dtype.itemsize
+    logits = 6 * settings.max_num_seqs * config.vocab_size * 4
+    return 2 * layer + logits
