@@ -90,16 +90,20 @@ class AdapterClient:
                 return tuple(adapters)
 
     async def set_alias(self, tenant: str, name: str, alias: str, generation: int) -> Adapter:
-        """Generation 0 removes the alias."""
-        request = pb.SetAliasRequest(tenant=tenant, name=name, alias=alias, generation=generation)
-        call = self._stub.SetAlias(request, metadata=self._metadata(), timeout=self._timeout)
-        return _adapter((await _answer(call)).adapter)
+        return _adapter((await self._point(tenant, name, alias, generation)).adapter)
+
+    async def remove_alias(self, tenant: str, name: str, alias: str) -> None:
+        await self._point(tenant, name, alias, 0)
 
     async def delete(self, tenant: str, name: str, generation: int) -> int:
         """How many generations went; generation 0 deletes all of the name."""
         request = pb.DeleteRequest(tenant=tenant, name=name, generation=generation)
         call = self._stub.Delete(request, metadata=self._metadata(), timeout=self._timeout)
         return (await _answer(call)).generations_deleted
+
+    async def _point(self, tenant: str, name: str, alias: str, generation: int) -> pb.SetAliasResponse:
+        request = pb.SetAliasRequest(tenant=tenant, name=name, alias=alias, generation=generation)
+        return await _answer(self._stub.SetAlias(request, metadata=self._metadata(), timeout=self._timeout))
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         metadata = (("authorization", self._authorization),)

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chorus_gateway.auth.authenticator import Authenticator
+from chorus_gateway.errors import Unavailable
 
 CHANNEL = "chorus:auth"
 RETRY_SECONDS = 1.0
@@ -19,8 +20,18 @@ class AuthEvents:
     means: with Redis away a change takes effect when the cached entry's time is over."""
 
     def __init__(self, redis: Redis, authenticator: Authenticator) -> None:
+        """`redis` decodes answers to str."""
         self._redis = redis
         self._authenticator = authenticator
+
+    async def require(self) -> None:
+        """Unavailable when a change could not be announced now: administrators' writes fail closed."""
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise Unavailable(
+                "Redis does not answer, so a change would not reach every gateway at once; try again in a moment."
+            ) from error
 
     async def key_changed(self, key_id: str) -> None:
         self._authenticator.invalidate(key_id)
@@ -51,8 +62,8 @@ class AuthEvents:
         data = message["data"]
         if message["type"] == "subscribe":
             self._authenticator.invalidate_all()  # what was said before the subscription was missed
-        elif isinstance(data, bytes) and data.startswith(b"key:"):
-            self._authenticator.invalidate(data[len(b"key:") :].decode(errors="replace"))
+        elif isinstance(data, str) and data.startswith("key:"):
+            self._authenticator.invalidate(data.removeprefix("key:"))
         else:
             self._authenticator.invalidate_all()
 

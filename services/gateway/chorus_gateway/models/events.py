@@ -17,9 +17,9 @@ BLOCK_MS = 5_000
 async def follow_adapters(redis: Redis, resolver: Resolver) -> None:
     """Runs until cancelled. Events only shorten the resolver's cache; nothing depends on one arriving.
 
-    `redis` must have a socket timeout above BLOCK_MS.
+    `redis` decodes answers to str and has a socket timeout above BLOCK_MS.
     """
-    last: bytes | str = "$"
+    last = "$"
     while True:
         try:
             answer = await redis.xread({STREAM: last}, count=1000, block=BLOCK_MS)
@@ -30,11 +30,11 @@ async def follow_adapters(redis: Redis, resolver: Resolver) -> None:
             continue
         for entry_id, fields in _entries(answer):
             last = entry_id
-            tenant, name = fields.get(b"tenant", b""), fields.get(b"name", b"")
-            resolver.invalidate(tenant.decode(errors="replace"), name.decode(errors="replace"))
+            tenant, name = fields.get("tenant", ""), fields.get("name", "")
+            resolver.invalidate(tenant, name)
 
 
-def _entries(answer: Any) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+def _entries(answer: Any) -> Iterator[tuple[str, dict[str, str]]]:
     """Of the one stream that was asked for: RESP2 answers a list of pairs, RESP3 a map of lists."""
     if isinstance(answer, dict):
         for batches in answer.values():

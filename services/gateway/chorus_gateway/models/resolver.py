@@ -74,7 +74,7 @@ class Resolver:
         bases = self._bases.all()
         cards = {base.name: ModelCard(base.name, base.created, "chorus") for base in bases}
         for adapter in await self._adapters.list(tenant.id):
-            if self._bases.get(adapter.model) is not None:
+            if adapter.model in cards:
                 name = f"{adapter.model}@{adapter.name}"
                 # Newest generation first.
                 cards.setdefault(name, ModelCard(name, int(adapter.created_at), adapter.tenant, adapter.model))

@@ -1,0 +1,3 @@
+from chorus_gateway.main import main
+
+main()

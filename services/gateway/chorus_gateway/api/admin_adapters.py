@@ -1,0 +1,108 @@
+"""Adapters: upload, list, point aliases, delete. For administrators, and for a tenant's key with scope `adapters`."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Query, Request, Response
+
+from chorus_gateway.api.admin_schemas import AdapterList, AdapterView, AliasTarget, Deleted
+from chorus_gateway.api.dependencies import PartsDep, PrincipalDep, authenticated
+from chorus_gateway.api.error_schemas import ERRORS
+from chorus_gateway.api.multipart import Event, boundary_of, read_parts
+from chorus_gateway.api.upload import AdapterForm
+from chorus_gateway.errors import PermissionDenied
+from chorus_gateway.telemetry.tracing import extract
+from chorus_gateway.values import Principal, Scope
+
+UPLOAD_PATH = "/admin/v1/adapters"
+FORM: dict[str, Any] = {
+    "type": "object",
+    "required": ["tenant", "name", "model", "adapter_config", "adapter_model"],
+    "properties": {
+        "tenant": {"type": "string", "description": "whose adapter it is"},
+        "name": {"type": "string", "description": "1 to 64 of a-z 0-9 . _ -"},
+        "model": {"type": "string", "description": "the base model that it was trained on"},
+        "adapter_config": {"type": "string", "format": "binary", "description": "adapter_config.json"},
+        "adapter_model": {"type": "string", "format": "binary", "description": "adapter_model.safetensors"},
+    },
+}
+router = APIRouter(prefix=UPLOAD_PATH, tags=["Adapters"], route_class=authenticated(Scope.ADAPTERS), responses=ERRORS)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Upload an adapter",
+    responses={200: {"model": AdapterView, "description": "These bytes were the latest generation already."}},
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}},
+)
+async def upload_adapter(request: Request, response: Response, parts: PartsDep, principal: PrincipalDep) -> AdapterView:
+    """Makes a new generation of the name, which `latest` then points at. The fields come before the files. The answer
+    comes when the generation is durable; an upload that is refused or cut off leaves nothing behind."""
+    boundary = boundary_of(request.headers.get("content-type", ""))
+    events = cast("AsyncGenerator[Event, None]", read_parts(request.stream(), boundary))
+    with parts.tracing.span("adapter.upload", parent=extract(request.headers)):
+        async with aclosing(events):
+            form = AdapterForm(events)
+            header = await form.header()
+            _check_owner(principal, header.tenant)
+            await parts.tenants.get(header.tenant)
+            published = await parts.adapters.publish(header, form.chunks())
+    parts.resolver.invalidate(header.tenant, header.name)
+    response.status_code = 201 if published.created else 200
+    return AdapterView.of(published.adapter)
+
+
+@router.get("", summary="Adapters, newest generation first under each name")
+async def list_adapters(
+    parts: PartsDep, principal: PrincipalDep, tenant: Annotated[str, Query(description="empty is every tenant")] = ""
+) -> AdapterList:
+    """A tenant's key sees its own tenant's alone."""
+    if principal.tenant is not None:
+        tenant = tenant or principal.tenant.id
+    _check_owner(principal, tenant)
+    return AdapterList(data=[AdapterView.of(adapter) for adapter in await parts.adapters.list(tenant)])
+
+
+@router.put("/{tenant}/{name}/aliases/{alias}", summary="Point an alias at a generation")
+async def set_alias(
+    tenant: str, name: str, alias: str, body: AliasTarget, parts: PartsDep, principal: PrincipalDep
+) -> AdapterView:
+    """`latest` may be moved back: that is a rollback. New requests follow within a second, running ones finish on what
+    they began with."""
+    _check_owner(principal, tenant)
+    adapter = await parts.adapters.set_alias(tenant, name, alias, body.generation)
+    parts.resolver.invalidate(tenant, name)
+    return AdapterView.of(adapter)
+
+
+@router.delete("/{tenant}/{name}/aliases/{alias}", status_code=204, summary="Remove an alias")
+async def remove_alias(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> None:
+    _check_owner(principal, tenant)
+    await parts.adapters.remove_alias(tenant, name, alias)
+    parts.resolver.invalidate(tenant, name)
+
+
+@router.delete("/{tenant}/{name}", summary="Delete an adapter, or one generation of it")
+async def delete_adapter(
+    tenant: str,
+    name: str,
+    parts: PartsDep,
+    principal: PrincipalDep,
+    generation: Annotated[int | None, Query(ge=1, le=2**32 - 1, description="absent is every generation")] = None,
+) -> Deleted:
+    """Requests that already run on it finish. 409 while an alias other than `latest` points at the one generation."""
+    _check_owner(principal, tenant)
+    deleted = await parts.adapters.delete(tenant, name, generation or 0)
+    parts.resolver.invalidate(tenant, name)
+    return Deleted(deleted=deleted)
+
+
+def _check_owner(principal: Principal, tenant: str) -> None:
+    if principal.tenant is not None and principal.tenant.id != tenant:
+        raise PermissionDenied(
+            f"Your API key may manage the adapters of tenant '{principal.tenant.id}' only.",
+            param="tenant",
+            code="permission_denied",
+        )

@@ -1,0 +1,72 @@
+"""What routes are given: the parts that main composed, and who asks."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from chorus_gateway.adapters import AdapterClient
+from chorus_gateway.api.health import Readiness
+from chorus_gateway.auth import Authenticator, AuthEvents
+from chorus_gateway.models import Resolver
+from chorus_gateway.pipeline import Pipeline
+from chorus_gateway.telemetry import Metrics, Tracing
+from chorus_gateway.tenants import KeyStore, TenantStore
+from chorus_gateway.values import Principal, Scope
+
+# Only describes the scheme on the OpenAPI page; Authenticator reads the header.
+bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer chorus_…`")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that routes use. One a process."""
+
+    authenticator: Authenticator
+    auth_events: AuthEvents
+    tenants: TenantStore
+    keys: KeyStore
+    adapters: AdapterClient
+    resolver: Resolver
+    pipeline: Pipeline
+    readiness: Readiness
+    metrics: Metrics
+    tracing: Tracing
+
+
+async def parts(request: Request) -> Parts:
+    found: Parts = request.app.state.parts
+    return found
+
+
+PartsDep = Annotated[Parts, Depends(parts)]
+
+
+def authenticated(scope: Scope) -> type[APIRoute]:
+    """A class of routes for which the key is checked before anything of the body is read."""
+
+    class AuthenticatedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
+
+            async def checked(request: Request) -> Response:
+                authenticator = (await parts(request)).authenticator
+                header = request.headers.get("authorization")
+                request.state.principal = await authenticator.authenticate(header, scope)
+                return await handler(request)
+
+            return checked
+
+    return AuthenticatedRoute
+
+
+async def principal(request: Request, _scheme: Annotated[object, Security(bearer)]) -> Principal:
+    """Who asks, on an `authenticated` route."""
+    found: Principal = request.state.principal
+    return found
+
+
+PrincipalDep = Annotated[Principal, Depends(principal)]

@@ -1,0 +1,69 @@
+"""The HTTP application, from parts that main composed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware import Middleware
+
+from chorus_gateway.api import admin_adapters, admin_tenants
+from chorus_gateway.api.dependencies import Parts
+from chorus_gateway.api.errors import install_error_handlers
+from chorus_gateway.api.health import health_router
+from chorus_gateway.middleware import AccessMetrics, BodyLimit, CatchFailures, RequestId
+
+DESCRIPTION = """One base model, many LoRA adapters, behind OpenAI's API.
+
+**Models** are named `base`, or `base@adapter[:version or alias]`. **Keys** go into `Authorization: Bearer …`: a
+tenant's key asks models (scope `infer`) and may manage the tenant's adapters (scope `adapters`); an administrator's key
+(scope `admin`) is for the routes under `/admin`. **Errors** always have the form
+`{"error": {"message", "type", "param", "code"}}`.
+"""
+TAGS = [
+    {"name": "Chat", "description": "Answers to conversations, as OpenAI's `/v1/chat/completions`."},
+    {"name": "Completions", "description": "Continuations of text, as OpenAI's `/v1/completions`."},
+    {"name": "Models", "description": "Base models and the tenant's own adapters."},
+    {"name": "Adapters", "description": "Upload, versions and aliases."},
+    {"name": "Tenants", "description": "Tenants, their share and their limits."},
+    {"name": "Keys", "description": "API keys; shown once, when they are made."},
+    {"name": "Operations", "description": "Health and metrics; no key needed."},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """In bytes."""
+
+    default: int
+    upload: int
+
+
+def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = ()) -> FastAPI:
+    """`routers` are the tenants' routes under /v1."""
+    app = FastAPI(
+        title="Chorus",
+        version=version("chorus-gateway"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+        middleware=[
+            Middleware(RequestId),
+            Middleware(AccessMetrics, requests=parts.metrics.http_requests_total),
+            Middleware(CatchFailures),
+            Middleware(BodyLimit, default=limits.default, limits={admin_adapters.UPLOAD_PATH: limits.upload}),
+        ],
+    )
+    app.state.parts = parts
+    install_error_handlers(app)
+    for router in (*routers, admin_tenants.router, admin_adapters.router):
+        app.include_router(router)
+    app.include_router(health_router(parts.readiness, parts.metrics))
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

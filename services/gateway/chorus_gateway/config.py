@@ -1,0 +1,151 @@
+"""The gateway's settings: from the environment (`CHORUS_*`) or flags (`--gateway-port 8000`), read here only."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from chorus_gateway.auth import parse_key
+from chorus_gateway.errors import StartError
+
+MIB, GIB = 1 << 20, 1 << 30
+
+
+def _database_url(text: str) -> str:
+    try:
+        driver = make_url(text).drivername
+    except ArgumentError as error:
+        raise ValueError("it is not a database URL such as sqlite+aiosqlite:///.chorus/gateway.db") from error
+    if driver not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
+        raise ValueError("it must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("it must begin with redis://, rediss:// or unix://")
+    return text
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("it must be debug, info, warning or error")
+    return text.lower()
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < 16:
+        raise ValueError("it must have at least 16 characters")
+    return secret
+
+
+def _admin_key(secret: SecretStr | None) -> SecretStr | None:
+    if secret is None or not secret.get_secret_value():
+        return None
+    if parse_key(secret.get_secret_value()) is None:
+        raise ValueError("it is no API key: 'chorus_', 12 characters, '_' and 38 characters with a right checksum")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+
+
+class Settings(BaseSettings):
+    """Chorus gateway: who may ask, when, and where."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CHORUS_",
+        frozen=True,
+        extra="ignore",
+        cli_prog_name="chorus-gateway",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_implicit_flags=True,
+        cli_exit_on_error=False,
+        cli_show_env_vars=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    gateway_host: str = Field("127.0.0.1", description="address to listen on")
+    gateway_port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one")
+    gateway_database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        "sqlite+aiosqlite:///.chorus/gateway.db",
+        description="SQLAlchemy URL of the database: sqlite+aiosqlite or postgresql+asyncpg",
+    )
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        "redis://127.0.0.1:8005/0", description="URL of Redis"
+    )
+    store_address: str = Field("127.0.0.1:8003", description="host:port of the adapter store's gRPC")
+    engine_addresses: str = Field(
+        "", description="comma-separated host:port of engines to use beside those that Redis announces"
+    )
+
+    service_token: Secret = Field(description="secret that the services share; at least 16 characters")
+    key_pepper: Secret = Field(description="secret under which API keys are hashed; at least 16 characters")
+    namespace_secret: Secret = Field(
+        description="secret under which prefix-cache namespaces are derived, the same for all gateways; "
+        "at least 16 characters"
+    )
+    admin_key: Annotated[SecretStr | None, AfterValidator(_admin_key)] = Field(
+        None, description="API key that is made an administrator's at start; none by default"
+    )
+
+    max_body_bytes: int = Field(8 * MIB, ge=1024, description="largest body of a request except uploads, in bytes")
+    max_upload_bytes: int = Field(GIB, ge=1024, description="largest body of an adapter's upload, in bytes")
+    auth_cache_ttl: float = Field(
+        1.0, ge=0, le=60, description="how long a key's look-up is kept, in seconds; bounds a missed revocation"
+    )
+    model_cache_ttl: float = Field(
+        1.0, ge=0, le=1, description="how long an adapter's resolved name is kept, in seconds"
+    )
+    max_queue: int = Field(2048, ge=1, description="most requests that wait for an engine, per gateway process")
+    max_queue_bytes: int = Field(
+        256 * MIB, ge=MIB, description="most bytes of prompts that wait for an engine, per gateway process"
+    )
+    request_timeout: float = Field(600.0, gt=0, description="longest time a request may take, in seconds")
+    shutdown_grace: float = Field(
+        10.0,
+        ge=0,
+        description="how long running requests may go on after SIGTERM before they end with an error, in seconds",
+    )
+    log_level: Annotated[str, AfterValidator(_log_level)] = Field(
+        "info", description="least severe lines to log: debug, info, warning or error"
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="where spans are sent by OTLP; tracing is off without it",
+    )
+
+    @property
+    def static_engines(self) -> tuple[str, ...]:
+        return tuple(address.strip() for address in self.engine_addresses.split(",") if address.strip())
+
+
+def load_settings(arguments: Sequence[str] = ()) -> Settings:
+    """StartError in one sentence that names the setting and its value (never a secret's). `--help` exits."""
+    try:
+        return Settings(_cli_parse_args=list(arguments))  # type: ignore[call-arg]  # required ones come from outside
+    except ValidationError as error:
+        raise StartError(_sentence(error.errors()[0])) from error
+    except SettingsError as error:
+        raise StartError(f"The command line cannot be read: {error}; see --help.") from error
+
+
+def _sentence(error: Any) -> str:
+    name = str(error["loc"][0])
+    field = Settings.model_fields.get(name)
+    variable = name if name.isupper() else f"CHORUS_{name.upper()}"
+    meaning = f" ({field.description})" if field else ""
+    if error["type"] == "missing":
+        return f"{variable} is not set{meaning}; set it in the environment."
+    secret = field is not None and "Secret" in repr(field.annotation)
+    value = "" if secret else f"={error['input']!r}"
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return f"{variable}{value} is wrong: {reason[0].lower()}{reason[1:]}{meaning}."

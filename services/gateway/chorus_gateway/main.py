@@ -1,0 +1,214 @@
+"""Reads the settings, composes the parts, serves until told to end. Nothing is composed anywhere else."""
+
+import asyncio
+import logging
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import uvloop
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from chorus_gateway.adapters import AdapterClient
+from chorus_gateway.api.dependencies import Parts
+from chorus_gateway.api.health import Readiness
+from chorus_gateway.app import BodyLimits, create_app
+from chorus_gateway.auth import Authenticator, AuthEvents, parse_key
+from chorus_gateway.config import Settings, load_settings
+from chorus_gateway.db import connect, migrate
+from chorus_gateway.engine_client.client import EngineClient, Events
+from chorus_gateway.errors import StartError, Unavailable
+from chorus_gateway.models import Resolver
+from chorus_gateway.models.events import follow_adapters
+from chorus_gateway.pipeline import Pipeline, PipelineLimits
+from chorus_gateway.queue.fair import FairQueue
+from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
+from chorus_gateway.routing.dispatcher import Dispatcher, DispatchLimits
+from chorus_gateway.routing.pool import EnginePool
+from chorus_gateway.routing.registry import RedisRegistry
+from chorus_gateway.server import Server, bind
+from chorus_gateway.telemetry import Metrics, Tracing
+from chorus_gateway.telemetry.logs import configure_logging
+from chorus_gateway.tenants import KeyStore, TenantStore
+from chorus_gateway.text.cache import TokenizerCache
+
+REDIS_TIMEOUT = 0.1  # seconds; a request that waits longer for Redis goes on without it
+REDIS_READ_TIMEOUT = 10.0  # of the connection that waits for events
+STORE_OPTIONS = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_receive_message_length", 64 << 20),  # a page of adapters names all of their modules
+]
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    try:
+        settings = load_settings(sys.argv[1:] if arguments is None else arguments)
+        configure_logging(settings.log_level)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except StartError as error:
+        sys.stderr.write(f"chorus-gateway: {error}\n")
+        sys.exit(2)
+
+
+async def serve(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT. StartError when it cannot start."""
+    async with AsyncExitStack() as stack:
+        listener = bind(settings.gateway_host, settings.gateway_port)
+        stack.callback(listener.close)
+        gateway = await compose(settings, stack)
+        server = Server(gateway.app, gateway.drain)
+        for work in gateway.background:
+            await stack.enter_async_context(_running(work, server))
+        host, port = listener.getsockname()[:2]
+        log.info("gateway listens", extra={"host": host, "port": port})
+        await server.serve(sockets=[listener])
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    app: FastAPI
+    background: tuple[Coroutine[Any, Any, None], ...]  # each runs for as long as the gateway serves
+    drain: Callable[[], Awaitable[None]]  # at the end: lets requests finish
+
+
+async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
+    """Whatever has to be closed is left with `stack`."""
+    pepper = settings.key_pepper.get_secret_value().encode()
+    token = settings.service_token.get_secret_value()
+    metrics = Metrics()
+    tracing = Tracing.exporting() if settings.otlp_endpoint else Tracing()
+    stack.callback(tracing.shutdown)
+
+    database = connect(settings.gateway_database_url)
+    stack.push_async_callback(database.close)
+    await migrate(database)
+    keys = KeyStore(database, pepper=pepper)
+    await _ensure_admin(keys, settings)
+
+    redis = _redis(settings.redis_url, REDIS_TIMEOUT)
+    stack.push_async_callback(redis.aclose)
+    events = _redis(settings.redis_url, REDIS_READ_TIMEOUT)
+    stack.push_async_callback(events.aclose)
+    authenticator = Authenticator(keys, pepper=pepper, cache_ttl=settings.auth_cache_ttl)
+    auth_events = AuthEvents(redis, authenticator)
+    shared_quota = RedisQuota(redis)
+    quota = DegradingQuota(shared_quota, MemoryQuota(), metrics.quota_degraded)
+
+    channel = grpc.aio.insecure_channel(settings.store_address, options=STORE_OPTIONS)
+    stack.push_async_callback(channel.close)
+    adapters = AdapterClient(channel, token=token)
+
+    engines = _engines(settings, redis, token)
+    resolver = Resolver(
+        engines,
+        adapters,
+        namespace_secret=settings.namespace_secret.get_secret_value().encode(),
+        cache_ttl=settings.model_cache_ttl,
+    )
+    queue = FairQueue(max_jobs=settings.max_queue, max_bytes=settings.max_queue_bytes)
+    dispatcher = Dispatcher(queue, engines, DispatchLimits())
+    metrics.num_requests_waiting.set_function(lambda: dispatcher.waiting)
+    metrics.num_requests_running.set_function(lambda: dispatcher.running)
+    pipeline = Pipeline(
+        auth=authenticator,
+        models=resolver,
+        tokenizers=TokenizerCache(engines.fetch_tokenizer),
+        quota=quota,
+        dispatcher=dispatcher,
+        metrics=metrics,
+        tracing=tracing,
+        limits=PipelineLimits(request_timeout=settings.request_timeout),
+    )
+    readiness = Readiness(database.ping, engines)
+    parts = Parts(
+        authenticator=authenticator,
+        auth_events=auth_events,
+        tenants=TenantStore(database),
+        keys=keys,
+        adapters=adapters,
+        resolver=resolver,
+        pipeline=pipeline,
+        readiness=readiness,
+        metrics=metrics,
+        tracing=tracing,
+    )
+    return Gateway(
+        app=create_app(parts, BodyLimits(settings.max_body_bytes, settings.max_upload_bytes)),
+        background=(
+            auth_events.listen(),
+            follow_adapters(events, resolver),
+            shared_quota.keep_leases(),
+            engines.run(),
+            dispatcher.run(),
+        ),
+        drain=lambda: _drain(readiness, dispatcher, settings.shutdown_grace),
+    )
+
+
+async def _ensure_admin(keys: KeyStore, settings: Settings) -> None:
+    if settings.admin_key is None:
+        return
+    key = parse_key(settings.admin_key.get_secret_value())
+    assert key is not None  # the settings were checked
+    info = await keys.ensure_admin(key)
+    if info.revoked_at is not None:
+        log.warning("CHORUS_ADMIN_KEY was revoked and stays so; set another one", extra={"key_id": key.id})
+
+
+def _redis(url: str, timeout: float) -> Redis:
+    """Without retries: whoever asks knows better what to do without an answer."""
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout,
+        socket_connect_timeout=REDIS_TIMEOUT,
+        health_check_interval=10,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _engines(settings: Settings, redis: Redis, token: str) -> EnginePool:
+    worker_id, started = uuid.uuid4().hex, int(time.time())
+
+    def connect_engine(address: str, events: Events) -> EngineClient:
+        return EngineClient(address, service_token=token, worker_id=worker_id, created=started, events=events)
+
+    return EnginePool(RedisRegistry(redis), connect_engine, addresses=settings.static_engines)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None], server: Server) -> AsyncIterator[None]:
+    """In the background. Should it ever fail, the gateway ends, to be started again by whoever watches over it."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("a background task failed; the gateway ends", exc_info=error)
+            server.should_exit = True
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _drain(readiness: Readiness, dispatcher: Dispatcher, grace: float) -> None:
+    """Running requests go on for `grace` seconds; what is left then ends with an error that its client can read."""
+    readiness.draining = True
+    log.info("draining", extra={"running": dispatcher.running, "waiting": dispatcher.waiting})
+    await dispatcher.drain(grace, Unavailable("The gateway is shutting down: try again in a moment."))
