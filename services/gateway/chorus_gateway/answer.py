@@ -45,20 +45,23 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What is known when the first token arrives. `headers` are x-ratelimit-*."""
+    """What is known before the first token. `headers` are x-ratelimit-*."""
 
     request_id: str
     model: ResolvedModel
     band: Band
     created: int  # seconds since 1970
-    choices: int
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Answer(Protocol):
-    """Where the pipeline writes: `begin` once, then `write` for every piece, then `finish` once if all ended well."""
+    """Where the pipeline writes: `begin` once, then `write` for every piece, then `finish` once if all ended well.
 
-    async def begin(self, opening: Opening) -> None: ...
+    Until the first piece the request may still end with an error that deserves a status of its own, so `begin` sends
+    nothing.
+    """
+
+    def begin(self, opening: Opening) -> None: ...
 
     async def write(self, piece: Piece) -> None: ...
 

@@ -1,7 +1,7 @@
 """What a client asks for, as `api` parsed it and before anything was looked up."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chorus_gateway.values import Band, Sampling
@@ -39,3 +39,4 @@ class Ask:
     include_stop: bool = False  # deliver the stop string too
     skip_special_tokens: bool = True
     band: Band = Band.DEFAULT
+    trace: Mapping[str, str] = field(default_factory=dict)  # W3C traceparent and tracestate headers, as they came

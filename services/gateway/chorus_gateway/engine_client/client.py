@@ -109,7 +109,7 @@ class EngineClient:
         try:
             _log.info("engine connected", extra={"address": self.address, "engine": self.description.engine_id})
             self._events.connected(self)
-            while (frame := await call.read()) is not grpc.aio.EOF:
+            async for frame in call:
                 session.receive(frame)
                 self._events.news(self)
         finally:

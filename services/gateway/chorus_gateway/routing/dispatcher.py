@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -69,6 +70,7 @@ class Dispatcher:
         self._pool = pool
         self._limits = limits
         self._tickets: dict[Place, Ticket] = {}
+        self._live: set[Ticket] = set()
         self._running = 0
         pool.listen(self)
 
@@ -90,11 +92,24 @@ class Dispatcher:
         except QueueFull as full:
             raise Overloaded(f"The gateway is overloaded ({full}): try again in a second.", retry_after=1.0) from full
         ticket = Ticket(job, sink, place.order, self)
+        self._live.add(ticket)
         self._await_turn(ticket, place)
         if job.deadline is not None:
             self._later(ticket, job.deadline - time.monotonic(), self._expire)
         self._pump(model)
         return ticket
+
+    @contextmanager
+    def carrying(self, jobs: Sequence[tuple[Job, Sink]]) -> Iterator[list[Ticket]]:
+        """Submits all; whatever has not ended by the end of the block is cancelled."""
+        tickets: list[Ticket] = []
+        try:
+            for job, sink in jobs:
+                tickets.append(self.submit(job, sink))
+            yield tickets
+        finally:
+            for ticket in tickets:
+                self.cancel(ticket)
 
     def cancel(self, ticket: Ticket) -> None:
         """Wherever the job is. Its sink hears no more; one that has ended is left alone."""
@@ -107,6 +122,14 @@ class Dispatcher:
         else:
             return
         self._pump(ticket.job.model.base.digest)
+
+    async def drain(self, grace: float, error: GatewayError) -> None:
+        """Lets jobs go on for `grace` seconds; those that are left then end with `error`, which clients can read."""
+        end = time.monotonic() + grace
+        while self._live and time.monotonic() < end:  # noqa: ASYNC110 - once in a process's life
+            await asyncio.sleep(0.05)
+        for ticket in tuple(self._live):
+            self._end(ticket, error)
 
     async def run(self) -> None:
         """Ends the waiting of jobs whose base model no engine serves any more."""
@@ -218,6 +241,7 @@ class Dispatcher:
         for timer in ticket.timers:
             timer.cancel()
         ticket.timers.clear()
+        self._live.discard(ticket)
 
 
 def _model(engine: EngineClient) -> str:

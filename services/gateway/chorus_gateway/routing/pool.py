@@ -74,6 +74,9 @@ class EnginePool:
             await self._close(list(self._members))
 
     def get(self, name: str) -> BaseModel | None:
+        """Unavailable while no engine has been reached since the start: nobody knows then which models there are."""
+        if not self._bases:
+            raise Unavailable("No engine has been reached yet: try again in some seconds.")
         return self._bases.get(name)
 
     def all(self) -> tuple[BaseModel, ...]:

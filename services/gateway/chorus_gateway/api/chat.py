@@ -1,0 +1,140 @@
+"""POST /v1/chat/completions."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from chorus_gateway.answer import Opening, Piece, TokenEntry, TokenView
+from chorus_gateway.api.collected import Collected, CollectedChoice
+from chorus_gateway.api.exchange import while_connected
+from chorus_gateway.api.generation import ask_fields, generation_route
+from chorus_gateway.api.schemas_chat import (
+    ChatChoice,
+    ChatCompletion,
+    ChatLogprobs,
+    ChatMessage,
+    ChatRequest,
+    LogprobView,
+    TopLogprobView,
+)
+from chorus_gateway.api.schemas_usage import UsageView
+from chorus_gateway.api.shapes import fingerprint, finite, tier_name
+from chorus_gateway.api.sse import EventStream
+from chorus_gateway.ask import Ask
+from chorus_gateway.pipeline import Pipeline
+from chorus_gateway.values import Usage
+
+
+def chat_router(pipeline: Pipeline) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["Chat"])
+
+    @router.post("/chat/completions", summary="Answer a conversation", **generation_route(ChatCompletion))
+    async def create_chat_completion(request: Request, body: ChatRequest) -> Response:
+        """With `stream`, server-sent events of `chat.completion.chunk` objects, then `data: [DONE]`."""
+        body.check()
+        ask = _ask(request, body)
+        if body.stream:
+            wanted = body.stream_options is not None and bool(body.stream_options.include_usage)
+            return EventStream(pipeline, ask, ChatChunks(logprobs=bool(body.logprobs), include_usage=wanted))
+        collected = Collected()
+        await while_connected(request.receive, pipeline.run(ask, collected))
+        answer = _completion(collected, logprobs=bool(body.logprobs))
+        return Response(answer.model_dump_json(), media_type="application/json", headers=collected.opening.headers)
+
+    return router
+
+
+def _ask(request: Request, body: ChatRequest) -> Ask:
+    older = body.max_completion_tokens is None
+    return Ask(
+        prompts=(body.prompt(),),
+        prompt_field="messages",
+        max_tokens=body.max_tokens if older else body.max_completion_tokens,
+        max_tokens_field="max_tokens" if older else "max_completion_tokens",
+        sampling=body.sampling(body.top()),
+        **ask_fields(request, body),
+    )
+
+
+def _completion(collected: Collected, *, logprobs: bool) -> ChatCompletion:
+    opening = collected.opening
+    return ChatCompletion(
+        id=_id(opening),
+        created=opening.created,
+        model=opening.model.requested,
+        choices=[_choice(choice, logprobs) for choice in collected.choices()],
+        usage=UsageView.of(collected.usage),
+        service_tier=tier_name(opening.band),
+        system_fingerprint=fingerprint(opening),
+    )
+
+
+def _choice(choice: CollectedChoice, logprobs: bool) -> ChatChoice:
+    return ChatChoice(
+        index=choice.index,
+        message=ChatMessage(content=choice.text),
+        logprobs=_logprobs(choice.tokens) if logprobs else None,
+        finish_reason=choice.end.value,
+    )
+
+
+def _logprobs(entries: Sequence[TokenEntry]) -> ChatLogprobs:
+    return ChatLogprobs(
+        content=[
+            LogprobView(**_view(entry.token), top_logprobs=[TopLogprobView(**_view(view)) for view in entry.top])
+            for entry in entries
+        ]
+    )
+
+
+def _view(view: TokenView) -> dict[str, Any]:
+    return {"token": view.text, "logprob": finite(view.logprob), "bytes": list(view.data)}
+
+
+def _id(opening: Opening) -> str:
+    return "chatcmpl-" + opening.request_id.removeprefix("req_")
+
+
+class ChatChunks:
+    """`chat.completion.chunk` events. What is the same in all of a stream's events is encoded once."""
+
+    def __init__(self, *, logprobs: bool, include_usage: bool) -> None:
+        self._logprobs = logprobs
+        self._include_usage = include_usage
+        self._head = ""
+        self._tail = ',"usage":null}\n\n' if include_usage else "}\n\n"
+        self._begun: set[int] = set()
+
+    def open(self, opening: Opening) -> None:
+        head = {
+            "id": _id(opening),
+            "object": "chat.completion.chunk",
+            "created": opening.created,
+            "model": opening.model.requested,
+            "service_tier": tier_name(opening.band),
+            "system_fingerprint": fingerprint(opening),
+        }
+        self._head = "data: " + json.dumps(head)[:-1]
+
+    def piece(self, piece: Piece) -> str:
+        events = ""
+        if piece.index not in self._begun:
+            self._begun.add(piece.index)
+            events = self._event(piece.index, '{"role":"assistant","content":"","refusal":null}', "null", "null")
+        if piece.text or piece.tokens:
+            logprobs = _logprobs(piece.tokens).model_dump_json() if self._logprobs else "null"
+            events += self._event(piece.index, f'{{"content":{json.dumps(piece.text)}}}', logprobs, "null")
+        if piece.end is not None:
+            events += self._event(piece.index, "{}", "null", f'"{piece.end}"')
+        return events
+
+    def usage(self, usage: Usage) -> str:
+        if not self._include_usage:
+            return ""
+        return f'{self._head},"choices":[],"usage":{UsageView.of(usage).model_dump_json()}}}\n\n'
+
+    def _event(self, index: int, delta: str, logprobs: str, reason: str) -> str:
+        choice = f'{{"index":{index},"delta":{delta},"logprobs":{logprobs},"finish_reason":{reason}}}'
+        return f'{self._head},"choices":[{choice}]{self._tail}'

@@ -1,0 +1,32 @@
+"""What the routes that generate text have in common."""
+
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel
+
+from chorus_gateway.api.error_schemas import ERRORS
+from chorus_gateway.api.schemas import GenerationRequest
+
+
+def generation_route(answer: type[BaseModel]) -> dict[str, Any]:
+    """Keywords of a route that answers with `answer`, or with events."""
+    description = "The answer; with `stream`, events that end with `data: [DONE]`."
+    ok = {"model": answer, "description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    return {"response_model": None, "responses": {**ERRORS, 200: ok}}
+
+
+def ask_fields(request: Request, body: GenerationRequest) -> dict[str, Any]:
+    """Fields of Ask that every such route fills in the same way."""
+    headers = request.headers
+    return {
+        "request_id": request.state.request_id,
+        "authorization": headers.get("authorization"),
+        "model": body.model,
+        "n": body.n or 1,
+        "stop": tuple(body.stop),
+        "include_stop": bool(body.include_stop_str_in_output),
+        "skip_special_tokens": body.skip_special_tokens is not False,
+        "band": body.band(),
+        "trace": {name: headers[name] for name in ("traceparent", "tracestate") if name in headers},
+    }

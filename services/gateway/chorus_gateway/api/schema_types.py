@@ -1,0 +1,60 @@
+"""Types of request fields that several routes share."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+MAX_STOPS = 4
+_MAX_STOP_CHARACTERS = 1024
+_MAX_BIASES = 1024
+
+
+def _stops(value: object) -> object:
+    stops = [value] if isinstance(value, str) else value
+    if stops is None:
+        return []
+    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+        raise ValueError("must be a string or a list of strings")
+    if len(stops) > MAX_STOPS:
+        raise ValueError(f"may have at most {MAX_STOPS} strings and has {len(stops)}")
+    for stop in stops:
+        if not 1 <= len(stop) <= _MAX_STOP_CHARACTERS:
+            raise ValueError(f"each string must have 1 to {_MAX_STOP_CHARACTERS} characters, and one has {len(stop)}")
+    return stops
+
+
+def _biases(value: object) -> object:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or len(value) > _MAX_BIASES:
+        raise ValueError(f"must be an object of at most {_MAX_BIASES} token ids with a number each")
+    biases: dict[int, float] = {}
+    for key, bias in value.items():
+        if not isinstance(key, str) or not key.isascii() or not key.isdigit() or len(key) > 9:
+            raise ValueError(f"'{str(key)[:64]}' is not a token id")
+        if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
+            raise ValueError(f"the bias of token {key} must be a number from -100 to 100")
+        biases[int(key)] = float(bias)
+    return biases
+
+
+Stops = Annotated[
+    list[str],
+    BeforeValidator(_stops),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "maxItems": MAX_STOPS},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+Biases = Annotated[
+    dict[int, float],
+    BeforeValidator(_biases),
+    WithJsonSchema({"anyOf": [{"type": "object", "additionalProperties": {"type": "number"}}, {"type": "null"}]}),
+]
+TokenId = Annotated[int, Field(ge=0, lt=1 << 32)]

@@ -1,0 +1,162 @@
+"""/v1/chat/completions, as clients send it and as they are answered."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from chorus_gateway.api.schemas import MAX_TOP_LOGPROBS, UNSUPPORTED, GenerationRequest
+from chorus_gateway.api.schemas_usage import UsageView
+from chorus_gateway.ask import ChatPrompt
+from chorus_gateway.errors import InvalidRequest
+
+UNSUPPORTED_CHAT: Mapping[str, tuple[Any, ...]] = {
+    **UNSUPPORTED,
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "web_search_options": (),
+    "echo": (False,),
+    "chat_template": (),
+    "chat_template_kwargs": ({},),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
+    "documents": ([],),
+}
+
+
+def _text(value: object) -> object:
+    """A list of text parts as one text."""
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise ValueError("must be a string or a list of text parts")
+    return "\n".join(_part_text(at, part) for at, part in enumerate(value))
+
+
+def _part_text(at: int, part: object) -> str:
+    if not isinstance(part, Mapping):
+        raise ValueError(f"part {at} must be an object with a type")
+    if part.get("type") != "text":
+        raise ValueError(f"part {at} has type '{str(part.get('type'))[:64]}', and only 'text' is supported")
+    if not isinstance(part.get("text"), str):
+        raise ValueError(f"part {at} must have a text")
+    return str(part["text"])
+
+
+Content = Annotated[
+    str | None,
+    BeforeValidator(_text),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["type", "text"],
+                        "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+                    },
+                },
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Content = None
+    name: str | None = Field(None, max_length=256)
+    tool_calls: list[Any] | None = None
+    function_call: Any = None
+
+    def check(self, at: int) -> None:
+        where = f"messages.{at}"
+        if self.role in ("tool", "function"):
+            raise InvalidRequest(
+                f"{where}.role: '{self.role}' is not supported, as tools are not.", param=f"{where}.role"
+            )
+        if self.tool_calls or self.function_call:
+            raise InvalidRequest(f"{where}: calls of tools are not supported: leave them out.", param=where)
+        if self.content is None:
+            raise InvalidRequest(
+                f"{where}.content: must be a string or a list of text parts.", param=f"{where}.content"
+            )
+
+    def for_template(self) -> dict[str, Any]:
+        # Templates know the instructions' role by its older name.
+        role = "system" if self.role == "developer" else self.role
+        message = {"role": role, "content": self.content}
+        return message if self.name is None else {**message, "name": self.name}
+
+
+class ChatRequest(GenerationRequest):
+    messages: list[Message] = Field(min_length=1, max_length=4096)
+    max_completion_tokens: int | None = Field(None, ge=1, description="Absent: what the context leaves.")
+    max_tokens: int | None = Field(None, ge=1, description="The older name of max_completion_tokens.")
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
+
+    def prompt(self) -> ChatPrompt:
+        return ChatPrompt(tuple(message.for_template() for message in self.messages))
+
+    def top(self) -> int | None:
+        """Log probabilities wanted besides each token's own; None is none at all."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    def check(self, unsupported: Mapping[str, tuple[Any, ...]] = UNSUPPORTED_CHAT) -> None:
+        if self.extra().get("tool_choice") == "none":
+            unsupported = {name: value for name, value in unsupported.items() if name != "tools"}
+        super().check(unsupported)
+        for at, message in enumerate(self.messages):
+            message.check(at)
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("top_logprobs: only allowed when logprobs is true.", param="top_logprobs")
+
+
+class TopLogprobView(BaseModel):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class LogprobView(TopLogprobView):
+    top_logprobs: list[TopLogprobView]
+
+
+class ChatLogprobs(BaseModel):
+    content: list[LogprobView]
+    refusal: None = None
+
+
+class ChatMessage(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(BaseModel):
+    index: int
+    message: ChatMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: UsageView
+    service_tier: str
+    system_fingerprint: str

@@ -1,0 +1,105 @@
+"""/v1/completions, as clients send it and as they are answered."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+
+from chorus_gateway.api.schemas import MAX_CHOICES, MAX_TOP_LOGPROBS, UNSUPPORTED, GenerationRequest
+from chorus_gateway.api.schemas_usage import UsageView
+from chorus_gateway.errors import InvalidRequest
+
+DEFAULT_MAX_TOKENS = 16  # as OpenAI's
+UNSUPPORTED_COMPLETIONS: Mapping[str, tuple[Any, ...]] = {
+    **UNSUPPORTED,
+    "suffix": ("",),
+    "echo": (False,),
+    "response_format": ({"type": "text"},),
+}
+
+
+def _prompts(value: object) -> object:
+    """One text or list of token ids, or a list of them, as a tuple of prompts."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a string, a list of token ids, or a list of either, and not empty")
+    if _is_tokens(value):
+        return (tuple(value),)
+    if len(value) > MAX_CHOICES:
+        raise ValueError(f"may have at most {MAX_CHOICES} prompts and has {len(value)}")
+    for at, prompt in enumerate(value):
+        if not isinstance(prompt, str) and not _is_tokens(prompt):
+            raise ValueError(f"prompt {at} must be a string or a list of token ids")
+    return tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in value)
+
+
+def _is_tokens(value: object) -> bool:
+    return (
+        isinstance(value, list) and bool(value) and all(type(token) is int and 0 <= token < 1 << 32 for token in value)
+    )
+
+
+_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+Prompts = Annotated[
+    tuple[str | tuple[int, ...], ...],
+    BeforeValidator(_prompts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_CHOICES},
+                _TOKENS,
+                {"type": "array", "items": _TOKENS, "minItems": 1, "maxItems": MAX_CHOICES},
+            ]
+        }
+    ),
+]
+
+
+class CompletionRequest(GenerationRequest):
+    prompt: Prompts
+    max_tokens: int | None = Field(None, ge=1, description=f"{DEFAULT_MAX_TOKENS} when absent.")
+    logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
+    best_of: int | None = Field(None, ge=1, le=MAX_CHOICES, description="Not supported beyond n.")
+
+    def check(self, unsupported: Mapping[str, tuple[Any, ...]] = UNSUPPORTED_COMPLETIONS) -> None:
+        super().check(unsupported)
+        answers = self.n or 1
+        if self.best_of is not None and self.best_of != answers:
+            raise InvalidRequest(
+                f"best_of: {self.best_of} is not supported, only as many as n, which is {answers}: leave it out.",
+                param="best_of",
+                code="unsupported_parameter",
+            )
+        if answers * len(self.prompt) > MAX_CHOICES:
+            raise InvalidRequest(
+                f"n: {answers} answers to {len(self.prompt)} prompts are {answers * len(self.prompt)} choices, and at"
+                f" most {MAX_CHOICES} are allowed: send fewer at once.",
+                param="n",
+            )
+
+
+class CompletionLogprobs(BaseModel):
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]] | None
+    text_offset: list[int]
+
+
+class CompletionChoice(BaseModel):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length"]
+
+
+class Completion(BaseModel):
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: UsageView
+    service_tier: str
+    system_fingerprint: str

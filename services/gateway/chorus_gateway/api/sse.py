@@ -1,0 +1,81 @@
+"""An answer that is sent as it comes: server-sent events, as OpenAI's clients read them."""
+
+import json
+from typing import Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from chorus_gateway.answer import Opening, Piece
+from chorus_gateway.api.errors import error_body
+from chorus_gateway.api.exchange import while_connected
+from chorus_gateway.ask import Ask
+from chorus_gateway.errors import GatewayError
+from chorus_gateway.pipeline import Pipeline
+from chorus_gateway.values import Usage
+
+_DONE = b"data: [DONE]\n\n"
+
+
+class Shape(Protocol):
+    """One kind of stream: the events of a piece, and of the usage, ready to send. "" is no event."""
+
+    def open(self, opening: Opening) -> None: ...
+
+    def piece(self, piece: Piece) -> str: ...
+
+    def usage(self, usage: Usage) -> str: ...
+
+
+class EventStream(Response):
+    """Runs the pipeline when it is sent. An error before the first event is raised, and becomes an answer with a status
+    of its own; a later one is an event."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, pipeline: Pipeline, ask: Ask, shape: Shape) -> None:
+        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._pipeline = pipeline
+        self._ask = ask
+        self._shape = shape
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await while_connected(receive, self._answer(send))
+
+    async def _answer(self, send: Send) -> None:
+        events = _Events(self, self._shape, send)
+        try:
+            await self._pipeline.run(self._ask, events)
+        except GatewayError as error:
+            if not events.started:
+                raise
+            await events.end(f"data: {json.dumps(error_body(error))}\n\n")
+
+
+class _Events:
+    """The pipeline's Answer."""
+
+    def __init__(self, response: Response, shape: Shape, send: Send) -> None:
+        self.started = False
+        self._response = response
+        self._shape = shape
+        self._send = send
+
+    def begin(self, opening: Opening) -> None:
+        self._response.headers.update(opening.headers)
+        self._shape.open(opening)
+
+    async def write(self, piece: Piece) -> None:
+        if not self.started:
+            self.started = True
+            headers = self._response.raw_headers
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        event = self._shape.piece(piece)
+        await self._send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+
+    async def finish(self, usage: Usage) -> None:
+        await self.end(self._shape.usage(usage))
+
+    async def end(self, last: str) -> None:
+        await self._send({"type": "http.response.body", "body": last.encode() + _DONE, "more_body": False})

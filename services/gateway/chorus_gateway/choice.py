@@ -1,0 +1,75 @@
+"""One answer to one prompt, from its place in the queue to its text."""
+
+import time
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import Span
+
+from chorus_gateway.answer import End, Piece
+from chorus_gateway.engine_client.inbox import Inbox, News
+from chorus_gateway.errors import GatewayError
+from chorus_gateway.meter import RequestMeter
+from chorus_gateway.telemetry import Tracing, current_traceparent
+from chorus_gateway.text.writer import TextWriter
+from chorus_gateway.values import Delta, FinishReason, Job, Usage
+
+
+class Choice:
+    """The sink of its job: what the engine sends goes to the request's inbox, and comes back by `read` in its turn."""
+
+    def __init__(
+        self, index: int, job: Job, writer: TextWriter, inbox: Inbox, meter: RequestMeter, tracing: Tracing
+    ) -> None:
+        self.index = index
+        self.job = job
+        self.end: End | None = None
+        self.usage: Usage | None = None  # the engine's, when it ended the job itself
+        self._writer = writer
+        self._inbox = inbox
+        self._meter = meter
+        self._tracing = tracing
+        self._context: Context = get_current()  # the engine's frames arrive outside of the request's context
+        self._queued_at = time.monotonic()
+        self._last_at: float | None = None
+        self._span: Span = tracing.tracer.start_span("gateway.queue", context=self._context)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the client is billed."""
+        return self._writer.tokens
+
+    def dispatched(self) -> str:
+        self._meter.left_queue(time.monotonic() - self._queued_at)
+        self._span.end()
+        self._span = self._tracing.tracer.start_span("gateway.engine", context=self._context)
+        return current_traceparent(self._span)
+
+    def delta(self, delta: Delta) -> bool:
+        return self._inbox.put(News(self.index, delta, time.monotonic()))
+
+    def failed(self, error: GatewayError) -> None:
+        self._span.record_exception(error)
+        self._inbox.fail(error)
+
+    def close(self) -> None:
+        """Whatever ended it."""
+        self._span.end()
+
+    def read(self, news: News) -> Piece | None:
+        """What the client is to be told now, if anything. After its `end` a choice has nothing to say."""
+        if self.end is not None:
+            return None
+        delta = news.delta
+        if delta.token_ids:
+            self._meter.received(len(delta.token_ids), news.at, self._last_at)
+            self._last_at = news.at
+        written = self._writer.feed(delta)
+        text, entries = written.text, written.entries
+        if self._writer.stopped:
+            self.end = End.STOP
+        elif delta.finish is not None:
+            self.end = End.LENGTH if delta.finish is FinishReason.LENGTH else End.STOP
+            rest = self._writer.flush()
+            text, entries = text + rest.text, entries + rest.entries
+        self.usage = delta.usage
+        return Piece(self.index, text, entries, self.end) if text or entries or self.end is not None else None

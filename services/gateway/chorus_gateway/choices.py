@@ -1,0 +1,81 @@
+"""All the answers that one request asks for: n for each of its prompts."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from chorus_gateway.answer import Piece
+from chorus_gateway.ask import Ask
+from chorus_gateway.choice import Choice
+from chorus_gateway.engine_client.inbox import Inbox
+from chorus_gateway.meter import RequestMeter
+from chorus_gateway.telemetry import Tracing
+from chorus_gateway.text.stop_strings import StopStrings
+from chorus_gateway.text.tokenizer import ModelTokenizer
+from chorus_gateway.text.writer import TextWriter
+from chorus_gateway.values import Job, Usage
+
+
+class Choices:
+    """Choice i answers prompt i // n. A prompt is paid for once, however many answers it gets."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        jobs: Sequence[Job],
+        *,
+        tokenizer: ModelTokenizer,
+        inbox: Inbox,
+        meter: RequestMeter,
+        tracing: Tracing,
+    ) -> None:
+        self._inbox = inbox
+        self._meter = meter
+        self._n = ask.n
+        self._all = [
+            Choice(index, job, _writer(ask, index, job, tokenizer), inbox, meter, tracing)
+            for index, job in enumerate(jobs)
+        ]
+
+    @property
+    def sinks(self) -> list[tuple[Job, Choice]]:
+        return [(choice.job, choice) for choice in self._all]
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """News of all choices as they come, until each has ended. Raises the error that ended any of them."""
+        unfinished = len(self._all)
+        while unfinished:
+            news = await self._inbox.get()
+            piece = self._all[news.index].read(news)
+            if piece is not None:
+                unfinished -= piece.end is not None
+                yield piece
+        self._meter.finished([str(choice.end) for choice in self._all], self.usage().prompt_tokens)
+
+    def usage(self) -> Usage:
+        """As the client sees it. Cached tokens are unknown, and not reported, where a stop string ended a choice."""
+        first = self._all[:: self._n]
+        return Usage(
+            prompt_tokens=sum(len(choice.job.prompt) for choice in first),
+            completion_tokens=sum(choice.tokens for choice in self._all),
+            cached_tokens=sum(choice.usage.cached_tokens for choice in first if choice.usage),
+        )
+
+    def billed(self) -> int:
+        """Tokens of what the client got so far: a prompt counts from the first token of any of its answers."""
+        groups = [self._all[at : at + self._n] for at in range(0, len(self._all), self._n)]
+        answered = [group for group in groups if any(choice.tokens for choice in group)]
+        prompts = sum(len(group[0].job.prompt) for group in answered)
+        return prompts + sum(choice.tokens for choice in self._all)
+
+    def close(self) -> None:
+        for choice in self._all:
+            choice.close()
+
+
+def _writer(ask: Ask, index: int, job: Job, tokenizer: ModelTokenizer) -> TextWriter:
+    prompt = ask.prompts[index // ask.n]
+    return TextWriter(
+        tokenizer.detokenizer(prompt, job.prompt, skip_special_tokens=ask.skip_special_tokens),
+        StopStrings(ask.stop, include=ask.include_stop),
+        min_tokens=job.sampling.min_tokens if ask.stop else 0,
+        spell=tokenizer.token_bytes if job.sampling.logprobs is not None else None,
+    )

@@ -1,0 +1,106 @@
+"""The path of a request, in order: docs/request-path.md tells it in prose, `Pipeline.run` is it."""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol
+
+from chorus_gateway.answer import Answer, Opening
+from chorus_gateway.ask import Ask
+from chorus_gateway.choices import Choices
+from chorus_gateway.engine_client.inbox import Inbox
+from chorus_gateway.errors import PermissionDenied
+from chorus_gateway.meter import RequestMeter
+from chorus_gateway.planning import plan_jobs, upper_bound
+from chorus_gateway.quota.base import Quota
+from chorus_gateway.reserving import reserved
+from chorus_gateway.routing.dispatcher import Dispatcher
+from chorus_gateway.telemetry import Metrics, Tracing
+from chorus_gateway.telemetry.tracing import extract
+from chorus_gateway.text.cache import TokenizerCache
+from chorus_gateway.text.tokenizer import ModelTokenizer
+from chorus_gateway.values import Job, Principal, Reservation, ResolvedModel, Scope, Tenant
+
+
+class Authenticator(Protocol):
+    async def authenticate(self, authorization: str | None, scope: Scope) -> Principal: ...
+
+
+class Models(Protocol):
+    async def resolve(self, tenant: Tenant, name: str) -> ResolvedModel: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineLimits:
+    request_timeout: float = 600.0  # seconds from arrival to the last token
+    # Tokens that a choice may have when its request names no maximum and the context leaves more.
+    default_max_tokens: int = 16_384
+    # Tokens of one request that may wait for its client before it counts as too slow.
+    stream_buffer_tokens: int = 4096
+
+
+class Pipeline:
+    def __init__(
+        self,
+        *,
+        auth: Authenticator,
+        models: Models,
+        tokenizers: TokenizerCache,
+        quota: Quota,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        tracing: Tracing,
+        limits: PipelineLimits,
+    ) -> None:
+        self._auth = auth
+        self._models = models
+        self._tokenizers = tokenizers
+        self._quota = quota
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._tracing = tracing
+        self._limits = limits
+
+    async def run(self, ask: Ask, answer: Answer) -> None:
+        """Answers `ask` by writing to `answer`. Raises a GatewayError; `answer` may have begun by then."""
+        with self._tracing.span("gateway.request", parent=extract(ask.trace)), RequestMeter(self._metrics) as meter:
+            tenant = tenant_of(await self._auth.authenticate(ask.authorization, Scope.INFER))
+            model = await self._models.resolve(tenant, ask.model)
+            tokenizer = await self._tokenizers.get(model.base.tokenizer_digest)
+            prompts = [await tokenizer.encode(prompt) for prompt in ask.prompts]
+            jobs = self._plan(ask, tenant, model, prompts)
+            choices = self._choices(ask, jobs, tokenizer, meter)
+            bound = upper_bound(jobs, ask.n)
+            async with reserved(self._quota, tenant, ask.request_id, bound, choices.billed) as reservation:
+                # Each job waits for its turn and a credit, and goes to the engine that suits it best.
+                with closing(choices), self._dispatcher.carrying(choices.sinks) as tickets:
+                    answer.begin(_opening(ask, model, reservation))
+                    async for piece in choices.pieces():
+                        if piece.end is not None:
+                            self._dispatcher.cancel(tickets[piece.index])  # after a stop string it would run on
+                        await answer.write(piece)
+            await answer.finish(choices.usage())
+
+    def _plan(self, ask: Ask, tenant: Tenant, model: ResolvedModel, prompts: Sequence[tuple[int, ...]]) -> list[Job]:
+        deadline = time.monotonic() + self._limits.request_timeout
+        return plan_jobs(
+            ask, tenant, model, prompts, deadline=deadline, default_max_tokens=self._limits.default_max_tokens
+        )
+
+    def _choices(self, ask: Ask, jobs: Sequence[Job], tokenizer: ModelTokenizer, meter: RequestMeter) -> Choices:
+        inbox = Inbox(self._limits.stream_buffer_tokens)
+        return Choices(ask, jobs, tokenizer=tokenizer, inbox=inbox, meter=meter, tracing=self._tracing)
+
+
+def tenant_of(principal: Principal) -> Tenant:
+    if principal.tenant is None:
+        raise PermissionDenied(
+            "This key belongs to no tenant, so it cannot be used for completions: use a tenant's key.",
+            code="permission_denied",
+        )
+    return principal.tenant
+
+
+def _opening(ask: Ask, model: ResolvedModel, reservation: Reservation) -> Opening:
+    return Opening(ask.request_id, model, ask.band, created=int(time.time()), headers=reservation.headers)

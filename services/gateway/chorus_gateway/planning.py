@@ -1,0 +1,77 @@
+"""From what a client asks for to the jobs that answer it, within the model's context and the tenant's limits."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from chorus_gateway.ask import Ask
+from chorus_gateway.errors import InvalidRequest
+from chorus_gateway.values import Job, ResolvedModel, Sampling, Tenant
+
+_SEEDS = 1 << 64
+
+
+def plan_jobs(
+    ask: Ask,
+    tenant: Tenant,
+    model: ResolvedModel,
+    prompts: Sequence[tuple[int, ...]],
+    *,
+    deadline: float,
+    default_max_tokens: int,
+) -> list[Job]:
+    """n jobs for each prompt, in order. InvalidRequest when a prompt is empty or does not fit the context."""
+    jobs: list[Job] = []
+    for prompt in prompts:
+        most = _max_tokens(ask, tenant, model, len(prompt), default_max_tokens)
+        for number in range(ask.n):
+            sampling = replace(ask.sampling, max_tokens=most, seed=_seed(ask.sampling, number))
+            job = Job(
+                request_id=f"{ask.request_id}-{len(jobs)}",
+                tenant=tenant,
+                model=model,
+                prompt=prompt,
+                sampling=sampling,
+                band=ask.band,
+                deadline=deadline,
+            )
+            jobs.append(job)
+    return jobs
+
+
+def upper_bound(jobs: Sequence[Job], n: int) -> int:
+    """Most tokens that the jobs can be billed: each prompt once, each answer in full."""
+    return sum(len(job.prompt) for job in jobs[::n]) + sum(job.sampling.max_tokens for job in jobs)
+
+
+def _max_tokens(ask: Ask, tenant: Tenant, model: ResolvedModel, prompt: int, default: int) -> int:
+    context = model.base.max_model_len
+    if prompt == 0:
+        raise InvalidRequest("The prompt has no tokens: it needs at least one.", param=ask.prompt_field)
+    if prompt >= context:
+        raise _too_long(
+            f"This model's maximum context length is {context} tokens, but the prompt has {prompt} tokens and one more"
+            " is needed for the answer: shorten the prompt.",
+            ask.prompt_field,
+        )
+    left = context - prompt
+    if ask.max_tokens is None:
+        # A true upper bound is reserved: one that the tenant could never be granted would refuse every request.
+        grant = tenant.limits.tokens_per_minute
+        granted = left if grant is None else max(1, (grant - prompt) // ask.n)
+        return min(left, default, granted)
+    if ask.max_tokens > left:
+        raise _too_long(
+            f"This model's maximum context length is {context} tokens, but the prompt has {prompt} tokens and"
+            f" {ask.max_tokens_field} asks for {ask.max_tokens} more: ask for at most {left}, or shorten the prompt.",
+            ask.max_tokens_field,
+        )
+    return ask.max_tokens
+
+
+def _too_long(message: str, param: str) -> InvalidRequest:
+    return InvalidRequest(message, param=param, code="context_length_exceeded")
+
+
+def _seed(sampling: Sampling, number: int) -> int | None:
+    """The answers to one prompt differ, each in a way that the seed repeats."""
+    return None if sampling.seed is None else (sampling.seed + number) % _SEEDS
