@@ -72,28 +72,32 @@ class AdapterStoreServicer(object):
     def Publish(self, request_iterator, context):
         """One adapter's two files: the header, then chunks (all of a file's before the next file's, each at most 1 MiB), then
         `commit`. A stream that ends without `commit` leaves no trace. The answer comes after the generation is durable.
-        FAILED_PRECONDITION when the base model has never been seen.
+        FAILED_PRECONDITION when the base model has never been seen; INVALID_ARGUMENT also when the name is an adapter's for
+        another base; DEADLINE_EXCEEDED when the client pauses for too long (30 s unless set otherwise).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Resolve(self, request, context):
-        """A name as a tenant writes it, to one immutable generation.
+        """A name as a tenant writes it, to one immutable generation. Only the owner is told why it is NOT_FOUND: which versions
+        there are, or which base the adapter is for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Fetch(self, request, context):
-        """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB.
+        """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
+        fetched for a grace period (10 minutes unless set otherwise).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """All adapters of a tenant, newest generation first, ordered by name; at most 1000 a page.
+        """All adapters of a tenant, newest generation first, ordered by name. A page may be shorter than asked, so that the
+        message stays below 4 MiB; the last page has no next_page_token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +111,8 @@ class AdapterStoreServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Removes a generation, or every generation of a name. Requests that already resolved it finish.
+        """Removes a generation, or every generation of a name. Requests that already resolved it finish. When "latest" loses
+        its generation it moves to the newest one left.
         FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -8,7 +8,8 @@ UNAUTHENTICATED. grpc.health.v1.Health is served beside this service and needs n
 
 Errors, unless a method says more: INVALID_ARGUMENT with one sentence that names the field, the value and the limit;
 NOT_FOUND for what does not exist, in the same words whether it never did or belongs to another tenant;
-RESOURCE_EXHAUSTED when a size limit is passed; UNAVAILABLE when the database or the disk is away.
+RESOURCE_EXHAUSTED when a size limit is passed; UNAVAILABLE when the database or the disk is away; DATA_LOSS when the
+bytes on the disk are missing or do not match their digest.
 Digests are 64 lower-case hex characters of SHA-256; sizes are bytes.
 """
 
@@ -34,26 +35,33 @@ class AdapterStoreStub:
     ]
     """One adapter's two files: the header, then chunks (all of a file's before the next file's, each at most 1 MiB), then
     `commit`. A stream that ends without `commit` leaves no trace. The answer comes after the generation is durable.
-    FAILED_PRECONDITION when the base model has never been seen.
+    FAILED_PRECONDITION when the base model has never been seen; INVALID_ARGUMENT also when the name is an adapter's for
+    another base; DEADLINE_EXCEEDED when the client pauses for too long (30 s unless set otherwise).
     """
 
     Resolve: grpc.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.ResolveRequest,
         chorus_proto.adapters.v1.adapters_pb2.ResolveResponse,
     ]
-    """A name as a tenant writes it, to one immutable generation."""
+    """A name as a tenant writes it, to one immutable generation. Only the owner is told why it is NOT_FOUND: which versions
+    there are, or which base the adapter is for.
+    """
 
     Fetch: grpc.UnaryStreamMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.FetchRequest,
         chorus_proto.adapters.v1.adapters_pb2.FetchChunk,
     ]
-    """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB."""
+    """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
+    fetched for a grace period (10 minutes unless set otherwise).
+    """
 
     List: grpc.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.ListRequest,
         chorus_proto.adapters.v1.adapters_pb2.ListResponse,
     ]
-    """All adapters of a tenant, newest generation first, ordered by name; at most 1000 a page."""
+    """All adapters of a tenant, newest generation first, ordered by name. A page may be shorter than asked, so that the
+    message stays below 4 MiB; the last page has no next_page_token.
+    """
 
     SetAlias: grpc.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.SetAliasRequest,
@@ -65,7 +73,8 @@ class AdapterStoreStub:
         chorus_proto.adapters.v1.adapters_pb2.DeleteRequest,
         chorus_proto.adapters.v1.adapters_pb2.DeleteResponse,
     ]
-    """Removes a generation, or every generation of a name. Requests that already resolved it finish.
+    """Removes a generation, or every generation of a name. Requests that already resolved it finish. When "latest" loses
+    its generation it moves to the newest one left.
     FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
     """
 
@@ -76,26 +85,33 @@ class AdapterStoreAsyncStub:
     ]
     """One adapter's two files: the header, then chunks (all of a file's before the next file's, each at most 1 MiB), then
     `commit`. A stream that ends without `commit` leaves no trace. The answer comes after the generation is durable.
-    FAILED_PRECONDITION when the base model has never been seen.
+    FAILED_PRECONDITION when the base model has never been seen; INVALID_ARGUMENT also when the name is an adapter's for
+    another base; DEADLINE_EXCEEDED when the client pauses for too long (30 s unless set otherwise).
     """
 
     Resolve: grpc.aio.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.ResolveRequest,
         chorus_proto.adapters.v1.adapters_pb2.ResolveResponse,
     ]
-    """A name as a tenant writes it, to one immutable generation."""
+    """A name as a tenant writes it, to one immutable generation. Only the owner is told why it is NOT_FOUND: which versions
+    there are, or which base the adapter is for.
+    """
 
     Fetch: grpc.aio.UnaryStreamMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.FetchRequest,
         chorus_proto.adapters.v1.adapters_pb2.FetchChunk,
     ]
-    """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB."""
+    """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
+    fetched for a grace period (10 minutes unless set otherwise).
+    """
 
     List: grpc.aio.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.ListRequest,
         chorus_proto.adapters.v1.adapters_pb2.ListResponse,
     ]
-    """All adapters of a tenant, newest generation first, ordered by name; at most 1000 a page."""
+    """All adapters of a tenant, newest generation first, ordered by name. A page may be shorter than asked, so that the
+    message stays below 4 MiB; the last page has no next_page_token.
+    """
 
     SetAlias: grpc.aio.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.SetAliasRequest,
@@ -107,7 +123,8 @@ class AdapterStoreAsyncStub:
         chorus_proto.adapters.v1.adapters_pb2.DeleteRequest,
         chorus_proto.adapters.v1.adapters_pb2.DeleteResponse,
     ]
-    """Removes a generation, or every generation of a name. Requests that already resolved it finish.
+    """Removes a generation, or every generation of a name. Requests that already resolved it finish. When "latest" loses
+    its generation it moves to the newest one left.
     FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
     """
 
@@ -120,7 +137,8 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.PublishResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.PublishResponse]]:
         """One adapter's two files: the header, then chunks (all of a file's before the next file's, each at most 1 MiB), then
         `commit`. A stream that ends without `commit` leaves no trace. The answer comes after the generation is durable.
-        FAILED_PRECONDITION when the base model has never been seen.
+        FAILED_PRECONDITION when the base model has never been seen; INVALID_ARGUMENT also when the name is an adapter's for
+        another base; DEADLINE_EXCEEDED when the client pauses for too long (30 s unless set otherwise).
         """
 
     @abc.abstractmethod
@@ -129,7 +147,9 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         request: chorus_proto.adapters.v1.adapters_pb2.ResolveRequest,
         context: _ServicerContext,
     ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.ResolveResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.ResolveResponse]]:
-        """A name as a tenant writes it, to one immutable generation."""
+        """A name as a tenant writes it, to one immutable generation. Only the owner is told why it is NOT_FOUND: which versions
+        there are, or which base the adapter is for.
+        """
 
     @abc.abstractmethod
     def Fetch(
@@ -137,7 +157,9 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         request: chorus_proto.adapters.v1.adapters_pb2.FetchRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[chorus_proto.adapters.v1.adapters_pb2.FetchChunk], collections.abc.AsyncIterator[chorus_proto.adapters.v1.adapters_pb2.FetchChunk]]:
-        """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB."""
+        """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
+        fetched for a grace period (10 minutes unless set otherwise).
+        """
 
     @abc.abstractmethod
     def List(
@@ -145,7 +167,9 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         request: chorus_proto.adapters.v1.adapters_pb2.ListRequest,
         context: _ServicerContext,
     ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.ListResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.ListResponse]]:
-        """All adapters of a tenant, newest generation first, ordered by name; at most 1000 a page."""
+        """All adapters of a tenant, newest generation first, ordered by name. A page may be shorter than asked, so that the
+        message stays below 4 MiB; the last page has no next_page_token.
+        """
 
     @abc.abstractmethod
     def SetAlias(
@@ -161,7 +185,8 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         request: chorus_proto.adapters.v1.adapters_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.DeleteResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.DeleteResponse]]:
-        """Removes a generation, or every generation of a name. Requests that already resolved it finish.
+        """Removes a generation, or every generation of a name. Requests that already resolved it finish. When "latest" loses
+        its generation it moves to the newest one left.
         FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
         """
 
