@@ -18,8 +18,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from chorus_gateway.adapters import AdapterClient
+from chorus_gateway.api.chat import chat_router
+from chorus_gateway.api.completions import completions_router
 from chorus_gateway.api.dependencies import Parts
 from chorus_gateway.api.health import Readiness
+from chorus_gateway.api.models import models_router
 from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.auth import Authenticator, AuthEvents, parse_key
 from chorus_gateway.config import Settings, load_settings
@@ -140,13 +143,14 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
         keys=keys,
         adapters=adapters,
         resolver=resolver,
-        pipeline=pipeline,
         readiness=readiness,
         metrics=metrics,
         tracing=tracing,
     )
+    limits = BodyLimits(settings.max_body_bytes, settings.max_upload_bytes)
+    routers = (chat_router(pipeline), completions_router(pipeline), models_router(authenticator, resolver))
     return Gateway(
-        app=create_app(parts, BodyLimits(settings.max_body_bytes, settings.max_upload_bytes)),
+        app=create_app(parts, limits, routers),
         background=(
             auth_events.listen(),
             follow_adapters(events, resolver),

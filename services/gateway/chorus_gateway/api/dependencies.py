@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Response, Security
+from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
@@ -12,7 +12,6 @@ from chorus_gateway.adapters import AdapterClient
 from chorus_gateway.api.health import Readiness
 from chorus_gateway.auth import Authenticator, AuthEvents
 from chorus_gateway.models import Resolver
-from chorus_gateway.pipeline import Pipeline
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.tenants import KeyStore, TenantStore
 from chorus_gateway.values import Principal, Scope
@@ -31,7 +30,6 @@ class Parts:
     keys: KeyStore
     adapters: AdapterClient
     resolver: Resolver
-    pipeline: Pipeline
     readiness: Readiness
     metrics: Metrics
     tracing: Tracing
@@ -63,7 +61,7 @@ def authenticated(scope: Scope) -> type[APIRoute]:
     return AuthenticatedRoute
 
 
-async def principal(request: Request, _scheme: Annotated[object, Security(bearer)]) -> Principal:
+async def principal(request: Request) -> Principal:
     """Who asks, on an `authenticated` route."""
     found: Principal = request.state.principal
     return found

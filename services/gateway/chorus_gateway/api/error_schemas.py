@@ -23,9 +23,11 @@ _MEANING = {
     404: "There is no such thing, or it is not yours.",
     409: "The name is taken, or something still refers to it.",
     413: "The body is too large.",
+    429: "A rate limit or a quota is reached; `retry-after` and `x-ratelimit-*` say when to come back.",
     503: "A part behind the gateway is away; try again.",
 }
-# `responses` of a route. 422 is FastAPI's default, which this API never answers.
+# `responses` of a route. The default takes the place of FastAPI's 422, which this API never answers.
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": meaning} for status, meaning in _MEANING.items()
+    **{status: {"model": ErrorBody, "description": meaning} for status, meaning in _MEANING.items()},
+    "default": {"model": ErrorBody, "description": "Whatever else goes wrong has the same form."},
 }
