@@ -9,5 +9,15 @@ from chorus_engine.adapters.convert import Layout, convert
 from chorus_engine.adapters.fetcher import AdapterFetcher
 from chorus_engine.adapters.host import AdapterFiles, HostAdapter
 from chorus_engine.adapters.store import StoreClient
+from chorus_engine.adapters.supply import AdapterSupply
 
-__all__ = ["AdapterFetcher", "AdapterFiles", "HostAdapter", "HostCache", "Layout", "StoreClient", "convert"]
+__all__ = [
+    "AdapterFetcher",
+    "AdapterFiles",
+    "AdapterSupply",
+    "HostAdapter",
+    "HostCache",
+    "Layout",
+    "StoreClient",
+    "convert",
+]

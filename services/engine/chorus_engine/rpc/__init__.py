@@ -1,12 +1,14 @@
 """The engine's wire: protobuf becomes `core` values here, and goes no further."""
 
 from chorus_engine.rpc.bundle import TokenizerBundle, read_bundle
+from chorus_engine.rpc.credits import CreditLedger
 from chorus_engine.rpc.server import create_server
 from chorus_engine.rpc.service import Description, EngineService
 from chorus_engine.rpc.sessions import Engine, Sessions
 from chorus_engine.rpc.submission import Limits
 
 __all__ = [
+    "CreditLedger",
     "Description",
     "Engine",
     "EngineService",

@@ -2,12 +2,12 @@
 
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # subscripted in the stubs alone
 
 
 class ServiceTokenInterceptor(grpc.aio.ServerInterceptor):
@@ -24,9 +24,9 @@ class ServiceTokenInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> "Handler | None":
         if handler_call_details.method.startswith(self._open) or self._has_token(handler_call_details):
             return await continuation(handler_call_details)
         return self._refusal
@@ -39,7 +39,7 @@ class ServiceTokenInterceptor(grpc.aio.ServerInterceptor):
         return hmac.compare_digest(value if isinstance(value, bytes) else value.encode(), self._expected)
 
 
-async def _refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+async def _refuse(_: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
     await context.abort(
         grpc.StatusCode.UNAUTHENTICATED,
         "the call has no valid service token; set the same CHORUS_SERVICE_TOKEN for all services.",

@@ -1,5 +1,6 @@
 """Every stream of every gateway worker, and the requests that they brought."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from chorus_engine.core.load import Load
 from chorus_engine.core.request import Band, FinishReason, Output, Request
 from chorus_engine.rpc.credits import CreditLedger, Head
 from chorus_engine.rpc.deltas import to_delta, to_load
-from chorus_engine.rpc.outbox import Outbox, OutboxOverflow
+from chorus_engine.rpc.outbox import MAX_BYTES, Outbox, OutboxOverflow
 from chorus_engine.rpc.submission import Limits, to_request
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
@@ -53,7 +54,7 @@ class Sessions:
         credits: CreditLedger,
         *,
         finished: Callable[[Request, Output], None],
-        outbox_bytes: int,
+        outbox_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -67,11 +68,18 @@ class Sessions:
         self._serial = 0
         self._blocked = False
         self._draining = False
+        self.empty = asyncio.Event()  # set while no request lives
+        self.empty.set()
 
     @property
     def live(self) -> int:
         """Requests accepted and not ended."""
         return len(self._live)
+
+    def traceparent_of(self, digest: str) -> str:
+        """Of the first live request for the adapter; empty when there is none."""
+        requests = (submission.request for submission in self._live.values())
+        return next((request.traceparent for request in requests if request.adapter == digest), "")
 
     def open(self, worker_id: str) -> Stream:
         self._serial += 1
@@ -136,6 +144,7 @@ class Sessions:
             self._put(stream, to_delta(submit.request_id, submit.attempt, refusal))
             return
         self._live[request_id] = Submission(stream, submit.request_id, submit.attempt, request)
+        self.empty.clear()
         stream.ids.add(request_id)
         self._engine.submit(request)
 
@@ -157,11 +166,16 @@ class Sessions:
             return
         stream = submission.stream
         if output.finish is not None:
-            del self._live[output.request_id]
+            self._forget(output.request_id)
             stream.ids.discard(output.request_id)
             self._finished(submission.request, output)
         if stream.serial in self._streams:
             self._put(stream, to_delta(submission.request_id, submission.attempt, output))
+
+    def _forget(self, request_id: str) -> None:
+        del self._live[request_id]
+        if not self._live:
+            self.empty.set()
 
     def _put(self, stream: Stream, delta: pb.Delta) -> None:
         try:

@@ -1,5 +1,6 @@
 """Spans of requests and adapter fetches, children of the gateway's."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +9,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanProcessor
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -67,15 +68,16 @@ class Tracing:
                 raise
 
     def close(self) -> None:
-        """Send what is recorded."""
+        """Send what is recorded, for 2 s at most: a collector that is away must not hold up the end."""
         if self._provider is not None:
-            self._provider.shutdown()
+            thread = threading.Thread(target=self._provider.shutdown, name="tracing-shutdown", daemon=True)
+            thread.start()
+            thread.join(2.0)
 
 
 def _resource_from_environment() -> Resource:
-    given = Resource.create()
-    known = {key: value for key, value in given.attributes.items() if value != "unknown_service"}
-    return Resource(known)
+    given = Resource.create().attributes
+    return Resource({key: value for key, value in given.items() if not str(value).startswith("unknown_service")})
 
 
 def _parent(traceparent: str) -> Context:

@@ -1,0 +1,208 @@
+"""The engine, put together: the only place where its parts learn of each other."""
+
+import asyncio
+import logging
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import grpc.aio
+import uvloop
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+
+from chorus_engine.adapters import AdapterFetcher, AdapterSupply, HostCache, Layout, StoreClient
+from chorus_engine.config import GIB, Settings
+from chorus_engine.core.load import Load, Residency
+from chorus_engine.core.request import Output, Request
+from chorus_engine.loop import EngineLoop
+from chorus_engine.presence import Held, Presence, Registration, connect, merge
+from chorus_engine.rpc import CreditLedger, Description, EngineService, Limits, Sessions, create_server
+from chorus_engine.runner import Runner
+from chorus_engine.scheduler import Scheduler
+from chorus_engine.startup import Loaded, check_free, device_utilization, load_model
+from chorus_engine.telemetry import EngineMetrics, MetricsServer, Tracing, configure_logging
+
+log = logging.getLogger(__name__)
+
+HEALTH = "grpc.health.v1.Health"
+SERVICE = "chorus.engine.v1.Engine"
+HOLDINGS_TIMEOUT = 1.0  # seconds; a step may be long
+STOP_GRACE = 1.0  # seconds for streams to send what they have
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal. The exit status: 0, or 1 when the engine broke. Raises StartError."""
+    configure_logging(settings.log_level)
+    check_free(settings.engine_host, settings.engine_port)
+    return uvloop.run(_serve(settings, load_model(settings)))
+
+
+async def _serve(settings: Settings, loaded: Loaded) -> int:
+    return await Engine(settings, loaded).serve()
+
+
+class Engine:
+    """Made inside the event loop that it serves on."""
+
+    def __init__(self, settings: Settings, loaded: Loaded) -> None:
+        self._settings = settings
+        self._event_loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._status = 0
+        self._held: tuple[Held, ...] = ()
+        self._epoch = time.time() - time.monotonic()
+        self._engine_id = uuid.uuid4().hex[:12]
+        self._metrics = EngineMetrics(device_utilization(loaded.model.device))
+        self._tracing = Tracing.from_endpoint(self._engine_id, settings.otlp_endpoint)
+
+        capacity = loaded.capacity
+        self._cache = HostCache(int(settings.host_adapter_memory * GIB))
+        self._scheduler = Scheduler(capacity, settings.slot_patience)
+        self._loop = EngineLoop(
+            self._scheduler,
+            Runner(loaded.model, capacity, self._cache),
+            AdapterSupply(self._cache, self._want),
+            publish=self._publish,
+            broken=self._broken,
+            observer=self._metrics,
+        )
+        token = settings.service_token.get_secret_value()
+        self._store = StoreClient(settings.store_address, token, max_bytes=self._cache.limit)
+        model = loaded.model
+        self._fetcher = AdapterFetcher(
+            self._store,
+            Layout(model.spec, model.dtype, settings.max_lora_rank, pinned=model.device.type == "cuda"),
+            arrived=self._loop.adapter_arrived,
+            failed=self._loop.adapter_failed,
+            trace=self._around_fetch,
+        )
+        self._sessions = Sessions(
+            self._loop,
+            Limits(capacity.max_model_len, model.spec.vocab_size, model.spec.eos_token_ids),
+            CreditLedger(capacity.max_num_seqs + max(2, capacity.max_num_seqs // 8)),
+            finished=self._finished,
+        )
+        self._health = HealthServicer()
+        description = Description(
+            self._engine_id, model.spec, capacity.max_model_len, capacity.max_num_seqs, settings.max_lora_rank
+        )
+        self._server, port = create_server(
+            EngineService(description, loaded.bundle, self._sessions),
+            address=f"{settings.engine_host}:{settings.engine_port}",
+            token=token,
+            add_services=[self._add_health],
+            open_services=[HEALTH],
+        )
+        self._address = settings.engine_advertise or f"{settings.engine_host}:{port}"
+        self._presence = Presence(connect(settings.redis_url), self._registration(description), self._holdings)
+        self._metrics_server = MetricsServer(
+            settings.engine_host,
+            settings.engine_metrics_port,
+            self._metrics.registry,
+            healthy=lambda: not self._stopped.is_set(),
+        )
+
+    async def serve(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._event_loop.add_signal_handler(number, self._stopped.set)
+        self._loop.start()
+        self._metrics_server.start()
+        await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+        presence = asyncio.create_task(self._presence.run())
+        log.info("serving", extra={"address": self._address, "metrics_port": self._metrics_server.port})
+        await self._stopped.wait()
+        await self._shut_down(presence)
+        log.info("stopped", extra={"status": self._status})
+        return self._status
+
+    async def _shut_down(self, presence: asyncio.Task[None]) -> None:
+        """Nothing new, what runs for a while longer, then an end for all."""
+        log.info("stopping", extra={"running": self._sessions.live})
+        await self._health.enter_graceful_shutdown()
+        self._sessions.drain()
+        await self._presence.drain()
+        await self._drained()
+        self._sessions.end_all()
+        await self._server.stop(STOP_GRACE)
+        presence.cancel()
+        with suppress(asyncio.CancelledError):
+            await presence
+        await self._presence.leave()
+        await self._fetcher.close()
+        await self._store.close()
+        await asyncio.to_thread(self._loop.stop)
+        await asyncio.to_thread(self._tracing.close)
+        self._metrics_server.stop()
+
+    async def _drained(self) -> None:
+        """Until nothing runs, for as long as running requests may go on; a broken engine's have ended."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._sessions.empty.wait(), self._settings.drain_seconds)
+
+    # ---------------------------------------------------------------- on the loop's thread
+
+    def _publish(self, outputs: tuple[Output, ...], load: Load) -> None:
+        self._event_loop.call_soon_threadsafe(self._deliver, outputs, load)
+
+    def _broken(self) -> None:
+        self._status = 1
+        self._event_loop.call_soon_threadsafe(self._stopped.set)
+
+    def _want(self, digest: str) -> None:
+        self._event_loop.call_soon_threadsafe(self._start_fetch, digest)
+
+    def _snapshot(self) -> tuple[tuple[Residency, ...], tuple[tuple[str, float], ...]]:
+        return self._scheduler.residency(), self._cache.holdings()
+
+    # ---------------------------------------------------------------- on the event loop
+
+    def _deliver(self, outputs: tuple[Output, ...], load: Load) -> None:
+        self._sessions.deliver(outputs, load)
+        self._metrics.publish(outputs, load)
+
+    def _start_fetch(self, digest: str) -> None:
+        self._fetcher.start(digest, self._sessions.traceparent_of(digest))
+
+    def _finished(self, request: Request, output: Output) -> None:
+        self._metrics.finished(output)
+        self._tracing.finished(request, output)
+
+    async def _holdings(self) -> tuple[Held, ...]:
+        """What the engine holds; in the middle of a long step, what it held before."""
+        answer = asyncio.wrap_future(self._loop.ask(self._snapshot))
+        with suppress(TimeoutError):
+            slots, host = await asyncio.wait_for(answer, HOLDINGS_TIMEOUT)
+            self._held = merge(slots, host, self._epoch)
+            self._metrics.resident(gpu=len(slots), host=len(host))
+        return self._held
+
+    @contextmanager
+    def _around_fetch(self, digest: str, traceparent: str) -> Iterator[str]:
+        began, ok = time.monotonic(), False
+        try:
+            with self._tracing.fetch(digest, traceparent) as onward:
+                yield onward
+            ok = True
+        finally:
+            self._metrics.fetched(time.monotonic() - began, ok=ok)
+
+    # ---------------------------------------------------------------- while composing
+
+    def _add_health(self, server: grpc.aio.Server) -> None:
+        add_HealthServicer_to_server(self._health, server)
+
+    def _registration(self, description: Description) -> Registration:
+        return Registration(
+            engine_id=self._engine_id,
+            address=self._address,
+            model=description.spec.name,
+            model_digest=description.spec.digest,
+            started_at=time.time(),
+            max_num_seqs=description.max_num_seqs,
+            max_lora_rank=description.max_lora_rank,
+        )

@@ -1,0 +1,105 @@
+"""From settings to a model in memory, with a sentence for each thing that may be missing."""
+
+import importlib.util
+import logging
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from chorus_engine.checkpoint import locate
+from chorus_engine.config import GIB, Settings
+from chorus_engine.core.errors import StartError
+from chorus_engine.core.spec import Capacity
+from chorus_engine.model import LoadedModel, load
+from chorus_engine.rpc import TokenizerBundle, read_bundle
+from chorus_engine.runner import RunnerSettings, measure_capacity
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What is read and measured before the engine serves."""
+
+    model: LoadedModel
+    capacity: Capacity
+    bundle: TokenizerBundle
+
+
+def load_model(settings: Settings) -> Loaded:
+    began = time.monotonic()
+    device = choose_device(settings)
+    folder = locate(settings.model)
+    bundle = read_bundle(folder)
+    if settings.num_threads:
+        torch.set_num_threads(settings.num_threads)
+    log.info("loading", extra={"model": settings.model, "device": str(device)})
+    model = load(
+        folder,
+        name=settings.name,
+        device=device,
+        dtype=settings.dtype,
+        load_format=settings.load_format,
+        max_model_len=settings.max_model_len,
+        digest_cache=settings.engine_cache_dir / "digests.json",
+        seed=settings.seed,
+    )
+    capacity = measure_capacity(model, runner_settings(settings, device))
+    if settings.swap_space:
+        log.info("swap_space is set aside: preempted requests are computed again", extra={"gib": settings.swap_space})
+    log.info("loaded", extra={"seconds": round(time.monotonic() - began, 2), "kv_blocks": capacity.num_blocks})
+    return Loaded(model, capacity, bundle)
+
+
+def choose_device(settings: Settings) -> torch.device:
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise StartError(
+            "CHORUS_DEVICE=cuda but torch finds no CUDA device; install a driver, or set it to cpu or auto."
+        )
+    if settings.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if not any(shutil.which(compiler) for compiler in ((settings.cc,) if settings.cc else ("gcc", "cc", "clang"))):
+        wanted = f"CC={settings.cc!r} is not there" if settings.cc else "there is no gcc, cc or clang"
+        raise StartError(f"CUDA kernels are built with a C compiler and {wanted}; install gcc or set CC.")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def runner_settings(settings: Settings, device: torch.device) -> RunnerSettings:
+    cuda = device.type == "cuda"
+    pool = settings.adapter_pool_memory
+    return RunnerSettings(
+        max_num_seqs=settings.max_num_seqs or (256 if cuda else 64),
+        max_num_batched_tokens=settings.max_num_batched_tokens or (2048 if cuda else 512),
+        block_size=settings.block_size,
+        max_adapters=settings.max_adapters,
+        max_lora_rank=settings.max_lora_rank,
+        max_model_len=settings.max_model_len,
+        num_kv_blocks=settings.num_kv_blocks,
+        kv_cache_bytes=int(settings.kv_cache_memory * GIB),
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        adapter_pool_bytes=None if pool is None else int(pool * GIB),
+    )
+
+
+def check_free(host: str, port: int) -> None:
+    """Refuse a busy port before the model is loaded."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartError(
+                f"the engine cannot listen on {host}:{port} ({error.strerror}); stop what uses that port or set "
+                "CHORUS_ENGINE_PORT to another."
+            ) from None
+
+
+def device_utilization(device: torch.device) -> Callable[[], float] | None:
+    """NVML's figure, 0 to 1, where there is a card and NVML's Python package."""
+    if device.type != "cuda" or importlib.util.find_spec("pynvml") is None:
+        return None
+    return lambda: torch.cuda.utilization(device) / 100
