@@ -211,3 +211,12 @@ def test_the_slot_with_the_fewest_tokens_left_is_drained() -> None:
     drive.add(request("c", adapter="z", arrival=drive.now))
     drive.step(2.0)
     assert states(drive) == {"x": (SlotState.READY, 1), "y": (SlotState.DRAINING, 1)}
+
+
+def test_adapters_that_both_ran_out_of_patience_do_not_evict_each_other_unserved() -> None:
+    drive = Drive(ONE_SLOT, patience=0.0, load_steps=1)
+    drive.host(footprint("x"), footprint("y"))
+    drive.add(request("a", adapter="x"), request("b", adapter="y"), request("c", adapter="x", arrival=0.01))
+    drive.run(limit=100)
+    assert sorted(admitted(drive)) == ["a", "b", "c"]
+    assert drive.scheduler.load().adapter_loads <= 3

@@ -86,11 +86,17 @@ class Placement:
             self._slots.drain(slot)
 
     def _drain_for(self, footprint: AdapterFootprint) -> None:
-        """Drain what is needed beyond what drains already, whether waited for or not."""
+        """Drain what is needed beyond what drains already.
+
+        A slot that is waited for is spared until it has served a request, else two adapters could evict each other
+        for ever.
+        """
         left = self._tokens_left()
-        ready = sorted(self._slots.in_state(SlotState.READY), key=lambda slot: (left.get(slot.index, 0), slot.last_use))
         draining = self._slots.in_state(SlotState.DRAINING)
-        for slot in self._slots.enough(footprint, draining + ready) or ():
+        ready = self._slots.in_state(SlotState.READY)
+        victims = [slot for slot in ready if slot.served or not self._waiting.waits_for(slot.digest)]
+        victims.sort(key=lambda slot: (left.get(slot.index, 0), slot.last_use))
+        for slot in self._slots.enough(footprint, draining + victims) or ():
             if slot.state is SlotState.READY:
                 self._slots.drain(slot)
 

@@ -21,6 +21,7 @@ class Slot:
     last_use: float
     state: SlotState = SlotState.LOADING
     leases: int = 0
+    served: bool = False  # has had a lease
 
     @property
     def idle(self) -> bool:
@@ -76,6 +77,7 @@ class SlotTable:
         slot = self._by_digest[digest]
         assert slot.state is SlotState.READY, f"a lease on slot {slot.index}, which is {slot.state}"
         slot.leases += 1
+        slot.served = True
         slot.last_use = now
         return slot.index
 

@@ -1,0 +1,160 @@
+"""Whatever happens, and in whatever order, every law holds and nobody's tokens change."""
+
+from dataclasses import replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from chorus_engine.core.errors import AdapterUnavailable
+from chorus_engine.core.request import Band, FinishReason, Request
+from chorus_engine.core.spec import Capacity
+from tests.engine.scheduler.drive import Drive, footprint, request
+from tests.engine.scheduler.fake_runner import answer
+
+TIGHT = Capacity(
+    max_model_len=48,
+    max_num_seqs=5,
+    max_num_batched_tokens=7,
+    block_size=4,
+    num_blocks=14,
+    max_adapters=2,
+    adapter_page_rows=8,
+    adapter_pages=3,
+)
+RANKS = {"x": 8, "y": 16, "z": 24, "w": 4}
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Requests come and go, adapters are fetched, fail and leave the host, steps overlap at random."""
+
+    @initialize(
+        depth=st.integers(1, 3),
+        load_steps=st.integers(0, 3),
+        patience=st.sampled_from([0.0, 0.5, 5.0]),
+        rows=st.integers(1, 5),
+        blocks=st.integers(12, 30),
+    )
+    def start(self, depth: int, load_steps: int, patience: float, rows: int, blocks: int) -> None:
+        self.drive = Drive(replace(TIGHT, max_num_seqs=rows, num_blocks=blocks), depth, load_steps, patience)
+        self.requests: dict[str, Request] = {}
+        self.fetching: set[str] = set()
+        self.hosted: set[str] = set()
+
+    @rule(
+        prompt=st.integers(1, 24),
+        max_tokens=st.integers(1, 24),
+        adapter=st.sampled_from([None, None, *RANKS]),
+        band=st.sampled_from(Band),
+        counter=st.integers(0, 2),
+        lifetime=st.none() | st.floats(0.02, 2.0),
+        stop=st.lists(st.integers(0, 22), max_size=2).map(tuple),
+        min_tokens=st.integers(0, 3),
+    )
+    def add(
+        self,
+        prompt: int,
+        max_tokens: int,
+        adapter: str | None,
+        band: Band,
+        counter: int,
+        lifetime: float | None,
+        stop: tuple[int, ...],
+        min_tokens: int,
+    ) -> None:
+        now = self.drive.now
+        asked = request(
+            f"r{len(self.requests)}",
+            prompt,
+            max_tokens,
+            adapter=adapter,
+            band=band,
+            counter=counter,
+            arrival=now,
+            deadline=None if lifetime is None else now + lifetime,
+            stop=stop,
+            min_tokens=min_tokens,
+        )
+        self.requests[asked.id] = asked
+        self.drive.add(asked)
+
+    @precondition(lambda self: self.requests)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        self.drive.scheduler.cancel(data.draw(st.sampled_from(sorted(self.requests))))
+
+    @rule()
+    def begin_fetches(self) -> None:
+        wanted = set(self.drive.scheduler.wanted_adapters())
+        assert wanted.isdisjoint(self.fetching | self.hosted)
+        self.fetching |= wanted
+
+    @precondition(lambda self: self.fetching)
+    @rule(data=st.data(), good=st.booleans())
+    def end_fetch(self, data: st.DataObject, good: bool) -> None:
+        digest = data.draw(st.sampled_from(sorted(self.fetching)))
+        self.fetching.remove(digest)
+        if good:
+            self.hosted.add(digest)
+            self.drive.host(footprint(digest, RANKS[digest]))
+        else:
+            self.drive.scheduler.adapter_failed(digest, AdapterUnavailable("the store did not answer; try again"))
+
+    @precondition(lambda self: self.hosted)
+    @rule(data=st.data())
+    def evict_from_host(self, data: st.DataObject) -> None:
+        digest = data.draw(st.sampled_from(sorted(self.hosted)))
+        self.hosted.remove(digest)
+        self.drive.scheduler.adapter_evicted(digest)
+
+    @rule(steps=st.integers(1, 12), seconds=st.floats(0.0, 0.2))
+    def run(self, steps: int, seconds: float) -> None:
+        for _ in range(steps):
+            self.drive.step(seconds)
+
+    @precondition(lambda self: self.drive.in_flight)
+    @rule()
+    def commit_early(self) -> None:
+        self.drive.commit()
+
+    @invariant()
+    def laws(self) -> None:
+        if hasattr(self, "drive"):
+            self.drive.scheduler.check()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "drive"):
+            return
+        for _ in range(3000):
+            if self.drive.scheduler.idle:
+                break
+            for digest in {*self.drive.scheduler.wanted_adapters(), *self.fetching}:
+                self.drive.host(footprint(digest, RANKS[digest]))
+            self.fetching.clear()
+            assert self.drive.step(0.1) or self.drive.scheduler.idle, "the scheduler has work and does none"
+        assert self.drive.scheduler.idle, "work without an end"
+        self.drive.outputs += self.drive.scheduler.take_outputs()
+        load = self.drive.scheduler.load()
+        assert (load.running, load.free_blocks) == (0, load.total_blocks)
+        assert all(each.leases == 0 for each in self.drive.scheduler.residency())
+        for asked in self.requests.values():
+            self.judge(asked)
+
+    def judge(self, asked: Request) -> None:
+        """The oracle's tokens, whole or, when it was ended from outside, from their beginning."""
+        expected, finish = answer(asked)
+        tokens, end = self.drive.tokens(asked.id), self.drive.end(asked.id)
+        if end.finish in (FinishReason.STOP, FinishReason.LENGTH):
+            assert (tokens, end.finish) == (expected, finish)
+        else:
+            assert tokens == expected[: len(tokens)]
+        assert end.usage is not None
+        assert end.timing is not None
+        assert (end.usage.prompt_tokens, end.usage.completion_tokens) == (len(asked.prompt), len(tokens))
+        if tokens:
+            assert end.usage.computed_tokens >= len(asked.prompt) + len(tokens) - 1
+        assert min(end.timing.queued, end.timing.prefill, end.timing.decode) >= 0.0
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
