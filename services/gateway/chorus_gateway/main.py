@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import uvloop
 from fastapi import FastAPI
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -44,6 +44,7 @@ from chorus_gateway.tenants import KeyStore, TenantStore
 from chorus_gateway.text.cache import TokenizerCache
 
 REDIS_TIMEOUT = 0.1  # seconds; a request that waits longer for Redis goes on without it
+REDIS_CONNECTIONS, REDIS_POOL_TIMEOUT = 32, 1.0  # further requests queue for a connection, for so many seconds
 REDIS_READ_TIMEOUT = 10.0  # of the connection that waits for events
 STORE_OPTIONS = [
     ("grpc.keepalive_time_ms", 20_000),
@@ -174,14 +175,17 @@ async def _ensure_admin(keys: KeyStore, settings: Settings) -> None:
 
 def _redis(url: str, timeout: float) -> Redis:
     """Without retries: whoever asks knows better what to do without an answer."""
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=REDIS_CONNECTIONS,
+        timeout=REDIS_POOL_TIMEOUT,
         decode_responses=True,
         socket_timeout=timeout,
         socket_connect_timeout=REDIS_TIMEOUT,
         health_check_interval=10,
         retry=Retry(NoBackoff(), 0),
     )
+    return Redis.from_pool(pool)
 
 
 def _engines(settings: Settings, redis: Redis, token: str) -> EnginePool:
