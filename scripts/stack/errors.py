@@ -1,0 +1,2 @@
+class StackError(Exception):
+    """Something that the person who started the stack has to change: one sentence, no traceback."""
