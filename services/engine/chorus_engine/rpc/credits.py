@@ -47,12 +47,10 @@ class CreditLedger:
         self._held[stream] -= min(count, self._held[stream])
 
     def spend(self, stream: int) -> bool:
-        """False when the stream holds none. What was submitted waits at the gateway no more."""
+        """False when the stream holds none. Its head stands until it shows another."""
         if not self._held[stream]:
             return False
         self._held[stream] -= 1
-        head = self._heads[stream]
-        self._heads[stream] = Head(max(0, head.waiting - 1), head.rank)
         return True
 
     def grant(self, in_engine: int) -> dict[int, int]:

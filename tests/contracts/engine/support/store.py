@@ -1,0 +1,69 @@
+"""A double of the adapter store that serves Fetch over real gRPC."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+
+from chorus_engine.adapters import AdapterFiles
+from chorus_proto.adapters.v1 import adapters_pb2 as pb
+from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreServicer, add_AdapterStoreServicer_to_server
+
+_CHUNK = 1 << 20
+
+
+class StoreDouble(AdapterStoreServicer):
+    """Tests put files and failures in, and read what was asked."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._server = grpc.server(ThreadPoolExecutor(4))
+        self.files: dict[str, AdapterFiles] = {}
+        self.failures: list[grpc.StatusCode] = []  # given to the next calls, first to last
+        self.gate = threading.Event()  # Fetch waits for it
+        self.gate.set()
+        self.fetched: list[str] = []
+        self.traceparents: list[str] = []
+        add_AdapterStoreServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+
+    def put(self, files: AdapterFiles, digest: str | None = None) -> str:
+        digest = digest or files.digest()
+        self.files[digest] = files
+        return digest
+
+    def Fetch(self, request: pb.FetchRequest, context: Any) -> Iterator[pb.FetchChunk]:
+        metadata = dict(context.invocation_metadata())
+        if metadata.get("authorization") != f"Bearer {self._token}":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+        self.fetched.append(request.digest)
+        self.traceparents.append(metadata.get("traceparent", ""))
+        assert self.gate.wait(10)
+        if self.failures:
+            context.abort(self.failures.pop(0), "as the test wants")
+        if request.digest not in self.files:
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such adapter")
+        files = self.files[request.digest]
+        yield from _file("adapter_config.json", files.config)
+        yield from _file("adapter_model.safetensors", files.model)
+
+    def _not_served(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the double serves Fetch alone")
+
+    Publish = Resolve = List = SetAlias = Delete = _not_served
+
+
+def _file(name: str, content: bytes) -> Iterator[pb.FetchChunk]:
+    sha256 = hashlib.sha256(content).hexdigest()
+    yield pb.FetchChunk(begin=pb.FileBegin(file=name, size=len(content), sha256=sha256))
+    for start in range(0, len(content), _CHUNK):
+        yield pb.FetchChunk(data=content[start : start + _CHUNK])
