@@ -23,6 +23,11 @@ def plan_jobs(
     jobs: list[Job] = []
     for prompt in prompts:
         most = _max_tokens(ask, tenant, model, len(prompt), default_max_tokens)
+        if ask.sampling.min_tokens > most:
+            raise InvalidRequest(
+                f"min_tokens: {ask.sampling.min_tokens} is more than the {most} tokens that the answer may have.",
+                param="min_tokens",
+            )
         for number in range(ask.n):
             sampling = replace(ask.sampling, max_tokens=most, seed=_seed(ask.sampling, number))
             job = Job(

@@ -3,11 +3,20 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 MAX_STOPS = 4
 _MAX_STOP_CHARACTERS = 1024
 _MAX_BIASES = 1024
+
+
+def whole(text: str) -> str:
+    """JSON can write halves of surrogate pairs, which are no text and cannot be encoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"is no valid unicode text: it has half of a surrogate pair at {error.start}") from error
+    return text
 
 
 def _stops(value: object) -> object:
@@ -19,6 +28,7 @@ def _stops(value: object) -> object:
     if len(stops) > MAX_STOPS:
         raise ValueError(f"may have at most {MAX_STOPS} strings and has {len(stops)}")
     for stop in stops:
+        whole(stop)
         if not 1 <= len(stop) <= _MAX_STOP_CHARACTERS:
             raise ValueError(f"each string must have 1 to {_MAX_STOP_CHARACTERS} characters, and one has {len(stop)}")
     return stops
@@ -32,13 +42,14 @@ def _biases(value: object) -> object:
     biases: dict[int, float] = {}
     for key, bias in value.items():
         if not isinstance(key, str) or not key.isascii() or not key.isdigit() or len(key) > 9:
-            raise ValueError(f"'{str(key)[:64]}' is not a token id")
+            raise ValueError(f"{str(key)[:64]!r} is not a token id")
         if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
             raise ValueError(f"the bias of token {key} must be a number from -100 to 100")
         biases[int(key)] = float(bias)
     return biases
 
 
+Text = Annotated[str, AfterValidator(whole)]
 Stops = Annotated[
     list[str],
     BeforeValidator(_stops),

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chorus_gateway.api.schema_types import Biases, Stops, TokenId
+from chorus_gateway.api.schema_types import Biases, Stops, Text, TokenId
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.values import Band, Sampling
 
@@ -33,7 +33,7 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
-    model: str = Field(
+    model: Text = Field(
         min_length=1,
         max_length=512,
         description="`base`, `base@adapter`, or `base@adapter:version`.",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from chorus_gateway.api.schema_types import Text, whole
 from chorus_gateway.api.schemas import MAX_TOP_LOGPROBS, UNSUPPORTED, GenerationRequest
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.ask import ChatPrompt
@@ -31,7 +32,9 @@ UNSUPPORTED_CHAT: Mapping[str, tuple[Any, ...]] = {
 
 def _text(value: object) -> object:
     """A list of text parts as one text."""
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
+        return whole(value)
+    if value is None:
         return value
     if not isinstance(value, list):
         raise ValueError("must be a string or a list of text parts")
@@ -42,10 +45,10 @@ def _part_text(at: int, part: object) -> str:
     if not isinstance(part, Mapping):
         raise ValueError(f"part {at} must be an object with a type")
     if part.get("type") != "text":
-        raise ValueError(f"part {at} has type '{str(part.get('type'))[:64]}', and only 'text' is supported")
+        raise ValueError(f"part {at} has type {str(part.get('type'))[:64]!r}, and only 'text' is supported")
     if not isinstance(part.get("text"), str):
         raise ValueError(f"part {at} must have a text")
-    return str(part["text"])
+    return whole(part["text"])
 
 
 Content = Annotated[
@@ -75,7 +78,7 @@ class Message(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Content = None
-    name: str | None = Field(None, max_length=256)
+    name: Text | None = Field(None, max_length=256)
     tool_calls: list[Any] | None = None
     function_call: Any = None
 

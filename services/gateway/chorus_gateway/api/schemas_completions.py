@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
+from chorus_gateway.api.schema_types import whole
 from chorus_gateway.api.schemas import MAX_CHOICES, MAX_TOP_LOGPROBS, UNSUPPORTED, GenerationRequest
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.errors import InvalidRequest
@@ -21,7 +22,7 @@ UNSUPPORTED_COMPLETIONS: Mapping[str, tuple[Any, ...]] = {
 def _prompts(value: object) -> object:
     """One text or list of token ids, or a list of them, as a tuple of prompts."""
     if isinstance(value, str):
-        return (value,)
+        return (whole(value),)
     if not isinstance(value, list) or not value:
         raise ValueError("must be a string, a list of token ids, or a list of either, and not empty")
     if _is_tokens(value):
@@ -31,7 +32,7 @@ def _prompts(value: object) -> object:
     for at, prompt in enumerate(value):
         if not isinstance(prompt, str) and not _is_tokens(prompt):
             raise ValueError(f"prompt {at} must be a string or a list of token ids")
-    return tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in value)
+    return tuple(whole(prompt) if isinstance(prompt, str) else tuple(prompt) for prompt in value)
 
 
 def _is_tokens(value: object) -> bool:

@@ -17,6 +17,7 @@ from chorus_gateway.routing.pool import EnginePool
 from chorus_gateway.values import Delta, Job
 
 _log = logging.getLogger(__name__)
+_DRAIN_POLL = 0.05  # seconds
 
 
 class Sink(Protocol):
@@ -71,7 +72,9 @@ class Dispatcher:
         self._limits = limits
         self._tickets: dict[Place, Ticket] = {}
         self._live: set[Ticket] = set()
+        self._live: set[Ticket] = set()
         self._running = 0
+        self._closed: GatewayError | None = None
         pool.listen(self)
 
     @property
@@ -83,7 +86,10 @@ class Dispatcher:
         return self._running
 
     def submit(self, job: Job, sink: Sink) -> Ticket:
-        """Overloaded when the queue is full; Unavailable when the job's base model has had no engine for too long."""
+        """Overloaded when the queue is full; Unavailable when the job's base model has had no engine for too long, or
+        the gateway ends."""
+        if self._closed is not None:
+            raise self._closed
         model = job.model.base.digest
         if self._pool.absent_for(model) > self._limits.engine_patience:
             raise _no_engine(job)
@@ -92,6 +98,7 @@ class Dispatcher:
         except QueueFull as full:
             raise Overloaded(f"The gateway is overloaded ({full}): try again in a second.", retry_after=1.0) from full
         ticket = Ticket(job, sink, place.order, self)
+        self._live.add(ticket)
         self._live.add(ticket)
         self._await_turn(ticket, place)
         if job.deadline is not None:
@@ -113,7 +120,7 @@ class Dispatcher:
 
     def cancel(self, ticket: Ticket) -> None:
         """Wherever the job is. Its sink hears no more; one that has ended is left alone."""
-        self._disarm(ticket)
+        self._close(ticket)
         if ticket.place is not None:
             self._leave_queue(ticket)
         elif ticket.session is not None:
@@ -129,6 +136,15 @@ class Dispatcher:
         while self._live and time.monotonic() < end:  # noqa: ASYNC110 - once in a process's life
             await asyncio.sleep(0.05)
         for ticket in tuple(self._live):
+            self._end(ticket, error)
+
+    async def drain(self, grace: float, error: GatewayError) -> None:
+        """New jobs are refused with `error`; what has not ended after `grace` seconds ends with it."""
+        self._closed = error
+        end = time.monotonic() + grace
+        while self._live and time.monotonic() < end:
+            await asyncio.sleep(_DRAIN_POLL)
+        for ticket in list(self._live):
             self._end(ticket, error)
 
     async def run(self) -> None:
@@ -159,7 +175,7 @@ class Dispatcher:
             self._queue.charge(job.tenant, job.band, OUTPUT_WEIGHT * len(delta.token_ids))
         if delta.finish is not None:
             self._leave_engine(ticket)
-            self._disarm(ticket)
+            self._close(ticket)
         if not ticket.sink.delta(delta) and delta.finish is None:
             self._end(ticket, Unavailable("The answer was read too slowly and was ended: read it as it comes."))
 
@@ -237,7 +253,8 @@ class Dispatcher:
     def _later(self, ticket: Ticket, delay: float, act: Callable[[Ticket], None]) -> None:
         ticket.timers.append(asyncio.get_running_loop().call_later(max(0.0, delay), act, ticket))
 
-    def _disarm(self, ticket: Ticket) -> None:
+    def _close(self, ticket: Ticket) -> None:
+        self._live.discard(ticket)
         for timer in ticket.timers:
             timer.cancel()
         ticket.timers.clear()

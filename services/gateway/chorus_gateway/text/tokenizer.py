@@ -26,12 +26,12 @@ class ModelTokenizer:
         source = bundle.chat_template()
         self._template = ChatTemplate(source, bundle.special_tokens()) if source else None
         self.token_bytes = TokenBytes(self._tokenizer, bundle.tokenizer_json)
-        self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self._last_id = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     async def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """Token ids of a prompt. InvalidRequest when the chat template refuses it or there is none."""
+        """Token ids of a prompt. InvalidRequest when an id is unknown, or the chat template refuses or is missing."""
         if isinstance(prompt, tuple):
-            return prompt
+            return self._checked(prompt)
         if isinstance(prompt, ChatPrompt):
             # The template writes the special tokens itself.
             return await self._encode(self._render(prompt), add_special_tokens=False)
@@ -41,6 +41,14 @@ class ModelTokenizer:
         """For the answer to `prompt`, whose token ids are `ids`. A chat's answer is a text of its own."""
         context = () if isinstance(prompt, ChatPrompt) else ids[-_CONTEXT_TOKENS:]
         return Detokenizer(self._tokenizer, context=context, skip_special_tokens=skip_special_tokens)
+
+    def _checked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        if max(ids) > self._last_id:
+            raise InvalidRequest(
+                f"prompt: token id {max(ids)} is not one of this model's, which are 0 to {self._last_id}.",
+                param="prompt",
+            )
+        return ids
 
     def _render(self, prompt: ChatPrompt) -> str:
         if self._template is None:

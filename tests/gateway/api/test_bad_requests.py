@@ -1,0 +1,173 @@
+"""Wrong requests: a status, a sentence and the field at fault; nothing reaches the engine."""
+
+import json
+import re
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from chorus_gateway.values import Limits, Principal, Scope, Tenant
+from tests.gateway.support.fake_engine import FakeEngine
+from tests.gateway.support.gateway import KEY, Gateway
+
+HELLO = [{"role": "user", "content": "hello"}]
+CHAT: list[tuple[dict[str, Any], str, str]] = [
+    ({"messages": []}, "messages", "at least 1"),
+    ({"messages": None}, "messages", "list"),
+    ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.0.role", "wizard"),
+    ({"messages": [{"role": "user"}]}, "messages.0.content", "must be a string"),
+    ({"messages": [{"role": "user", "content": 3}]}, "messages.0.content", "must be a string"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]},
+        "messages.0.content",
+        "part 1 has type 'image_url'",
+    ),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role", "'tool' is not supported"),
+    ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0", "calls of tools"),
+    ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages.0.content", "unicode"),
+    ({"model": 5}, "model", "string"),
+    ({"temperature": 2.5}, "temperature", "less than or equal to 2"),
+    ({"temperature": "hot"}, "temperature", "number"),
+    ({"top_p": 0}, "top_p", "greater than 0"),
+    ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
+    ({"max_tokens": True}, "max_tokens", "integer"),
+    ({"max_completion_tokens": 1.5}, "max_completion_tokens", "integer"),
+    ({"n": 129}, "n", "128"),
+    ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "at most 4"),
+    ({"stop": [""]}, "stop", "1 to 1024"),
+    ({"stop": 7}, "stop", "must be a string"),
+    ({"logit_bias": {"x": 1}}, "logit_bias", "'x' is not a token id"),
+    ({"logit_bias": {"1": 101}}, "logit_bias", "-100 to 100"),
+    ({"top_logprobs": 3}, "top_logprobs", "only allowed when logprobs is true"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
+    ({"service_tier": "gold"}, "service_tier", "'flex'"),
+    ({"stream_options": {"include_usage": True}}, "stream_options", "stream is true"),
+    ({"min_tokens": 9, "max_tokens": 8}, "min_tokens", "9 .* 8"),
+    ({"tools": [{"type": "function"}]}, "tools", "not supported"),
+    ({"tool_choice": "required"}, "tool_choice", "not supported"),
+    ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
+    ({"modalities": ["text", "audio"]}, "modalities", "not supported"),
+    ({"audio": {"voice": "x"}}, "audio", "not supported"),
+    ({"guided_json": {}}, "guided_json", "not supported"),
+]
+COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [
+    ({"prompt": ""}, "prompt", "no tokens"),
+    ({"prompt": []}, "prompt", "not empty"),
+    ({"prompt": [1, "a"]}, "prompt", "prompt 0"),
+    ({"prompt": [-1]}, "prompt", "prompt 0"),
+    ({"prompt": None}, "prompt", "must be a string"),
+    ({"suffix": "end"}, "suffix", "not supported"),
+    ({"best_of": 2}, "best_of", "not supported"),
+    ({"echo": True}, "echo", "not supported"),
+    ({"logprobs": 21}, "logprobs", "20"),
+    ({"n": 65, "prompt": ["a", "b"]}, "n", "130 choices"),
+]
+
+
+async def post(gateway: Gateway, path: str, content: bytes) -> httpx.Response:
+    transport = httpx.ASGITransport(gateway.app)
+    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        return await http.post(path, headers=headers, content=content)
+
+
+async def refused(gateway: Gateway, engine: FakeEngine, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    response = await post(gateway, path, json.dumps(body).encode())
+    assert response.status_code == 400, response.text
+    assert engine.submits == []
+    error: dict[str, Any] = response.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    return error
+
+
+async def test_wrong_chats(gateway: Gateway, engine: FakeEngine) -> None:
+    for fields, param, message in CHAT:
+        body = {"model": "chorus-demo", "messages": HELLO} | fields
+        error = await refused(gateway, engine, "/v1/chat/completions", body)
+        assert error["param"] == param, (fields, error)
+        assert re.search(message, error["message"]), (fields, error)
+
+
+async def test_wrong_completions(gateway: Gateway, engine: FakeEngine) -> None:
+    for fields, param, message in COMPLETIONS:
+        body = {"model": "chorus-demo", "prompt": "hello"} | fields
+        error = await refused(gateway, engine, "/v1/completions", body)
+        assert error["param"] == param, (fields, error)
+        assert re.search(message, error["message"]), (fields, error)
+
+
+async def test_fields_that_ask_for_nothing_are_no_mistake(client: AsyncOpenAI) -> None:
+    answer = await client.chat.completions.create(
+        model="chorus-demo",
+        messages=[{"role": "user", "content": [{"type": "text", "text": "hello"}]}],
+        n=1,
+        tools=[],
+        tool_choice="none",
+        response_format={"type": "text"},
+        modalities=["text"],
+        user="someone",
+        metadata={"a": "b"},
+        store=False,
+        stop=None,
+        logit_bias=None,
+    )
+    assert answer.choices[0].message.content == "hello world"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"model": "\xff"}', b"[]", b'"text"', b'{"model": "chorus-demo"}', b'{"temperature": NaN}'],
+)
+async def test_bodies_that_are_no_request(gateway: Gateway, path: str, content: bytes) -> None:
+    response = await post(gateway, path, content)
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_prompt_longer_than_the_context(client: AsyncOpenAI, engine: FakeEngine) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.completions.create(model="chorus-demo", prompt=[5] * 600)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+    assert "512 tokens" in caught.value.message
+    assert "600 tokens" in caught.value.message
+    assert engine.submits == []
+
+
+async def test_more_output_than_the_context_leaves(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.completions.create(model="chorus-demo", prompt=[5] * 500, max_tokens=13)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "max_tokens")
+    assert "at most 12" in caught.value.message
+
+
+async def test_an_unknown_model(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="'chorus-demo@nobodys' does not exist") as caught:
+        await client.completions.create(model="chorus-demo@nobodys", prompt="hello")
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+
+
+async def test_an_unknown_key(url: str, engine: FakeEngine) -> None:
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0) as client:
+        with pytest.raises(openai.AuthenticationError):
+            await client.completions.create(model="chorus-demo", prompt="hello", stream=True)
+    assert engine.submits == []
+
+
+async def test_a_key_without_a_tenant(client: AsyncOpenAI, gateway: Gateway) -> None:
+    gateway.keys.principals[KEY] = Principal("root", frozenset({Scope.ADMIN, Scope.INFER}))
+    with pytest.raises(openai.PermissionDeniedError, match="belongs to no tenant"):
+        await client.completions.create(model="chorus-demo", prompt="hello")
+
+
+async def test_a_limit_that_is_reached(client: AsyncOpenAI, gateway: Gateway) -> None:
+    tenant = Tenant("acme", Limits(requests_per_minute=1))
+    gateway.keys.principals[KEY] = Principal("k1", frozenset({Scope.INFER}), tenant)
+    await client.completions.create(model="chorus-demo", prompt="hello")
+    for stream in (False, True):
+        with pytest.raises(openai.RateLimitError) as caught:
+            await client.completions.create(model="chorus-demo", prompt="hello", stream=stream)
+        assert int(caught.value.response.headers["retry-after"]) >= 1

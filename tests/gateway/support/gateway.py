@@ -1,0 +1,173 @@
+"""The request path over real gRPC to fake engines, behind the real HTTP application."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from opentelemetry.trace import TracerProvider
+
+from chorus_gateway.api.chat import chat_router
+from chorus_gateway.api.completions import completions_router
+from chorus_gateway.api.errors import install_error_handlers
+from chorus_gateway.api.models import models_router
+from chorus_gateway.engine_client.client import EngineClient, Events
+from chorus_gateway.errors import ModelNotFound, Unauthenticated
+from chorus_gateway.middleware import CatchFailures, RequestId
+from chorus_gateway.models import ModelCard
+from chorus_gateway.pipeline import Pipeline, PipelineLimits
+from chorus_gateway.queue.fair import FairQueue
+from chorus_gateway.quota import MemoryQuota
+from chorus_gateway.routing.dispatcher import Dispatcher, DispatchLimits
+from chorus_gateway.routing.pool import EnginePool
+from chorus_gateway.routing.registry import NoRegistry
+from chorus_gateway.telemetry import Metrics, Tracing
+from chorus_gateway.text.cache import TokenizerCache
+from chorus_gateway.values import Principal, Reservation, ResolvedModel, Scope, Tenant
+from tests.gateway.support.fake_engine import TOKEN, FakeEngine
+
+KEY = "test-key"
+ADAPTERS = {"chorus-demo@shout": "a" * 64}
+
+
+class KnownKeys:
+    """Authenticates any of the tenants given, by "Bearer <key>"."""
+
+    def __init__(self) -> None:
+        self.principals = {KEY: Principal("k1", frozenset({Scope.INFER}), Tenant("acme"))}
+
+    async def authenticate(self, authorization: str | None, scope: Scope) -> Principal:
+        principal = self.principals.get((authorization or "").removeprefix("Bearer "))
+        if principal is None:
+            raise Unauthenticated("The API key is unknown: check it.", code="invalid_api_key")
+        return principal
+
+
+class KnownModels:
+    """The pool's base models, and ADAPTERS."""
+
+    def __init__(self, pool: EnginePool) -> None:
+        self._pool = pool
+
+    async def resolve(self, tenant: Tenant, name: str) -> ResolvedModel:
+        base = self._pool.get(name.partition("@")[0])
+        if base is None or ("@" in name and name not in ADAPTERS):
+            raise ModelNotFound(f"The model '{name}' does not exist.", param="model", code="model_not_found")
+        return ResolvedModel(name, base, ADAPTERS.get(name), bytes(32))
+
+    async def list(self, tenant: Tenant) -> tuple[ModelCard, ...]:
+        bases = [ModelCard(base.name, base.created, "chorus") for base in self._pool.all()]
+        return (*bases, *(ModelCard(name, 1, tenant.id, "chorus-demo") for name in ADAPTERS))
+
+
+class RecordingQuota(MemoryQuota):
+    """Remembers what was settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reserved: list[int] = []
+        self.settled: list[int] = []
+
+    async def reserve(self, tenant: Tenant, request_id: str, tokens: int) -> Reservation:
+        reservation = await super().reserve(tenant, request_id, tokens)
+        self.reserved.append(tokens)
+        return replace(reservation, headers={"x-ratelimit-limit-requests": "7"})
+
+    async def settle(self, reservation: Reservation, tokens: int) -> None:
+        await asyncio.sleep(0)  # as Redis would, so that a cancellation could come in between
+        await super().settle(reservation, tokens)
+        self.settled.append(tokens)
+
+
+@dataclass
+class Gateway:
+    app: FastAPI
+    pool: EnginePool
+    dispatcher: Dispatcher
+    pipeline: Pipeline
+    queue: FairQueue
+    quota: RecordingQuota
+    keys: KnownKeys
+    metrics: Metrics
+
+    async def settles(self) -> None:
+        """Everything that was reserved has been settled, and nothing is left anywhere."""
+        await eventually(lambda: len(self.quota.settled) == len(self.quota.reserved))
+        await eventually(lambda: not self.dispatcher.running and not self.dispatcher.waiting)
+        self.queue.check()
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    limits: PipelineLimits = field(default_factory=PipelineLimits)
+    dispatch: DispatchLimits = field(default_factory=lambda: DispatchLimits(retry_delay=0.01))
+    max_jobs: int = 100
+    tracer_provider: TracerProvider | None = None
+    connected: bool = True  # wait until every engine is
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(
+    engines: Sequence[FakeEngine], settings: GatewaySettings | None = None
+) -> AsyncIterator[Gateway]:
+    settings = settings or GatewaySettings()
+
+    def connect(address: str, events: Events) -> EngineClient:
+        return EngineClient(address, service_token=TOKEN, worker_id="worker", created=1, events=events)
+
+    pool = EnginePool(NoRegistry(), connect, addresses=[engine.address for engine in engines], poll_interval=0.05)
+    queue = FairQueue(max_jobs=settings.max_jobs, max_bytes=1 << 20)
+    dispatcher = Dispatcher(queue, pool, settings.dispatch)
+    quota, keys, metrics = RecordingQuota(), KnownKeys(), Metrics()
+    models = KnownModels(pool)
+    pipeline = Pipeline(
+        auth=keys,
+        models=models,
+        tokenizers=TokenizerCache(pool.fetch_tokenizer),
+        quota=quota,
+        dispatcher=dispatcher,
+        metrics=metrics,
+        tracing=Tracing(settings.tracer_provider),
+        limits=settings.limits,
+    )
+    app = FastAPI()
+    app.add_middleware(CatchFailures)
+    app.add_middleware(RequestId)
+    install_error_handlers(app)
+    for router in (chat_router(pipeline), completions_router(pipeline), models_router(keys, models)):
+        app.include_router(router)
+    tasks = [asyncio.create_task(pool.run()), asyncio.create_task(dispatcher.run())]
+    try:
+        if settings.connected:
+            await eventually(lambda: bool(pool.states()) and all(state.connected for state in pool.states()))
+        yield Gateway(app, pool, dispatcher, pipeline, queue, quota, keys, metrics)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def served(app: Any) -> AsyncIterator[str]:
+    """The application behind a real socket; yields its URL."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve(None))
+    try:
+        await eventually(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def eventually(condition: Callable[[], bool], timeout: float = 5.0) -> None:
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true in time"
+        await asyncio.sleep(0.005)
