@@ -62,6 +62,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         self.returned = 0  # credits
         self.port = 0
         self.granting = True
+        self.keep_deadlines = True
         self._bundle = bundle
         self._streams: list[Stream] = []
         self._server: grpc.aio.Server | None = None
@@ -172,7 +173,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
 
     async def _generate(self, stream: Stream, submit: pb.Submit) -> None:
         try:
-            async with asyncio.timeout(submit.timeout_ms / 1000 if submit.timeout_ms else None):
+            async with asyncio.timeout(submit.timeout_ms / 1000 if submit.timeout_ms and self.keep_deadlines else None):
                 last = await self._tokens(stream, submit)
         except TimeoutError:
             last = pb.Delta(finish_reason=pb.FINISH_REASON_DEADLINE, usage=pb.Usage())
