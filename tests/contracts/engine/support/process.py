@@ -66,7 +66,7 @@ class EngineProcess:
     def _read(self) -> None:
         assert self.process.stderr is not None
         for text in self.process.stderr:
-            line = json.loads(text) if text.startswith("{") else {"event": text}
+            line: dict[str, Any] = json.loads(text) if text.startswith("{") else {"event": text}
             self.lines.append(line)
             if line["event"] == "serving":
                 self.address, self.metrics_port = line["address"], line["metrics_port"]

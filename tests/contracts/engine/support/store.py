@@ -10,12 +10,11 @@ import grpc
 
 from chorus_engine.adapters import AdapterFiles
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
-from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreServicer, add_AdapterStoreServicer_to_server
 
 _CHUNK = 1 << 20
 
 
-class StoreDouble(AdapterStoreServicer):
+class StoreDouble:
     """Tests put files and failures in, and read what was asked."""
 
     def __init__(self, token: str) -> None:
@@ -27,7 +26,13 @@ class StoreDouble(AdapterStoreServicer):
         self.gate.set()
         self.fetched: list[str] = []
         self.traceparents: list[str] = []
-        add_AdapterStoreServicer_to_server(self, self._server)
+        fetch = grpc.unary_stream_rpc_method_handler(
+            self._fetch,
+            request_deserializer=pb.FetchRequest.FromString,
+            response_serializer=pb.FetchChunk.SerializeToString,
+        )
+        service = grpc.method_handlers_generic_handler("chorus.adapters.v1.AdapterStore", {"Fetch": fetch})
+        self._server.add_generic_rpc_handlers([service])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 
     def start(self) -> None:
@@ -41,7 +46,7 @@ class StoreDouble(AdapterStoreServicer):
         self.files[digest] = files
         return digest
 
-    def Fetch(self, request: pb.FetchRequest, context: Any) -> Iterator[pb.FetchChunk]:
+    def _fetch(self, request: pb.FetchRequest, context: Any) -> Iterator[pb.FetchChunk]:
         metadata = dict(context.invocation_metadata())
         if metadata.get("authorization") != f"Bearer {self._token}":
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
@@ -55,11 +60,6 @@ class StoreDouble(AdapterStoreServicer):
         files = self.files[request.digest]
         yield from _file("adapter_config.json", files.config)
         yield from _file("adapter_model.safetensors", files.model)
-
-    def _not_served(self, request: Any, context: Any) -> Any:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the double serves Fetch alone")
-
-    Publish = Resolve = List = SetAlias = Delete = _not_served
 
 
 def _file(name: str, content: bytes) -> Iterator[pb.FetchChunk]:
