@@ -83,6 +83,14 @@ def test_a_step_without_rows_waits_for_a_load_when_nothing_else_runs() -> None:
     assert drive.end("a").finish is FinishReason.LENGTH
 
 
+def test_only_one_step_at_a_time_waits_for_loads() -> None:
+    drive = Drive(depth=2, load_steps=99)
+    drive.add(request("a", adapter="x"))
+    drive.host(footprint("x"))
+    assert drive.launch() is not None
+    assert drive.launch() is None
+
+
 def test_a_failed_fetch_ends_only_what_waits_for_it() -> None:
     drive = Drive()
     drive.add(request("a", adapter="x"), request("b", adapter="x"), request("base"))
@@ -92,6 +100,17 @@ def test_a_failed_fetch_ends_only_what_waits_for_it() -> None:
     assert drive.end("a").finish is drive.end("b").finish is FinishReason.ERROR
     assert drive.end("a").error is error
     assert drive.end("base").finish is FinishReason.LENGTH
+
+
+def test_a_failed_fetch_of_an_adapter_that_a_slot_holds_ends_nothing() -> None:
+    drive = Drive()
+    drive.host(footprint("x"))
+    drive.add(request("a", adapter="x"))
+    drive.step()
+    drive.scheduler.adapter_evicted("x")
+    drive.scheduler.adapter_failed("x", AdapterNotFound("the store has no adapter x"))
+    drive.run()
+    assert drive.end("a").finish is FinishReason.LENGTH
 
 
 def test_an_adapter_larger_than_the_pool_ends_what_waits_for_it() -> None:
@@ -210,6 +229,7 @@ def test_the_slot_with_the_fewest_tokens_left_is_drained() -> None:
     drive.step()
     drive.add(request("c", adapter="z", arrival=drive.now))
     drive.step(2.0)
+    drive.step()
     assert states(drive) == {"x": (SlotState.READY, 1), "y": (SlotState.DRAINING, 1)}
 
 

@@ -128,6 +128,19 @@ def test_preemption_spares_what_is_near_its_end() -> None:
     assert drive.tokens("ending") == answer(ending)[0]
 
 
+def test_a_row_that_leaves_anyway_spares_the_others() -> None:
+    drive = Drive(replace(SMALL, num_blocks=4, max_num_batched_tokens=64), depth=2)
+    drive.add(request("a", 4, 12))
+    drive.launch()
+    drive.add(request("b", 4, 12, arrival=1.0))
+    while drive.scheduler.load().free_blocks:
+        drive.step()
+    drive.scheduler.cancel("b")
+    drive.run()
+    assert drive.scheduler.load().preemptions == 0
+    assert drive.end("a").finish is FinishReason.LENGTH
+
+
 def test_a_stop_token_ends_a_request_and_is_part_of_it() -> None:
     drive = Drive()
     tokens, _ = answer(request("a", max_tokens=12))

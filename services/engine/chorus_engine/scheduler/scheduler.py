@@ -120,8 +120,7 @@ class Scheduler:
         loads = self._placement.place(now)
         batch = Batch(self._capacity.max_num_batched_tokens)
         self._continue(batch)
-        if not self._short_of_blocks:
-            self._admit(batch, now)
+        self._admit(batch, now)
         awaits_load = self._slots.is_loading() and not self._flights
         if not batch.rows and not loads and not awaits_load:
             return None

@@ -18,6 +18,7 @@ class Sequence:
         self.order = (request.band, request.counter, request.arrival, serial)
         self.age = (request.band, request.arrival, serial)
         self.produced: list[int] = []
+        self.known = len(request.prompt)  # tokens, prompt and produced
         self.pending = 0  # tokens being sampled
         self.scheduled = 0  # positions computed or being computed since the last admission
         self.in_flight = 0  # steps launched and not committed that have a row of this request
@@ -31,11 +32,6 @@ class Sequence:
         self._stop = frozenset(request.sampling.stop_token_ids)
         self._first_scheduled: float | None = None
         self._first_token: float | None = None
-
-    @property
-    def known(self) -> int:
-        """Tokens known, prompt included."""
-        return len(self.request.prompt) + len(self.produced)
 
     @property
     def left(self) -> int:
@@ -53,9 +49,8 @@ class Sequence:
 
     def blocks_missing(self, block_size: int) -> int:
         """Blocks wanted for all that can be scheduled now."""
-        if not self.left:
-            return 0
-        return max(0, -(-(self.known + self.pending) // block_size) - len(self.blocks))
+        lack = self.known + self.pending - len(self.blocks) * block_size  # tokens
+        return -(-lack // block_size) if lack > 0 and self.left else 0
 
     def grow(self, blocks: tuple[int, ...]) -> None:
         self.blocks.extend(blocks)
@@ -98,6 +93,7 @@ class Sequence:
             return ()
         for index, token in enumerate(sampled):
             self.produced.append(token.token_id)
+            self.known += 1
             self.finish = self._ending(token.token_id)
             if self.finish is not None:
                 sampled = sampled[: index + 1]

@@ -1,0 +1,47 @@
+"""Which slots have to end so that an adapter fits."""
+
+from chorus_engine.scheduler.pages import PagePools
+from chorus_engine.scheduler.slots import Slot, SlotTable
+from tests.engine.scheduler.drive import footprint
+
+
+def table(slots: int, **ranks: int) -> tuple[SlotTable, list[Slot]]:
+    """Adapters of these ranks, ready and idle, in order of use; a pool holds 32 rows. Names of "q..." lack module v."""
+    slot_table = SlotTable(slots, PagePools(pages=4, page_rows=8))
+    for now, (digest, rank) in enumerate(ranks.items()):
+        modules = ("q",) if digest.startswith("q") else ("q", "v")
+        slot_table.loaded(slot_table.load(footprint(digest, rank, 1, modules), float(now)).slot)
+    return slot_table, slot_table.idle()
+
+
+def chosen(
+    slots: SlotTable, candidates: list[Slot], rank: int, modules: tuple[str, ...] = ("q", "v")
+) -> list[str] | None:
+    enough = slots.enough(footprint("new", rank, 1, modules), candidates)
+    return None if enough is None else [slot.digest for slot in enough]
+
+
+def test_for_want_of_a_slot_the_first_candidate() -> None:
+    assert chosen(*table(2, a=8, b=8), rank=8) == ["a"]
+
+
+def test_for_want_of_pages_as_many_as_it_takes() -> None:
+    slots, candidates = table(8, a=8, b=16, c=8)
+    assert chosen(slots, candidates, rank=8) == ["a"]
+    assert chosen(slots, candidates, rank=16) == ["a", "b"]
+    assert chosen(slots, candidates, rank=32) == ["a", "b", "c"]
+
+
+def test_a_slot_whose_pages_would_not_help_is_spared() -> None:
+    slots, candidates = table(8, q=16, a=16)
+    assert chosen(slots, candidates, rank=24, modules=("v",)) == ["a"]
+
+
+def test_none_when_all_of_them_are_not_enough() -> None:
+    slots, candidates = table(8, a=16, b=16)
+    assert chosen(slots, candidates[:1], rank=24) is None
+    assert chosen(slots, [], rank=8) is None
+
+
+def test_nothing_has_to_end_when_there_is_room() -> None:
+    assert chosen(*table(8, a=16), rank=16) == []
