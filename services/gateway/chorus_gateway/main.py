@@ -5,8 +5,8 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from chorus_gateway.api.health import Readiness
 from chorus_gateway.api.models import models_router
 from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.auth import Authenticator, AuthEvents, parse_key
+from chorus_gateway.background import running
 from chorus_gateway.config import Settings, load_settings
 from chorus_gateway.db import connect, migrate
 from chorus_gateway.engine_client.client import EngineClient, Events
@@ -75,7 +76,7 @@ async def serve(settings: Settings) -> None:
         gateway = await compose(settings, stack)
         server = Server(gateway.app, gateway.drain)
         for work in gateway.background:
-            await stack.enter_async_context(_running(work, server))
+            await stack.enter_async_context(running(work, server.stop))
         host, port = listener.getsockname()[:2]
         log.info("gateway listens", extra={"host": host, "port": port})
         await server.serve(sockets=[listener])
@@ -180,6 +181,7 @@ def _redis(url: str, timeout: float) -> Redis:
         max_connections=REDIS_CONNECTIONS,
         timeout=REDIS_POOL_TIMEOUT,
         decode_responses=True,
+        protocol=2,  # redis-py does not notice under RESP3 that a pooled connection was closed by a restart
         socket_timeout=timeout,
         socket_connect_timeout=REDIS_TIMEOUT,
         health_check_interval=10,
@@ -195,24 +197,6 @@ def _engines(settings: Settings, redis: Redis, token: str) -> EnginePool:
         return EngineClient(address, service_token=token, worker_id=worker_id, created=started, events=events)
 
     return EnginePool(RedisRegistry(redis), connect_engine, addresses=settings.static_engines)
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None], server: Server) -> AsyncIterator[None]:
-    """In the background. Should it ever fail, the gateway ends, to be started again by whoever watches over it."""
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("a background task failed; the gateway ends", exc_info=error)
-            server.should_exit = True
-
-    task = asyncio.create_task(work)
-    task.add_done_callback(ended)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def _drain(readiness: Readiness, dispatcher: Dispatcher, grace: float) -> None:

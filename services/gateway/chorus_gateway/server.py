@@ -51,6 +51,10 @@ class Server(uvicorn.Server):
         )
         self._drain = drain
 
+    def stop(self) -> None:
+        """As SIGTERM does: whoever watches over the process starts it again."""
+        self.should_exit = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()

@@ -65,6 +65,12 @@ def _free_port() -> int:
 def redis_client(url: str) -> Redis:
     """As main makes it, with patience for a busy machine."""
     pool = BlockingConnectionPool.from_url(
-        url, max_connections=32, timeout=5.0, decode_responses=True, socket_timeout=5.0, retry=Retry(NoBackoff(), 0)
+        url,
+        max_connections=32,
+        timeout=5.0,
+        decode_responses=True,
+        protocol=2,
+        socket_timeout=5.0,
+        retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)

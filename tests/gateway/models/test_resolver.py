@@ -1,0 +1,180 @@
+import hashlib
+import hmac
+
+import pytest
+
+from chorus_gateway.adapters import Adapter
+from chorus_gateway.errors import ModelNotFound, NotFound, Unavailable
+from chorus_gateway.models import ModelCard, Resolver
+from chorus_gateway.models.namespace import cache_namespace
+from chorus_gateway.values import BaseModel, Tenant
+
+SECRET = b"a namespace secret"
+ACME, RIVAL = Tenant("acme"), Tenant("rival")
+
+
+class Bases:
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def get(self, name: str) -> BaseModel | None:
+        return next((base for base in self.all() if base.name == name), None)
+
+    def all(self) -> tuple[BaseModel, ...]:
+        return tuple(BaseModel(name, f"digest of {name}", "t", 128, (0,), created=7) for name in self.names)
+
+
+class Store:
+    """A catalog in memory."""
+
+    def __init__(self) -> None:
+        self.adapters: list[Adapter] = []
+        self.calls = 0
+        self.away = False
+
+    def add(self, tenant: str, name: str, model: str = "base", *aliases: str) -> Adapter:
+        generation = 1 + sum(adapter.tenant == tenant and adapter.name == name for adapter in self.adapters)
+        digest = hashlib.sha256(f"{tenant} {name} {generation}".encode()).hexdigest()
+        adapter = Adapter(tenant, name, model, generation, digest, 8, (), 1, aliases, 100.5 + generation)
+        self.adapters.insert(0, adapter)
+        return adapter
+
+    async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Adapter:
+        self.calls += 1
+        if self.away:
+            raise Unavailable("away")
+        for adapter in self.adapters:
+            mine = (adapter.tenant, adapter.name, adapter.model) == (owner or tenant, name, model)
+            if mine and adapter.tenant == tenant and version in ("", str(adapter.generation), *adapter.aliases):
+                return adapter
+        raise NotFound("no such adapter")
+
+    async def list(self, tenant: str = "") -> tuple[Adapter, ...]:
+        return tuple(adapter for adapter in self.adapters if tenant in ("", adapter.tenant))
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def resolver(store: Store) -> Resolver:
+    return Resolver(Bases("base"), store, namespace_secret=SECRET, cache_ttl=60.0)
+
+
+async def test_a_base_model(resolver: Resolver, store: Store) -> None:
+    resolved = await resolver.resolve(ACME, "base")
+    assert (resolved.base.name, resolved.adapter, resolved.requested) == ("base", None, "base")
+    assert store.calls == 0
+
+
+async def test_all_the_ways_to_name_ones_own_adapter(resolver: Resolver, store: Store) -> None:
+    first = store.add("acme", "sql", "base", "prod")
+    latest = store.add("acme", "sql")
+    for name, adapter in {
+        "base@sql": latest,
+        "base@acme/sql": latest,
+        "base@sql:1": first,
+        "base@sql:prod": first,
+        "base@acme/sql:2": latest,
+        "sql": latest,
+        "sql:prod": first,
+        "acme/sql": latest,
+    }.items():
+        resolved = await resolver.resolve(ACME, name)
+        assert resolved.adapter == adapter.digest, name
+        assert resolved.requested == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "@",
+        "@sql",
+        "base@",
+        "other@sql",
+        "base@nothing",
+        "base@sql:9",
+        "base@theirs",
+        "base@rival/theirs",
+        "rival/theirs",
+        "base@BAD NAME",
+        "base@../sql",
+        "base@base@sql",
+    ],
+)
+async def test_what_is_not_there_or_not_ones_own_reads_the_same(resolver: Resolver, store: Store, name: str) -> None:
+    store.add("acme", "sql")
+    store.add("rival", "theirs")
+    with pytest.raises(ModelNotFound) as refused:
+        await resolver.resolve(ACME, name)
+    assert refused.value.message == f"The model '{name}' does not exist or you do not have access to it."
+    assert (refused.value.param, refused.value.code) == ("model", "model_not_found")
+
+
+async def test_a_bare_name_needs_a_single_base(store: Store) -> None:
+    store.add("acme", "sql", "one")
+    resolver = Resolver(Bases("one", "two"), store, namespace_secret=SECRET)
+    with pytest.raises(ModelNotFound):
+        await resolver.resolve(ACME, "sql")
+    assert (await resolver.resolve(ACME, "one@sql")).base.name == "one"
+    with pytest.raises(ModelNotFound):
+        await resolver.resolve(ACME, "two@sql")
+
+
+async def test_names_are_looked_up_once_until_invalidated(resolver: Resolver, store: Store) -> None:
+    old = store.add("acme", "sql")
+    for _ in range(5):
+        await resolver.resolve(ACME, "base@sql")
+        with pytest.raises(ModelNotFound):
+            await resolver.resolve(ACME, "base@none")
+    assert store.calls == 2
+    new = store.add("acme", "sql")
+    assert (await resolver.resolve(ACME, "base@sql")).adapter == old.digest
+    resolver.invalidate("acme", "sql")
+    assert (await resolver.resolve(ACME, "base@sql")).adapter == new.digest
+
+
+async def test_tenants_do_not_share_the_cache(resolver: Resolver, store: Store) -> None:
+    mine, theirs = store.add("acme", "sql"), store.add("rival", "sql")
+    assert (await resolver.resolve(ACME, "base@sql")).adapter == mine.digest
+    assert (await resolver.resolve(RIVAL, "base@sql")).adapter == theirs.digest
+
+
+async def test_an_absent_store_is_not_a_missing_model(resolver: Resolver, store: Store) -> None:
+    store.add("acme", "sql")
+    store.away = True
+    with pytest.raises(Unavailable):
+        await resolver.resolve(ACME, "base@sql")
+    store.away = False
+    await resolver.resolve(ACME, "base@sql")
+
+
+async def test_the_list_has_bases_and_ones_own_adapters_once(store: Store) -> None:
+    for owner, name, model in (
+        ("acme", "sql", "base"),
+        ("acme", "sql", "base"),
+        ("rival", "x", "base"),
+        ("acme", "y", "gone"),
+    ):
+        store.add(owner, name, model)
+    cards = await Resolver(Bases("base"), store, namespace_secret=SECRET).list(ACME)
+    assert cards == (ModelCard("base", 7, "chorus"), ModelCard("base@sql", 102, "acme", "base"))
+
+
+async def test_namespaces(resolver: Resolver, store: Store) -> None:
+    store.add("acme", "sql")
+    base, adapter = await resolver.resolve(ACME, "base"), await resolver.resolve(ACME, "base@sql")
+    rivals = await resolver.resolve(RIVAL, "base")
+    assert len({base.namespace, adapter.namespace, rivals.namespace}) == 3
+    assert (await resolver.resolve(ACME, "sql")).namespace == adapter.namespace
+    message = b"\0\0\0\4acme" + b"\0\0\0\0" + b"\0\0\0\x0edigest of base"
+    assert base.namespace == hmac.digest(SECRET, message, "sha256")
+
+
+def test_moving_a_border_between_fields_changes_the_namespace() -> None:
+    one = cache_namespace(SECRET, tenant="ab", adapter="c", base="d")
+    assert one != cache_namespace(SECRET, tenant="a", adapter="bc", base="d")
+    assert one != cache_namespace(b"another", tenant="ab", adapter="c", base="d")

@@ -1,0 +1,61 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from chorus_gateway.db import Base, Database, connect, migrate
+from chorus_gateway.db.migrate import VERSION_TABLE
+from chorus_gateway.errors import StartError
+
+
+async def test_migrations_make_the_tables_that_the_models_describe(database: Database) -> None:
+    def differences(connection: Connection) -> object:
+        return compare_metadata(
+            MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}), Base.metadata
+        )
+
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_migrating_again_changes_nothing(database: Database) -> None:
+    await migrate(database)
+    async with database.session() as session:
+        assert (await session.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))).scalars().all() == ["0001"]
+
+
+async def test_a_missing_folder_is_made(tmp_path: Path) -> None:
+    database = connect(f"sqlite+aiosqlite:///{tmp_path}/a/b/gateway.db")
+    await migrate(database)
+    await database.close()
+    assert (tmp_path / "a/b/gateway.db").exists()
+
+
+async def test_a_corrupt_database_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "gateway.db").write_bytes(b"this is no database at all, " * 100)
+    await refused(tmp_path / "gateway.db", "file is not a database")
+
+
+async def test_a_database_of_a_newer_version_is_one_sentence(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "gateway.db") as connection:
+        connection.execute(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
+        connection.execute(f"INSERT INTO {VERSION_TABLE} VALUES ('9999')")
+    connection.close()
+    await refused(tmp_path / "gateway.db", "another version of Chorus")
+
+
+async def test_a_database_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "gateway.db").mkdir()
+    await refused(tmp_path / "gateway.db", "unable to open database file")
+
+
+async def refused(path: Path, words: str) -> None:
+    database = connect(f"sqlite+aiosqlite:///{path}")
+    with pytest.raises(StartError, match=words) as error:
+        await migrate(database)
+    await database.close()
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
