@@ -64,7 +64,7 @@ class FairQueue:
         self._lanes: dict[tuple[str, Band], _Lane] = {}
         self._waiting: dict[str, int] = {}  # by base model's digest
         self._counters: dict[Band, dict[str, float]] = {band: {} for band in Band}
-        self._served = dict.fromkeys(Band, 0.0)  # counter of the tenant served last, before it was charged
+        self._served = dict.fromkeys(Band, 0.0)  # counter of the tenant served last
         self._orders = 0
         self._count = 0
         self._bytes = 0
@@ -101,8 +101,8 @@ class FairQueue:
         """Dispatched: its prompt is charged to its tenant."""
         job = place.job
         self.remove(place)
-        self._served[job.band] = self.counter(job)
         self.charge(job.tenant, job.band, INPUT_WEIGHT * len(job.prompt))
+        self._served[job.band] = self.counter(job)
 
     def remove(self, place: Place) -> None:
         job = place.job

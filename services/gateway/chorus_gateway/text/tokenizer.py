@@ -60,7 +60,12 @@ class ModelTokenizer:
     async def _encode(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
         if len(text) < _THREAD_FROM_CHARACTERS:
             return self._ids(text, add_special_tokens)
-        return await asyncio.to_thread(self._ids, text, add_special_tokens)
+        return await asyncio.to_thread(self._ids_aside, text, add_special_tokens)
 
     def _ids(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+
+    def _ids_aside(self, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+        # Of the library's calls only those on batches let other threads run.
+        [encoding] = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        return tuple(encoding.ids)

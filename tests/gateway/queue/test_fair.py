@@ -1,0 +1,135 @@
+import pytest
+
+from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue, QueueFull
+from chorus_gateway.values import Band, Job, Tenant
+from tests.gateway.support.values import BASE_DIGEST, base, job
+
+
+def queue(max_jobs: int = 1000, max_bytes: int = 1 << 20) -> FairQueue:
+    return FairQueue(max_jobs=max_jobs, max_bytes=max_bytes)
+
+
+def next_job(fair: FairQueue, model: str = BASE_DIGEST) -> Job:
+    place = fair.head(model)
+    assert place is not None
+    fair.pop(place)
+    fair.check()
+    return place.job
+
+
+def order(fair: FairQueue) -> list[str]:
+    return [next_job(fair).request_id for _ in range(len(fair))]
+
+
+def test_first_come_first_served_for_one_tenant() -> None:
+    fair = queue()
+    for name in "abc":
+        fair.push(job(name))
+    assert order(fair) == ["a", "b", "c"]
+
+
+def test_the_lower_band_value_goes_first() -> None:
+    fair = queue()
+    for name, band in (("flex", Band.FLEX), ("default", Band.DEFAULT), ("priority", Band.PRIORITY)):
+        fair.push(job(name, band=band))
+    assert order(fair) == ["priority", "default", "flex"]
+
+
+def test_tenants_take_turns_by_what_they_were_served() -> None:
+    fair = queue()
+    for at in range(4):
+        fair.push(job(f"long{at}", tenant="long", prompt=(1,) * 30))
+    for at in range(4):
+        fair.push(job(f"short{at}", tenant="short", prompt=(1,) * 10))
+    assert order(fair) == ["long0", "short0", "short1", "short2", "long1", "short3", "long2", "long3"]
+
+
+def test_output_counts_twice_and_weight_divides() -> None:
+    fair = queue()
+    heavy, light = Tenant("heavy", weight=3.0), Tenant("light")
+    for at in range(8):
+        fair.push(job(f"h{at}", tenant=heavy, prompt=()))
+        fair.push(job(f"l{at}", tenant=light, prompt=()))
+    served = {"heavy": 0, "light": 0}
+    for _ in range(8):
+        done = next_job(fair)
+        served[done.tenant.id] += 1
+        fair.charge(done.tenant, done.band, OUTPUT_WEIGHT * 10)
+    assert served == {"heavy": 6, "light": 2}
+
+
+def test_idleness_is_not_saved_up() -> None:
+    fair = queue()
+    for at in range(50):
+        fair.push(job(f"busy{at}", tenant="busy", prompt=(1,) * 10))
+    for _ in range(40):
+        next_job(fair)
+    for at in range(20):
+        fair.push(job(f"back{at}", tenant="back", prompt=(1,) * 10))
+    served = [next_job(fair).tenant.id for _ in range(10)]
+    assert served.count("back") == 5
+
+
+def test_a_tenant_that_leaves_for_a_moment_keeps_its_debt() -> None:
+    fair = queue()
+    fair.push(job("greedy", tenant="greedy", prompt=(1,) * 1000))
+    fair.push(job("modest0", tenant="modest", prompt=(1,) * 10))
+    fair.push(job("modest1", tenant="modest", prompt=(1,) * 10))
+    assert [next_job(fair).request_id for _ in range(2)] == ["greedy", "modest0"]
+    fair.push(job("greedy again", tenant="greedy"))
+    fair.push(job("modest2", tenant="modest"))
+    assert order(fair) == ["modest1", "modest2", "greedy again"]
+
+
+def test_who_arrives_is_lifted_to_the_lowest_who_waits() -> None:
+    fair = queue()
+    fair.push(job("long", tenant="greedy", prompt=(1,) * 1000))
+    next_job(fair)
+    fair.push(job("first", tenant="greedy"))
+    fair.push(job("second", tenant="new"))
+    fair.push(job("third", tenant="greedy"))
+    assert order(fair) == ["first", "second", "third"]
+
+
+def test_bounds() -> None:
+    fair = queue(max_jobs=2)
+    fair.push(job("a"))
+    fair.push(job("b"))
+    with pytest.raises(QueueFull, match="2 requests"):
+        fair.push(job("c"))
+    fair = queue(max_bytes=100)
+    fair.push(job("a", prompt=(1,) * 12))
+    with pytest.raises(QueueFull, match="96 of 100 bytes"):
+        fair.push(job("b"))
+    next_job(fair)
+    fair.push(job("b"))
+    fair.check()
+
+
+def test_a_job_that_comes_back_has_its_old_place_whatever_the_bounds() -> None:
+    fair = queue(max_jobs=3)
+    places = [fair.push(job(name)) for name in "abc"]
+    fair.pop(places[0])
+    fair.push(job("d"))
+    fair.requeue(places[0].job, places[0].order)
+    fair.check()
+    assert order(fair) == ["a", "b", "c", "d"]
+
+
+def test_each_model_has_its_own_head() -> None:
+    fair = queue()
+    other = base("other", "c" * 64)
+    fair.push(job("mine"))
+    fair.push(job("theirs", model=other))
+    assert next_job(fair, other.digest).request_id == "theirs"
+    assert fair.head(other.digest) is None
+    assert fair.models() == (BASE_DIGEST,)
+    assert (fair.waiting(BASE_DIGEST), fair.waiting(other.digest)) == (1, 0)
+
+
+def test_many_idle_tenants_are_forgotten() -> None:
+    fair = queue()
+    for at in range(30_000):
+        fair.push(job("x", tenant=f"tenant-{at}"))
+        next_job(fair)
+    assert sum(len(counters) for counters in fair._counters.values()) < 20_000

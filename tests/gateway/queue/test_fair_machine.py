@@ -1,0 +1,84 @@
+"""The queue's laws under any sequence of arrivals, dispatches, cancels, returns and charges."""
+
+from collections import defaultdict
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from chorus_gateway.queue.fair import FairQueue, Place, QueueFull
+from chorus_gateway.values import Band, Tenant
+from tests.gateway.support.values import base, job
+
+TENANTS = [Tenant("a"), Tenant("b", weight=2.0), Tenant("c", weight=0.5)]
+MODELS = [base("one", "1" * 64), base("two", "2" * 64)]
+
+
+class FairQueueMachine(RuleBasedStateMachine):
+    """Beside the queue stands a plain list of what waits, sorted anew for every question."""
+
+    dispatched: Bundle[Place] = Bundle("dispatched")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = FairQueue(max_jobs=12, max_bytes=400)
+        self.waiting: list[Place] = []
+
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        model=st.sampled_from(MODELS),
+        band=st.sampled_from(list(Band)),
+        length=st.integers(1, 8),
+    )
+    def arrives(self, tenant: Tenant, model: object, band: Band, length: int) -> None:
+        arriving = job("r", tenant=tenant, model=model, band=band, prompt=(1,) * length)  # type: ignore[arg-type]
+        size = 8 * (length + sum(len(place.job.prompt) for place in self.waiting))
+        try:
+            self.waiting.append(self.queue.push(arriving))
+        except QueueFull:
+            assert len(self.waiting) >= 12 or size > 400
+
+    @rule(target=dispatched, model=st.sampled_from(MODELS))
+    def is_dispatched(self, model: object) -> Place | None:
+        place = self.queue.head(model.digest)  # type: ignore[attr-defined]
+        best = self.best(model.digest)  # type: ignore[attr-defined]
+        assert place is best
+        if place is not None:
+            self.queue.pop(place)
+            self.waiting.remove(place)
+        return place
+
+    @rule(place=consumes(dispatched))
+    def comes_back(self, place: Place | None) -> None:
+        if place is not None:
+            self.waiting.append(self.queue.requeue(place.job, place.order))
+
+    @rule(at=st.integers(0, 20))
+    def is_cancelled(self, at: int) -> None:
+        if at < len(self.waiting):
+            self.queue.remove(self.waiting.pop(at))
+
+    @rule(tenant=st.sampled_from(TENANTS), band=st.sampled_from(list(Band)), tokens=st.integers(1, 20))
+    def is_served(self, tenant: Tenant, band: Band, tokens: int) -> None:
+        self.queue.charge(tenant, band, tokens)
+
+    @invariant()
+    def laws_hold(self) -> None:
+        self.queue.check()
+        counts: dict[str, int] = defaultdict(int)
+        for place in self.waiting:
+            counts[place.job.model.base.digest] += 1
+        assert len(self.queue) == len(self.waiting)
+        assert {model: self.queue.waiting(model) for model in self.queue.models()} == counts
+
+    def best(self, model: str) -> Place | None:
+        mine = [place for place in self.waiting if place.job.model.base.digest == model]
+        firsts: dict[tuple[Band, str], Place] = {}
+        for place in sorted(mine, key=lambda place: place.order):
+            firsts.setdefault((place.job.band, place.job.tenant.id), place)
+        key = lambda place: (place.job.band, self.queue.counter(place.job), place.order)  # noqa: E731
+        return min(firsts.values(), key=key, default=None)
+
+
+FairQueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFairQueue = FairQueueMachine.TestCase

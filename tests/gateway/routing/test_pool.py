@@ -1,0 +1,135 @@
+"""Which engines are known, over real gRPC and a registry that the test holds."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from chorus_gateway.engine_client.client import EngineClient, Events
+from chorus_gateway.errors import Unavailable
+from chorus_gateway.routing.pool import EnginePool
+from chorus_gateway.routing.registry import Announcement
+from tests.gateway.support.fake_engine import TOKEN, FakeEngine, Reply
+from tests.gateway.support.gateway import eventually
+from tests.gateway.support.tokenizers import bundle
+
+
+class HeldRegistry:
+    def __init__(self) -> None:
+        self.announced: list[Announcement] = []
+        self.away = False
+        self.reads = 0
+
+    async def read(self) -> list[Announcement]:
+        self.reads += 1
+        if self.away:
+            raise RedisConnectionError("away")
+        return self.announced
+
+    def announce(self, *engines: FakeEngine) -> None:
+        self.announced = [Announcement(engine.description.engine_id, engine.address) for engine in engines]
+
+
+@contextlib.asynccontextmanager
+async def running(registry: HeldRegistry, addresses: Sequence[str] = ()) -> AsyncIterator[EnginePool]:
+    def connect(address: str, events: Events) -> EngineClient:
+        return EngineClient(address, service_token=TOKEN, worker_id="w", created=7, events=events)
+
+    pool = EnginePool(registry, connect, addresses=addresses, poll_interval=0.01)
+    task = asyncio.create_task(pool.run())
+    try:
+        yield pool
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert pool.states() == ()
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[FakeEngine]:
+    engine = await FakeEngine(bundle(), replier=lambda submit: Reply([])).start()
+    yield engine
+    await engine.stop()
+
+
+@pytest.fixture
+async def smaller() -> AsyncIterator[FakeEngine]:
+    engine = await FakeEngine(bundle(), replier=lambda submit: Reply([]), engine_id="two", max_model_len=100).start()
+    yield engine
+    await engine.stop()
+
+
+async def more_reads(registry: HeldRegistry, count: int = 3) -> None:
+    wanted = registry.reads + count
+    await eventually(lambda: registry.reads >= wanted)
+
+
+async def test_an_announced_engine_is_connected_to(engine: FakeEngine) -> None:
+    registry = HeldRegistry()
+    async with running(registry) as pool:
+        await more_reads(registry)
+        assert not pool.ready()
+        registry.announce(engine)
+        await eventually(pool.ready)
+        base = pool.get("chorus-demo")
+        assert base is not None
+        assert pool.all() == (base,)
+        assert pool.get("other") is None
+        assert [(state.address, state.model, state.connected) for state in pool.states()] == [
+            (engine.address, "chorus-demo", True)
+        ]
+
+
+async def test_a_fixed_address_needs_no_registry(engine: FakeEngine) -> None:
+    registry = HeldRegistry()
+    registry.away = True
+    async with running(registry, [engine.address]) as pool:
+        await eventually(pool.ready)
+
+
+async def test_a_registry_that_is_away_changes_nothing(engine: FakeEngine) -> None:
+    registry = HeldRegistry()
+    registry.announce(engine)
+    async with running(registry) as pool:
+        await eventually(pool.ready)
+        registry.away = True
+        await more_reads(registry)
+        assert pool.ready()
+        await engine.stop()
+        await eventually(lambda: not pool.ready())
+        await more_reads(registry)
+        assert len(pool.states()) == 1, "nobody said that it is gone"
+        await engine.start()
+        await eventually(pool.ready)
+
+
+async def test_an_engine_is_dropped_when_session_and_registry_have_lost_it(engine: FakeEngine) -> None:
+    registry = HeldRegistry()
+    registry.announce(engine)
+    async with running(registry) as pool:
+        await eventually(pool.ready)
+        registry.announce()
+        await more_reads(registry)
+        assert pool.ready(), "its session is still there"
+        await engine.stop()
+        await eventually(lambda: pool.states() == ())
+        assert pool.get("chorus-demo") is not None, "its model did not cease to exist"
+        assert pool.absent_for("b" * 64) > 0
+
+
+async def test_the_context_is_what_all_engines_can_do(engine: FakeEngine, smaller: FakeEngine) -> None:
+    async with running(HeldRegistry(), [engine.address, smaller.address]) as pool:
+        await eventually(lambda: len(pool.sessions("b" * 64)) == 2)
+        base = pool.get("chorus-demo")
+        assert base is not None
+        assert base.max_model_len == 100
+
+
+async def test_tokenizers_come_from_who_has_them(engine: FakeEngine) -> None:
+    async with running(HeldRegistry(), [engine.address]) as pool:
+        await eventually(pool.ready)
+        assert await pool.fetch_tokenizer(engine.description.tokenizer_digest) == bundle()
+        with pytest.raises(Unavailable, match="No engine is connected that has this model's tokenizer"):
+            await pool.fetch_tokenizer("0" * 64)
