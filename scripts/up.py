@@ -20,7 +20,7 @@ from scripts.stack.lock import hold_lock
 from scripts.stack.logs import Logs
 from scripts.stack.manager import Ended, Screen, Supervisor, use_fork
 from scripts.stack.ports import check_ports
-from scripts.stack.ready import await_healthy
+from scripts.stack.ready import Stopped, await_healthy
 from scripts.stack.secrets import ensure_secrets
 from scripts.stack.seed import Admin, seed
 from scripts.stack.services import read_services
@@ -76,6 +76,8 @@ class Up:
     def _bring_up(self) -> None:
         try:
             self._await_and_seed()
+        except Stopped:
+            pass
         except (StackError, OSError) as error:
             if not self._supervisor.stopping.is_set():
                 self._failure = error if isinstance(error, StackError) else StackError(f"Chorus cannot start: {error}")
@@ -85,8 +87,6 @@ class Up:
         stopping, env_file = self._supervisor.stopping, self._config.state / ENV_FILE
         with progress("Starting Chorus") as step:
             await_healthy(self._services, self._logs, step, stopping)
-            if stopping.is_set():
-                return
             values = seed(
                 self._admin, env_file, adapters=self._config.demo, note=lambda text: setattr(step, "note", text)
             )
@@ -96,11 +96,10 @@ class Up:
 
     def _epitaph(self, ended: Ended) -> str:
         log = self._logs.of(ended.service)
-        said = log.complaint or log.said or "it said nothing"
         name = "Redis" if ended.service == "redis" else f"The {ended.service.replace('-', ' ')}"
         how = "cannot start" if ended.status == CANNOT_START else f"ended ({_status(ended.status)})"
-        sentence = said.removeprefix(f"chorus-{ended.service}: ").removeprefix(f"{ended.service}: ")
-        return f"{name} {how}: {sentence.rstrip('.')} (log: {shown(log.path)})."
+        said = log.complaint.removeprefix(f"chorus-{ended.service}: ").removeprefix(f"{ended.service}: ").rstrip(".")
+        return f"{name} {how}{': ' if said else ''}{said} (log: {shown(log.path)})."
 
 
 def check_compiler(environ: Mapping[str, str]) -> None:
