@@ -1,11 +1,12 @@
 """What is trained, and for how long."""
 
 from dataclasses import dataclass
+from typing import Any
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 ALL = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 
-ARCHITECTURE = {
+ARCHITECTURE: dict[str, Any] = {
     "hidden_size": 192,
     "intermediate_size": 384,
     "num_hidden_layers": 5,

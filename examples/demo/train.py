@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 import vocabulary
 from corpus import SYSTEM_PROMPTS, Document, chat, documents, probes
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from recipes import ADAPTERS, ARCHITECTURE, PRESETS, Effort
 from tasks import TASKS, Example, Task
-from trainer import Rows, answers, encode, fit, pack
+from trainer import Model, Rows, answers, encode, fit, pack
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
@@ -68,7 +68,7 @@ def train_base(folder: Path, effort: Effort, device: str) -> None:
     fit("base", model, rows, effort, score, lambda: model.save_pretrained(folder))
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def new_model(tokenizer: PreTrainedTokenizerFast) -> Model:
     torch.manual_seed(0)
     special = {
         "bos_token_id": tokenizer.bos_token_id,
@@ -82,7 +82,8 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 def train_adapter(name: str, out: Path, effort: Effort, device: str, tokenizer: PreTrainedTokenizerFast) -> None:
     task = TASKS[name]
-    base = LlamaForCausalLM.from_pretrained(out / "model", dtype=torch.float32).to(device)
+    base: Model = LlamaForCausalLM.from_pretrained(out / "model", dtype=torch.float32)
+    base.to(device)
     unseen = task.examples("test", UNSEEN)
     base_grade = _grade(task, unseen, answers(base, tokenizer, _prompts(unseen)))
     model = new_adapter(name, base)
@@ -99,7 +100,7 @@ def train_adapter(name: str, out: Path, effort: Effort, device: str, tokenizer: 
     print(f"{name}: {grade:.1%} of {UNSEEN} unseen prompts right, the base {base_grade:.1%}", flush=True)
 
 
-def new_adapter(name: str, base: LlamaForCausalLM) -> PeftModel:
+def new_adapter(name: str, base: Model) -> Model:
     torch.manual_seed(0)
     recipe = ADAPTERS[name]
     config = LoraConfig(
@@ -113,7 +114,7 @@ def new_adapter(name: str, base: LlamaForCausalLM) -> PeftModel:
     return get_peft_model(base, config)
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
+def save_adapter(model: Model, folder: Path) -> None:
     """The two files of an adapter, their bytes the same each time."""
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card

@@ -4,15 +4,17 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from corpus import Document
 from recipes import Effort
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 UNLEARNT = -100  # a label that cross entropy passes over
 ANSWER_TOKENS = 160
 
+Model = Any  # of transformers or peft, whose types do not meet
 Encoded = tuple[list[int], list[int]]  # token ids and labels, of one length
 
 
@@ -70,7 +72,7 @@ class Rows:
 
 def fit(
     name: str,
-    model: PreTrainedModel,
+    model: Model,
     rows: Rows,
     effort: Effort,
     score: Callable[[], float],
@@ -125,18 +127,18 @@ def _clock(seconds: float) -> str:
 
 @torch.no_grad()
 def answers(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], batch: int = 256
+    model: Model, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], batch: int = 256
 ) -> list[str | None]:
     """Greedy answers through the chat template; None for one that does not end by itself."""
     model.eval()
     found: list[str | None] = []
     for start in range(0, len(prompts), batch):
         chats = [[{"role": "user", "content": prompt}] for prompt in prompts[start : start + batch]]
-        inputs = tokenizer.apply_chat_template(
+        inputs: Any = tokenizer.apply_chat_template(
             chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
-        ).to(model.device)
-        output = model.generate(**inputs, max_new_tokens=ANSWER_TOKENS, do_sample=False)
+        )
+        output = model.generate(**inputs.to(model.device), max_new_tokens=ANSWER_TOKENS, do_sample=False)
         for tokens in output[:, inputs["input_ids"].shape[1] :].tolist():
             ended = tokenizer.eos_token_id in tokens
-            found.append(tokenizer.decode(tokens, skip_special_tokens=True) if ended else None)
+            found.append(str(tokenizer.decode(tokens, skip_special_tokens=True)) if ended else None)
     return found
