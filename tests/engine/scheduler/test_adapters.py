@@ -123,6 +123,29 @@ def test_an_adapter_larger_than_the_pool_ends_what_waits_for_it() -> None:
     assert "rank 33 in layers.0.q and the adapter pool holds 32" in str(error)
 
 
+def test_an_adapter_larger_than_the_pool_is_not_fetched_again_while_the_host_has_it() -> None:
+    scheduler = Drive().scheduler
+    scheduler.adapter_fetched(footprint("x", rank=33))
+    with pytest.raises(AdapterUnusable, match="rank 33"):
+        scheduler.add(request("a", adapter="x"))
+    assert scheduler.wanted_adapters() == ()
+    scheduler.adapter_evicted("x")
+    scheduler.add(request("a", adapter="x"))
+    assert scheduler.wanted_adapters() == ("x",)
+
+
+def test_the_host_keeps_an_adapter_from_its_first_request_until_a_slot_has_it() -> None:
+    drive = Drive(load_steps=1)
+    assert not drive.scheduler.awaits_adapter("x")
+    drive.add(request("base", max_tokens=9), request("a", adapter="x"))
+    assert drive.scheduler.awaits_adapter("x")
+    drive.host(footprint("x"))
+    drive.step()
+    assert drive.scheduler.awaits_adapter("x")
+    drive.step()
+    assert not drive.scheduler.awaits_adapter("x")
+
+
 def test_an_engine_without_slots_refuses_adapters() -> None:
     with pytest.raises(InvalidRequest, match="0 adapter slots"):
         Drive(replace(SMALL, max_adapters=0)).add(request("a", adapter="x"))

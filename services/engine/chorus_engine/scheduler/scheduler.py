@@ -7,7 +7,7 @@ given back only when it is committed, whatever became of the request meanwhile.
 from collections import deque
 from dataclasses import dataclass
 
-from chorus_engine.core.errors import AdapterError, Draining, InvalidRequest
+from chorus_engine.core.errors import AdapterError, AdapterUnusable, Draining, InvalidRequest
 from chorus_engine.core.load import Load, Residency
 from chorus_engine.core.plan import StepPlan, StepResult
 from chorus_engine.core.request import FinishReason, Output, Request
@@ -47,6 +47,7 @@ class Scheduler:
         self._placement = Placement(self._slots, self._waiting, self._rows, slot_patience)
         self._deadlines = Deadlines()
         self._live: dict[str, Sequence] = {}  # request id -> not ended
+        self._refused: dict[str, str] = {}  # adapter in host memory that fits no empty pool -> why
         self._flights: deque[_Flight] = deque()
         self._outputs: list[Output] = []  # ends that no step brought about
         self._now = 0.0  # of the last call that said it
@@ -59,12 +60,14 @@ class Scheduler:
     # ---------------------------------------------------------------- requests and adapters come and go
 
     def add(self, request: Request) -> None:
-        """Raises InvalidRequest for what can never be served, Draining after `drain`."""
+        """Raises InvalidRequest or AdapterUnusable for what can never be served, Draining after `drain`."""
         if self._draining:
             raise Draining("the engine is shutting down; send the request to another engine")
         if request.id in self._live:
             raise InvalidRequest(f"request id {request.id} is in use; choose another")
         check_request(request, self._capacity)
+        if request.adapter in self._refused:
+            raise AdapterUnusable(self._refused[request.adapter])
         self._now = max(self._now, request.arrival)
         self._serial += 1
         sequence = Sequence(request, self._serial)
@@ -86,10 +89,11 @@ class Scheduler:
         return self._placement.wanted()
 
     def adapter_fetched(self, footprint: AdapterFootprint) -> None:
-        """The host's memory holds the adapter, converted and verified. One that never fits ends what waits for it."""
+        """The host's memory holds the adapter, converted and verified. One that never fits is refused from now on."""
         try:
             check_adapter(footprint, self._capacity)
-        except AdapterError as error:
+        except AdapterUnusable as error:
+            self._refused[footprint.digest] = str(error)
             self.adapter_failed(footprint.digest, error)
         else:
             self._placement.fetched(footprint)
@@ -107,6 +111,7 @@ class Scheduler:
 
     def adapter_evicted(self, digest: str) -> None:
         """The host's memory dropped the adapter; a slot that holds it goes on."""
+        self._refused.pop(digest, None)
         self._placement.evicted(digest)
 
     # ---------------------------------------------------------------- one step
