@@ -8,7 +8,6 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
-from chorus_gateway.values import Band
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.gateway.support.fake_engine import FakeEngine, Reply
 from tests.gateway.support.gateway import KEY, Gateway, eventually
@@ -132,7 +131,7 @@ async def test_every_sampling_field_reaches_the_engine(client: AsyncOpenAI, engi
     )
     submit = engine.submits[0]
     assert submit.adapter_digest == "a" * 64
-    assert submit.band == Band.PRIORITY
+    assert submit.band == pb.BAND_PRIORITY
     assert submit.tenant_tag == "acme"
     assert submit.sampling == pb.SamplingParams(
         max_tokens=20,

@@ -4,10 +4,10 @@ from collections import defaultdict
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from chorus_gateway.queue.fair import FairQueue, Place, QueueFull
-from chorus_gateway.values import Band, Tenant
+from chorus_gateway.values import Band, BaseModel, Tenant
 from tests.gateway.support.values import base, job
 
 TENANTS = [Tenant("a"), Tenant("b", weight=2.0), Tenant("c", weight=0.5)]
@@ -30,8 +30,8 @@ class FairQueueMachine(RuleBasedStateMachine):
         band=st.sampled_from(list(Band)),
         length=st.integers(1, 8),
     )
-    def arrives(self, tenant: Tenant, model: object, band: Band, length: int) -> None:
-        arriving = job("r", tenant=tenant, model=model, band=band, prompt=(1,) * length)  # type: ignore[arg-type]
+    def arrives(self, tenant: Tenant, model: BaseModel, band: Band, length: int) -> None:
+        arriving = job("r", tenant=tenant, model=model, band=band, prompt=(1,) * length)
         size = 8 * (length + sum(len(place.job.prompt) for place in self.waiting))
         try:
             self.waiting.append(self.queue.push(arriving))
@@ -39,19 +39,18 @@ class FairQueueMachine(RuleBasedStateMachine):
             assert len(self.waiting) >= 12 or size > 400
 
     @rule(target=dispatched, model=st.sampled_from(MODELS))
-    def is_dispatched(self, model: object) -> Place | None:
-        place = self.queue.head(model.digest)  # type: ignore[attr-defined]
-        best = self.best(model.digest)  # type: ignore[attr-defined]
-        assert place is best
-        if place is not None:
-            self.queue.pop(place)
-            self.waiting.remove(place)
+    def is_dispatched(self, model: BaseModel) -> Place | MultipleResults[Place]:
+        place = self.queue.head(model.digest)
+        assert place is self.best(model.digest)
+        if place is None:
+            return multiple()
+        self.queue.pop(place)
+        self.waiting.remove(place)
         return place
 
     @rule(place=consumes(dispatched))
-    def comes_back(self, place: Place | None) -> None:
-        if place is not None:
-            self.waiting.append(self.queue.requeue(place.job, place.order))
+    def comes_back(self, place: Place) -> None:
+        self.waiting.append(self.queue.requeue(place.job, place.order))
 
     @rule(at=st.integers(0, 20))
     def is_cancelled(self, at: int) -> None:

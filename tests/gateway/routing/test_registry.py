@@ -9,7 +9,8 @@ from chorus_gateway.routing.registry import Announcement, RedisRegistry
 
 async def announce(redis: Redis, engine_id: str, address: str, **fields: str) -> None:
     await redis.zadd("chorus:engines", {engine_id: 1})
-    await redis.hset(f"chorus:engine:{{{engine_id}}}", mapping={"address": address, **fields})
+    for name, value in {"address": address, **fields}.items():
+        await redis.hset(f"chorus:engine:{{{engine_id}}}", name, value)
 
 
 async def test_nobody(redis: Redis) -> None:

@@ -5,13 +5,14 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from chorus_proto.engine.v1 import engine_pb2_grpc
+from tests.gateway.support.fake_refusals import refusal
 
 TOKEN = "a-secret-of-the-services"
 CHUNK = 1 << 20
@@ -19,11 +20,10 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Reply:
-    """What a submission is answered. Cut at its max_tokens, with FINISH_REASON_LENGTH then."""
+    """What a submission is answered, up to its max_tokens or a stop token. After the tokens it ends with a stop."""
 
     tokens: Sequence[int]
     pause: float = 0.0  # seconds before each token
-    finish: pb.FinishReason = pb.FINISH_REASON_STOP
     error: pb.Error | None = None  # ends the submission after the tokens
     cached: int = 0
     hang: bool = False  # never ends by itself
@@ -34,13 +34,31 @@ Replier = Callable[[pb.Submit], Reply]
 
 
 @dataclass(eq=False)
+class Running:
+    submit: pb.Submit
+    produced: int = 0
+    task: asyncio.Task[None] = field(init=False)
+
+    def delta(self, **fields: Any) -> pb.Delta:
+        return pb.Delta(request_id=self.submit.request_id, attempt=self.submit.attempt, **fields)
+
+    def end(self, finish: pb.FinishReason, error: pb.Error | None = None) -> pb.Delta:
+        prompt = len(self.submit.prompt_token_ids)
+        usage = pb.Usage(
+            prompt_tokens=prompt, completion_tokens=self.produced, computed_tokens=prompt + max(0, self.produced - 1)
+        )
+        timing = pb.Timing(queued_us=1, prefill_us=10, decode_us=100)
+        return self.delta(finish_reason=finish, usage=usage, timing=timing, error=error)
+
+
+@dataclass(eq=False)
 class Stream:
     """A gateway's session, as the engine sees it."""
 
     frames: asyncio.Queue[pb.EngineFrame | None] = field(default_factory=asyncio.Queue)
     head: pb.Head = field(default_factory=pb.Head)
     credits: int = 0  # granted and not spent
-    tasks: dict[tuple[str, int], asyncio.Task[None]] = field(default_factory=dict)
+    running: dict[tuple[str, int], Running] = field(default_factory=dict)
 
 
 class FakeEngine(engine_pb2_grpc.EngineServicer):
@@ -49,6 +67,8 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         bundle: bytes = b"",
         *,
         replier: Replier,
+        token: str = TOKEN,
+        vocab_size: int = 1000,
         model: str = "chorus-demo",
         model_digest: str = "b" * 64,
         engine_id: str = "engine-1",
@@ -64,11 +84,12 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         self.granting = True
         self.keep_deadlines = True
         self._bundle = bundle
+        self._token = token
         self._streams: list[Stream] = []
         self._server: grpc.aio.Server | None = None
         self.description = pb.DescribeResponse(
             engine_id=engine_id,
-            model=pb.ModelSpec(name=model, digest=model_digest, vocab_size=1000),
+            model=pb.ModelSpec(name=model, digest=model_digest, vocab_size=vocab_size),
             tokenizer_digest=hashlib.sha256(bundle).hexdigest(),
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
@@ -82,7 +103,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
 
     @property
     def running(self) -> int:
-        return sum(len(stream.tasks) for stream in self._streams)
+        return sum(len(stream.running) for stream in self._streams)
 
     @property
     def outstanding(self) -> int:
@@ -102,38 +123,51 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             await self._server.stop(None)
             self._server = None
 
+    async def _check(self, context: object) -> None:
+        metadata = dict(_context(context).invocation_metadata() or ())
+        if metadata.get("authorization") != f"Bearer {self._token}":
+            message = "the service token is missing or wrong: both sides must have the same CHORUS_SERVICE_TOKEN"
+            await _context(context).abort(grpc.StatusCode.UNAUTHENTICATED, message)
+
     async def Describe(self, request: pb.DescribeRequest, context: object) -> pb.DescribeResponse:
-        await _check(context)
+        await self._check(context)
         return self.description
 
     async def FetchTokenizer(
         self, request: pb.FetchTokenizerRequest, context: object
     ) -> AsyncIterator[pb.TokenizerChunk]:
-        await _check(context)
+        await self._check(context)
         if request.digest != self.description.tokenizer_digest:
             await _context(context).abort(grpc.StatusCode.NOT_FOUND, "no such tokenizer here")
         for at in range(0, len(self._bundle), CHUNK):
             yield pb.TokenizerChunk(data=self._bundle[at : at + CHUNK])
 
-    async def Session(self, request_iterator: object, context: object) -> AsyncIterator[pb.EngineFrame]:
-        await _check(context)
-        frames = aiter(request_iterator)  # type: ignore[call-overload]  # the stub's type also allows the sync iterator
+    async def Session(self, request_iterator: Any, context: object) -> AsyncIterator[pb.EngineFrame]:
+        await self._check(context)
+        frames: AsyncIterator[pb.GatewayFrame] = aiter(request_iterator)
         first = await anext(frames, None)
         if first is None or not first.HasField("hello"):
             await _context(context).abort(grpc.StatusCode.FAILED_PRECONDITION, "the first frame must carry hello")
-            return
         stream = Stream()
         self._streams.append(stream)
         reader = asyncio.create_task(self._read(stream, first, frames))
         try:
             while (frame := await stream.frames.get()) is not None:
-                yield frame
+                yield self._joined(stream, frame)
         finally:
             reader.cancel()
             self._streams.remove(stream)
-            for task in stream.tasks.values():
-                task.cancel()
+            for running in stream.running.values():
+                running.task.cancel()
             self._grant()
+
+    def _joined(self, stream: Stream, frame: pb.EngineFrame) -> pb.EngineFrame:
+        """With all else that is ready to be sent: one frame a step."""
+        while not stream.frames.empty() and (more := stream.frames.get_nowait()) is not None:
+            frame.deltas.extend(more.deltas)
+            frame.credits += more.credits
+        frame.load.CopyFrom(pb.Load(running=self.running, free_blocks=100 - self.running, total_blocks=100))
+        return frame
 
     async def _read(self, stream: Stream, first: pb.GatewayFrame, frames: AsyncIterator[pb.GatewayFrame]) -> None:
         self._apply(stream, first)
@@ -143,11 +177,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
 
     def _apply(self, stream: Stream, frame: pb.GatewayFrame) -> None:
         for cancel in frame.cancels:
-            self.cancels.append((cancel.request_id, time.monotonic()))
-            task = stream.tasks.pop((cancel.request_id, cancel.attempt), None)
-            if task is not None:
-                task.cancel()
-                self._send(stream, cancel, finish_reason=pb.FINISH_REASON_CANCELLED, usage=pb.Usage())
+            self._cancel(stream, cancel)
         stream.credits -= frame.returned_credits
         self.returned += frame.returned_credits
         for submit in frame.submits:
@@ -156,55 +186,62 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             stream.head.CopyFrom(frame.head)
         self._grant()
 
+    def _cancel(self, stream: Stream, cancel: pb.Cancel) -> None:
+        self.cancels.append((cancel.request_id, time.monotonic()))
+        running = stream.running.pop((cancel.request_id, cancel.attempt), None)
+        if running is not None:
+            running.task.cancel()
+            self._send(stream, running.end(pb.FINISH_REASON_CANCELLED))
+
     def _submit(self, stream: Stream, submit: pb.Submit) -> None:
         self.submits.append(submit)
-        if stream.credits < 1:
-            self._fail(stream, submit, pb.ERROR_CODE_NO_CREDIT, "no credit is left: wait for one")
-            return
-        stream.credits -= 1
-        stream.head.waiting = max(0, stream.head.waiting - 1)
-        most = self.description.max_model_len
-        wanted = len(submit.prompt_token_ids) + submit.sampling.max_tokens
-        if not submit.prompt_token_ids or submit.sampling.max_tokens < 1 or wanted > most:
-            self._fail(stream, submit, pb.ERROR_CODE_INVALID, f"{wanted} tokens do not fit {most}")
-            return
         key = (submit.request_id, submit.attempt)
-        stream.tasks[key] = asyncio.create_task(self._generate(stream, submit))
+        error = None
+        if stream.credits < 1:
+            error = pb.Error(code=pb.ERROR_CODE_NO_CREDIT, message="no credit is left: wait for one")
+        else:
+            stream.credits -= 1
+            stream.head.waiting = max(0, stream.head.waiting - 1)
+            reason = refusal(submit, self.description)
+            if any(key in other.running for other in self._streams):
+                reason = f"{key} runs already"
+            if reason is not None:
+                error = pb.Error(code=pb.ERROR_CODE_INVALID, message=reason)
+        running = Running(submit)
+        if error is not None:
+            self._send(stream, running.end(pb.FINISH_REASON_ERROR, error))
+            return
+        stream.running[key] = running
+        running.task = asyncio.create_task(self._generate(stream, running))
 
-    async def _generate(self, stream: Stream, submit: pb.Submit) -> None:
+    async def _generate(self, stream: Stream, running: Running) -> None:
+        submit = running.submit
+        seconds = submit.timeout_ms / 1000 if submit.timeout_ms and self.keep_deadlines else None
         try:
-            async with asyncio.timeout(submit.timeout_ms / 1000 if submit.timeout_ms and self.keep_deadlines else None):
-                last = await self._tokens(stream, submit)
+            async with asyncio.timeout(seconds):
+                last = await self._tokens(stream, running)
         except TimeoutError:
-            last = pb.Delta(finish_reason=pb.FINISH_REASON_DEADLINE, usage=pb.Usage())
-        last.request_id, last.attempt = submit.request_id, submit.attempt
-        del stream.tasks[submit.request_id, submit.attempt]
-        stream.frames.put_nowait(pb.EngineFrame(deltas=[last]))
+            last = running.end(pb.FINISH_REASON_DEADLINE)
+        del stream.running[submit.request_id, submit.attempt]
+        self._send(stream, last)
         self._grant()
 
-    async def _tokens(self, stream: Stream, submit: pb.Submit) -> pb.Delta:
+    async def _tokens(self, stream: Stream, running: Running) -> pb.Delta:
+        submit = running.submit
         reply = self.replier(submit)
-        tokens = list(reply.tokens)[: submit.sampling.max_tokens]
+        tokens, finish = _cut(reply, submit.sampling)
         for at in range(0, len(tokens), reply.together):
             await asyncio.sleep(reply.pause)
             some = tokens[at : at + reply.together]
-            self._send(stream, submit, token_ids=some, logprobs=_logprobs(submit, some))
+            running.produced += len(some)
+            self._send(stream, running.delta(token_ids=some, logprobs=_logprobs(submit, some)))
         if reply.hang:
             await asyncio.sleep(3600)
-        usage = pb.Usage(
-            prompt_tokens=len(submit.prompt_token_ids), completion_tokens=len(tokens), cached_tokens=reply.cached
-        )
-        if reply.error is not None:
-            return pb.Delta(finish_reason=pb.FINISH_REASON_ERROR, error=reply.error, usage=usage)
-        cut = len(tokens) < len(reply.tokens) or len(tokens) == submit.sampling.max_tokens
-        return pb.Delta(finish_reason=pb.FINISH_REASON_LENGTH if cut else reply.finish, usage=usage)
+        last = running.end(finish) if reply.error is None else running.end(pb.FINISH_REASON_ERROR, reply.error)
+        last.usage.cached_tokens = reply.cached
+        return last
 
-    def _fail(self, stream: Stream, submit: pb.Submit, code: pb.ErrorCode, message: str) -> None:
-        error = pb.Error(code=code, message=message)
-        self._send(stream, submit, finish_reason=pb.FINISH_REASON_ERROR, error=error, usage=pb.Usage())
-
-    def _send(self, stream: Stream, to: "pb.Submit | pb.Cancel", **fields: object) -> None:
-        delta = pb.Delta(request_id=to.request_id, attempt=to.attempt, **fields)  # type: ignore[arg-type]
+    def _send(self, stream: Stream, delta: pb.Delta) -> None:
         stream.frames.put_nowait(pb.EngineFrame(deltas=[delta]))
 
     def _grant(self) -> None:
@@ -216,6 +253,18 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             lowest = min(waiting, key=lambda stream: (stream.head.band, stream.head.counter))
             lowest.credits += 1
             lowest.frames.put_nowait(pb.EngineFrame(credits=1))
+
+
+def _cut(reply: Reply, sampling: pb.SamplingParams) -> tuple[list[int], pb.FinishReason]:
+    """A reply's tokens up to the first stop token or max_tokens, and what ends them."""
+    tokens: list[int] = []
+    for token in reply.tokens:
+        tokens.append(token)
+        if token in sampling.stop_token_ids:
+            return tokens, pb.FINISH_REASON_STOP
+        if len(tokens) == sampling.max_tokens:
+            return tokens, pb.FINISH_REASON_LENGTH
+    return tokens, pb.FINISH_REASON_STOP
 
 
 def _logprobs(submit: pb.Submit, tokens: Sequence[int]) -> list[pb.TokenLogprobs]:
@@ -232,9 +281,3 @@ def _logprobs(submit: pb.Submit, tokens: Sequence[int]) -> list[pb.TokenLogprobs
 
 def _context(context: object) -> "grpc.aio.ServicerContext[object, object]":
     return cast("grpc.aio.ServicerContext[object, object]", context)  # the stub's type also allows the sync server's
-
-
-async def _check(context: object) -> None:
-    metadata = dict(_context(context).invocation_metadata() or ())
-    if metadata.get("authorization") != f"Bearer {TOKEN}":
-        await _context(context).abort(grpc.StatusCode.UNAUTHENTICATED, "the service token is missing or wrong")

@@ -42,7 +42,9 @@ TEMPLATES = {
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_as_transformers_renders(name: str) -> None:
-    theirs = PreTrainedTokenizerFast(tokenizer_object=tokenizer(), bos_token="<s>", eos_token="<|end|>")
+    theirs = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer(), bos_token="<s>", eos_token="<|end|>"
+    )
     expected = theirs.apply_chat_template(
         MESSAGES, chat_template=TEMPLATES[name], add_generation_prompt=True, tokenize=False
     )

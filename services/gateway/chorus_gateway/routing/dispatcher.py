@@ -72,7 +72,6 @@ class Dispatcher:
         self._limits = limits
         self._tickets: dict[Place, Ticket] = {}
         self._live: set[Ticket] = set()
-        self._live: set[Ticket] = set()
         self._running = 0
         self._closed: GatewayError | None = None
         pool.listen(self)
@@ -89,7 +88,7 @@ class Dispatcher:
         """Overloaded when the queue is full; Unavailable when the job's base model has had no engine for too long, or
         the gateway ends."""
         if self._closed is not None:
-            raise self._closed
+            raise Unavailable(self._closed.message)
         model = job.model.base.digest
         if self._pool.absent_for(model) > self._limits.engine_patience:
             raise _no_engine(job)
@@ -98,7 +97,6 @@ class Dispatcher:
         except QueueFull as full:
             raise Overloaded(f"The gateway is overloaded ({full}): try again in a second.", retry_after=1.0) from full
         ticket = Ticket(job, sink, place.order, self)
-        self._live.add(ticket)
         self._live.add(ticket)
         self._await_turn(ticket, place)
         if job.deadline is not None:
@@ -131,18 +129,10 @@ class Dispatcher:
         self._pump(ticket.job.model.base.digest)
 
     async def drain(self, grace: float, error: GatewayError) -> None:
-        """Lets jobs go on for `grace` seconds; those that are left then end with `error`, which clients can read."""
-        end = time.monotonic() + grace
-        while self._live and time.monotonic() < end:  # noqa: ASYNC110 - once in a process's life
-            await asyncio.sleep(0.05)
-        for ticket in tuple(self._live):
-            self._end(ticket, error)
-
-    async def drain(self, grace: float, error: GatewayError) -> None:
         """New jobs are refused with `error`; what has not ended after `grace` seconds ends with it."""
         self._closed = error
         end = time.monotonic() + grace
-        while self._live and time.monotonic() < end:
+        while self._live and time.monotonic() < end:  # noqa: ASYNC110 - once in a process's life
             await asyncio.sleep(_DRAIN_POLL)
         for ticket in list(self._live):
             self._end(ticket, error)
