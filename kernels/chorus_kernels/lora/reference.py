@@ -1,8 +1,8 @@
 from collections.abc import Callable, Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from chorus_kernels.linear import linear
 from chorus_kernels.lora.site import Segment, Site
 
 Gather = Callable[[int], tuple[Tensor, Tensor]]  # slot → A [rank, in], B [rank, out], as Site.gather
@@ -16,6 +16,5 @@ def lora(y: Tensor, x: Tensor, site: Site, segments: Sequence[Segment], gather: 
     gather = gather or site.gather
     for segment in segments:
         a, b = gather(segment.slot)
-        if len(a):
-            tokens = slice(segment.start, segment.stop)
-            y[tokens].addmm_(F.linear(x[tokens], a), b)
+        if a.shape[0]:  # len(a) is a Python call, and this loop runs for every segment of every product
+            y[segment.start : segment.stop].addmm_(linear(x[segment.start : segment.stop], a), b)

@@ -10,6 +10,7 @@ from chorus_engine.model.linear import DenseLinear
 from chorus_engine.model.lora import Site, lora_sites
 from chorus_engine.model.rope import inverse_frequencies
 from chorus_engine.model.weights import Fetch
+from chorus_kernels.linear import pack
 from chorus_kernels.rotary import rotation_table
 
 
@@ -22,7 +23,7 @@ def build(config: ModelConfig, fetch: Fetch, positions: int, dtype: torch.dtype,
         embedding=embedding,
         layers=tuple(_layer(config, fetch, index) for index in range(config.num_layers)),
         norm=fetch("model.norm.weight", (config.hidden_size,)),
-        head=embedding if config.tied_head else fetch("lm_head.weight", table),
+        head=pack(embedding if config.tied_head else fetch("lm_head.weight", table)),
         rotation=rotation_table(inverse_frequencies(config.rope, config.head_dim), positions, dtype).to(device),
     )
 

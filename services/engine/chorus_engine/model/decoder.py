@@ -9,6 +9,7 @@ from chorus_engine.model.attention import Attention
 from chorus_engine.model.config import ModelConfig
 from chorus_engine.model.linear import Linear
 from chorus_engine.model.lora import LoraStep
+from chorus_kernels.linear import linear
 from chorus_kernels.rms_norm import add_rms_norm, rms_norm
 from chorus_kernels.rotary import rotary_store
 from chorus_kernels.silu_mul import silu_mul
@@ -43,7 +44,7 @@ class Decoder:
     embedding: Tensor  # [vocab, hidden]
     layers: tuple[Layer, ...]
     norm: Tensor  # [hidden]
-    head: Tensor  # [vocab, hidden]
+    head: Tensor  # [vocab, hidden], packed
     rotation: Tensor  # [positions, 2, head_dim]
 
     def hidden(self, step: ModelInput) -> Tensor:
@@ -62,7 +63,7 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden: [rows, hidden], of `hidden`; the result is [rows, vocab]."""
-        return F.linear(rms_norm(hidden, self.norm, self.config.norm_eps), self.head)
+        return linear(rms_norm(hidden, self.norm, self.config.norm_eps), self.head)
 
     def _attend(self, layer: Layer, x: Tensor, rotation: Tensor, cache: Tensor, step: ModelInput) -> Tensor:
         head_dim = self.config.head_dim

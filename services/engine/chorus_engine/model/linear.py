@@ -1,9 +1,9 @@
 from typing import Protocol
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from chorus_engine.model.lora import LoraStep, Site
+from chorus_kernels.linear import linear, pack
 
 
 class Linear(Protocol):
@@ -15,13 +15,13 @@ class Linear(Protocol):
 
 class DenseLinear:
     def __init__(self, weight: Tensor, bias: Tensor | None, layer: int, site: Site) -> None:
-        self.weight = weight  # [out, in]
-        self.bias = bias  # [out]
-        self.layer = layer
-        self.site = site
+        self._weight = pack(weight)  # [out, in]
+        self._bias = bias  # [out]
+        self._layer = layer
+        self._site = site
 
     def __call__(self, x: Tensor, lora: LoraStep | None) -> Tensor:
-        y = F.linear(x, self.weight, self.bias)
+        y = linear(x, self._weight, self._bias)
         if lora is not None:
-            lora.add(y, x, self.layer, self.site)
+            lora.add(y, x, self._layer, self._site)
         return y
