@@ -100,7 +100,10 @@ class BasePoller:
 
     async def run(self, interval: float) -> None:
         while True:
-            await self.poll()
+            try:
+                await self.poll()
+            except Exception:
+                _log.exception("learning base models failed; the next poll tries again")
             await asyncio.sleep(interval)
 
     async def _learn(self, digest: str, address: str) -> None:

@@ -43,6 +43,8 @@ class Janitor:
                 await self.sweep()
             except Unavailable as error:
                 outage.failed(error)
+            except Exception:
+                _log.exception("the sweep failed; the next one tries again")
             else:
                 outage.worked()
             await asyncio.sleep(interval)

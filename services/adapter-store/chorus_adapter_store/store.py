@@ -1,14 +1,14 @@
 """What the adapter store does, told without gRPC."""
 
+import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from chorus_adapter_store.blobs import Blobs, Upload
 from chorus_adapter_store.catalog import BaseCatalog, Catalog
-from chorus_adapter_store.catalog.catalog import Position
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, StoreError, Unavailable
 from chorus_adapter_store.events import Event, EventKind, Events
 from chorus_adapter_store.janitor import Janitor
@@ -25,11 +25,13 @@ from chorus_adapter_store.values import (
     BaseSpec,
     Draft,
     Generation,
+    Position,
     StoredFile,
 )
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_MODEL = 255  # characters
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class AdapterStore:
             raise InvalidArgument("digest", f"{quote(digest)} is not 64 lower-case hex characters")
         return await self.catalog.files(digest)
 
-    def read(self, file: StoredFile) -> AsyncIterator[bytes]:
+    def read(self, file: StoredFile) -> AsyncGenerator[bytes]:
         return self.blobs.read(file.sha256)
 
     async def page(self, tenant: str, limit: int, after: Position | None) -> tuple[Generation, ...]:
@@ -85,6 +87,7 @@ class AdapterStore:
         if alias == LATEST and not number:
             raise InvalidArgument("alias", "'latest' cannot be removed; point it at another generation")
         generation = await self.catalog.set_alias(adapter, alias, number)
+        _log_change("alias moved" if number else "alias removed", generation, alias=alias)
         await self.events.send(Event(EventKind.ALIAS, generation, alias))
         return generation
 
@@ -92,6 +95,8 @@ class AdapterStore:
         """Delete a generation, or all with 0; returns how many."""
         adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
         retired = await self.catalog.delete(adapter, number, self.clock())
+        for generation in retired:
+            _log_change("adapter deleted", generation)
         await self._announce(*(Event(EventKind.DELETED, generation) for generation in retired))
         return len(retired)
 
@@ -131,6 +136,7 @@ class AdapterStore:
             await self.janitor.drop(frozenset({draft.config.sha256, draft.weights.sha256}))
             raise
         if created:
+            _log_change("adapter published", generation)
             await self._announce(Event(EventKind.PUBLISHED, generation))
         return generation, created
 
@@ -138,3 +144,9 @@ class AdapterStore:
         await self.events.send(*events)
         with suppress(Unavailable):
             await self.count()
+
+
+def _log_change(what: str, generation: Generation, **more: str) -> None:
+    adapter = generation.adapter
+    names = {"tenant": adapter.tenant, "adapter": adapter.name, "generation": generation.generation}
+    _log.info(what, extra={**names, "digest": generation.digest, **more})

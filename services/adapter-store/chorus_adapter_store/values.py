@@ -55,6 +55,15 @@ class AdapterName:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page of a listing ended."""
+
+    tenant: str
+    name: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A validated upload that is not in the catalog yet."""
 

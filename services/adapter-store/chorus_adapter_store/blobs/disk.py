@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
@@ -37,11 +37,10 @@ class DiskBlobs:
         finally:
             upload.discard()
 
-    async def read(self, sha256: str) -> AsyncIterator[bytes]:
-        try:
-            file = await _on_disk(self.path_of(sha256).open, "rb", 0)
-        except FileNotFoundError:
-            raise DataLoss(f"the blob {sha256} is missing on the store's disk; upload the adapter again") from None
+    async def read(self, sha256: str) -> AsyncGenerator[bytes]:
+        file = await _on_disk(_open, self.path_of(sha256))
+        if file is None:
+            raise DataLoss(f"the blob {sha256} is missing on the store's disk; upload the adapter again")
         hasher = hashlib.sha256()
         at = 0
         with file:
@@ -116,6 +115,13 @@ class DiskUpload:
         self._files.sync_folder(target.parent)
 
 
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        return None
+
+
 def _read_hashed(file: BinaryIO, at: int, hasher: "hashlib._Hash") -> bytes:
     # pread, not read: a reader that was cancelled may still be here when its descriptor is another file's.
     data = os.pread(file.fileno(), CHUNK_BYTES, at)
@@ -124,10 +130,8 @@ def _read_hashed(file: BinaryIO, at: int, hasher: "hashlib._Hash") -> bytes:
 
 
 async def _on_disk(work: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-    """Run `work` off the event loop. Raises Unavailable when the disk fails; FileNotFoundError passes."""
+    """Run `work` off the event loop. Raises Unavailable when the disk fails."""
     try:
         return await asyncio.to_thread(work, *args, **kwargs)
-    except FileNotFoundError:
-        raise
     except OSError as error:
         raise Unavailable(f"the store's disk failed ({error.strerror or error}); try again later") from error

@@ -1,6 +1,6 @@
 """What a blob store does, whichever it is."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -37,7 +37,7 @@ class Blobs(Protocol):
         """Leaving the context without `keep` leaves no trace."""
         ...
 
-    def read(self, sha256: str) -> AsyncIterator[bytes]:
+    def read(self, sha256: str) -> AsyncGenerator[bytes]:
         """The blob in chunks of at most CHUNK_BYTES.
 
         Raises DataLoss when it is missing, or at the end when its bytes do not match its digest.

@@ -1,7 +1,6 @@
 """Adapters, generations and aliases: each method is one transaction."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,18 +19,9 @@ from chorus_adapter_store.catalog.rows import (
 from chorus_adapter_store.catalog.schema import adapters, generations
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition
 from chorus_adapter_store.names import quote
-from chorus_adapter_store.values import LATEST, AdapterName, Draft, Generation, StoredFile
+from chorus_adapter_store.values import LATEST, AdapterName, Draft, Generation, Position, StoredFile
 
 _LARGEST_DIGITS = 10  # of a generation's number
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a page of a listing ended."""
-
-    tenant: str
-    name: str
-    generation: int
 
 
 class Catalog:

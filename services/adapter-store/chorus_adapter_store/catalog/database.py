@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chorus_adapter_store.catalog.migrate import SchemaTooNew, upgrade
@@ -32,17 +33,12 @@ class Database:
         shown = parsed.render_as_string(hide_password=True)
         try:
             engine = _create_engine(parsed)
-            async with engine.execution_options(**{_WRITE: True}).begin() as connection:
-                if engine.dialect.name == "postgresql":
-                    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _BLOBS_LOCK})
-                else:
-                    await connection.run_sync(_check_pages)
-                await connection.run_sync(upgrade)
+            await _prepare(engine)
         except SchemaTooNew as error:
             raise StartError(
                 f"the database {shown} was written by a newer Chorus ({error}); upgrade the store"
             ) from None
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except (SQLAlchemyError, OSError) as error:
             raise StartError(f"cannot use the database {shown}: {_reason(error)}") from None
         return cls(engine)
 
@@ -68,11 +64,27 @@ class Database:
         await self._engine.dispose()
 
 
+async def _prepare(engine: AsyncEngine) -> None:
+    """Check and migrate; one store at a time."""
+    try:
+        async with engine.execution_options(**{_WRITE: True}).begin() as connection:
+            if engine.dialect.name == "postgresql":
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _BLOBS_LOCK})
+            else:
+                await connection.run_sync(_check_pages)
+            await connection.run_sync(upgrade)
+    except BaseException:
+        await engine.dispose()
+        raise
+
+
 @asynccontextmanager
 async def _answering() -> AsyncIterator[None]:
     try:
         yield
-    except (TimeoutError, DBAPIError, OSError) as error:
+    except (IntegrityError, DataError, ProgrammingError):
+        raise  # a mistake here, not an outage
+    except (DBAPIError, PoolTimeout, OSError) as error:
         raise Unavailable("the adapter catalog's database did not answer; try again later") from error
 
 
@@ -95,8 +107,9 @@ def _create_engine(url: URL) -> AsyncEngine:
         return create_async_engine(
             url, pool_pre_ping=True, pool_size=10, connect_args={"timeout": 5, "command_timeout": 30}
         )
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if not url.database or url.database == ":memory:":
+        raise StartError("CHORUS_STORE_DATABASE_URL is in memory, where uploads would be lost; give a file")
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)

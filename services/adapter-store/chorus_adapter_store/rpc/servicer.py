@@ -1,12 +1,12 @@
 """The service of adapters.proto: each method translates, asks the store, and translates back."""
 
-import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
 
-from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, Stalled, StoreError, TooLarge
+from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, Stalled, TooLarge
 from chorus_adapter_store.rpc.status import Calls
 from chorus_adapter_store.rpc.translate import adapter_message, page_token, parse_page_token
 from chorus_adapter_store.rpc.uploads import UploadStream
@@ -53,9 +53,10 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
         async with self._calls.answering("fetch", context):
             for file in await self._store.files(request.digest):
                 yield pb.FetchChunk(begin=pb.FileBegin(file=file.name, size=file.size, sha256=file.sha256))
-                async for data in self._store.read(file):
-                    self._metrics.fetch_bytes.inc(len(data))
-                    yield pb.FetchChunk(data=data)
+                async with aclosing(self._store.read(file)) as chunks:
+                    async for data in chunks:
+                        self._metrics.fetch_bytes.inc(len(data))
+                        yield pb.FetchChunk(data=data)
 
     async def List(self, request: pb.ListRequest, context: _Context) -> pb.ListResponse:
         async with self._calls.answering("list", context):
@@ -92,6 +93,6 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
 def _upload_result(error: BaseException) -> str:
     if isinstance(error, _REFUSALS):
         return "refused"
-    if isinstance(error, Stalled | asyncio.CancelledError) or not isinstance(error, StoreError | Exception):
+    if isinstance(error, Stalled) or not isinstance(error, Exception):
         return "cancelled"
     return "failed"

@@ -4,10 +4,9 @@ import base64
 import binascii
 import json
 
-from chorus_adapter_store.catalog.catalog import Position
 from chorus_adapter_store.errors import InvalidArgument
 from chorus_adapter_store.names import quote
-from chorus_adapter_store.values import Generation
+from chorus_adapter_store.values import Generation, Position
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 
 

@@ -1,6 +1,5 @@
 """adapter_config.json, reduced to what decides the answer. What is not supported is refused by name."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ _Entries = Mapping[str, object]
 # Fields that say how training went, or where the weights came from; they do not change what the weights mean.
 _HARMLESS = frozenset(
     {
+        "auto_mapping",  # which class of transformers was trained; nothing here loads it
         "base_model_name_or_path",
         "corda_config",
         "eva_config",
@@ -48,7 +48,6 @@ _HONOURED = frozenset(
 _WHY: Mapping[str, str] = {
     "alora_invocation_tokens": "activated LoRA is not supported",
     "auto_map": "code in an adapter is never run",
-    "auto_mapping": "custom model classes are not supported",
     "bias": "trained biases are not supported; train with bias='none'",
     "fan_in_fan_out": "weights stored as (in, out) are not supported; save them as (out, in)",
     "layer_replication": "replicated layers are not supported",
@@ -62,6 +61,8 @@ _WHY: Mapping[str, str] = {
 }
 # Other initialisations (pissa, olora, corda, loftq ...) also change the base's weights, which are shared here.
 _INITIALISATIONS = (None, True, False, "gaussian", "eva", "orthogonal")
+
+_LARGEST_ALPHA = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def parse_config(data: bytes, limits: Limits) -> LoraConfig:
         raise _wrong("layers_to_transform", entries["layers_to_transform"], "needs target_modules to be a list")
     return LoraConfig(
         rank=rank,
-        alpha=_alpha("lora_alpha", entries.get("lora_alpha", 8)),
+        alpha=_alpha("lora_alpha", entries.get("lora_alpha")),
         targets=targets,
         excluded=_names("exclude_modules", entries.get("exclude_modules"), limits),
         layers=layers,
@@ -128,8 +129,8 @@ def _rank(field: str, value: object, limits: Limits) -> int:
 
 
 def _alpha(field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value == 0:
-        raise _wrong(field, value, "use a finite number other than 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < abs(value) < _LARGEST_ALPHA:
+        raise _wrong(field, value, f"use a number other than 0, less than {_LARGEST_ALPHA} in size")
     return float(value)
 
 

@@ -22,6 +22,7 @@ class Target:
     name: str  # such as "layers.0.self_attn.q_proj"
     module: LinearModule
     rank: int
+    alpha: float
 
 
 def find_targets(config: LoraConfig, base: BaseSpec, limits: Limits) -> dict[str, Target]:
@@ -36,7 +37,7 @@ def find_targets(config: LoraConfig, base: BaseSpec, limits: Limits) -> dict[str
         if _is_target(config, name, matcher):
             raise _wrong(f"target_modules reaches {name.rpartition('.')[2]}, which this version does not support")
     found = {
-        name: Target(name, module, _rank(config, f"model.{name}", matcher))
+        name: _target(config, name, module, matcher)
         for layer, name, module in _modules(base)
         if _is_target(config, f"model.{name}", matcher) and _in_layers(config, layer, matcher)
     }
@@ -106,8 +107,11 @@ def _in_layers(config: LoraConfig, layer: int, matcher: Matcher) -> bool:
     return layer in config.layers
 
 
-def _rank(config: LoraConfig, name: str, matcher: Matcher) -> int:
-    return next((rank for key, rank in config.rank_pattern if matcher.ending("rank_pattern", key, name)), config.rank)
+def _target(config: LoraConfig, name: str, module: LinearModule, matcher: Matcher) -> Target:
+    full = f"model.{name}"
+    ranks = (rank for key, rank in config.rank_pattern if matcher.ending("rank_pattern", key, full))
+    alphas = (alpha for key, alpha in config.alpha_pattern if matcher.ending("alpha_pattern", key, full))
+    return Target(name, module, next(ranks, config.rank), next(alphas, config.alpha))
 
 
 def _wrong(message: str) -> InvalidArgument:

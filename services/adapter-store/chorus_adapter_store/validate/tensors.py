@@ -11,7 +11,7 @@ from chorus_adapter_store.values import WEIGHTS_FILE, BaseSpec
 
 _LORA = re.compile(
     r"base_model\.model\.model\.(?P<module>layers\.(?:0|[1-9][0-9]{0,5})\.[A-Za-z0-9_.]{1,200})"
-    r"\.lora_(?P<side>[AB])(?:\.default)?\.weight"
+    r"\.lora_(?P<side>[AB])\.weight"
 )
 _UNSUPPORTED: Mapping[str, str] = {
     "lm_head": "LoRA on lm_head",
@@ -47,10 +47,7 @@ def _pairs(tensors: Iterable[TensorInfo]) -> dict[str, _Pair]:
         match = _LORA.fullmatch(tensor.name)
         if match is None:
             raise _unnamed(tensor.name)
-        pair = pairs.setdefault(match["module"], {})
-        if match["side"] in pair:
-            raise _wrong(f"lora_{match['side']} of {quote(match['module'])} appears twice")
-        pair[match["side"]] = tensor
+        pairs.setdefault(match["module"], {})[match["side"]] = tensor
     return pairs
 
 
