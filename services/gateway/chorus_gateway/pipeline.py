@@ -68,7 +68,7 @@ class Pipeline:
             tenant = tenant_of(await self._auth.authenticate(ask.authorization, Scope.INFER))
             model = await self._models.resolve(tenant, ask.model)
             tokenizer = await self._tokenizers.get(model.base.tokenizer_digest)
-            prompts = [await tokenizer.encode(prompt) for prompt in ask.prompts]
+            prompts = await tokenizer.encode_all(ask.prompts)
             jobs = self._plan(ask, tenant, model, prompts)
             choices = self._choices(ask, jobs, tokenizer, meter)
             bound = upper_bound(jobs, ask.n)

@@ -16,9 +16,13 @@ from tests.gateway.support.tokenizers import bundle
 class Log:
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.stumbles = 0  # times that it will not understand the engine
 
     def connected(self, engine: EngineClient) -> None:
         self.events.append("connected")
+        if self.stumbles:
+            self.stumbles -= 1
+            raise ValueError("nobody understands this")
 
     def news(self, engine: EngineClient) -> None: ...
 
@@ -80,3 +84,12 @@ async def test_a_wrong_token_is_refused_and_tried_again(engine: FakeEngine) -> N
         await asyncio.sleep(0.3)
         assert client.session is None
         assert log.events == []
+
+
+async def test_an_engine_that_breaks_the_protocol_is_left_and_tried_again(engine: FakeEngine) -> None:
+    log = Log()
+
+    log.stumbles = 1
+    async with connected(engine, log) as client:
+        await eventually(lambda: log.events == ["connected", "lost", "connected"])
+        assert client.session is not None

@@ -4,7 +4,7 @@ GPU, HOST = {"d": "gpu"}, {"d": "host"}
 
 
 def engine(open: int = 0, capacity: int = 8, tiers: dict[str, str] | None = None) -> Candidate:
-    return Candidate("address", open, capacity, tiers or {})
+    return Candidate(open, capacity, tiers or {})
 
 
 def test_where_the_adapter_is_beats_load() -> None:

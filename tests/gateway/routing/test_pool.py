@@ -133,3 +133,17 @@ async def test_tokenizers_come_from_who_has_them(engine: FakeEngine) -> None:
         assert await pool.fetch_tokenizer(engine.description.tokenizer_digest) == bundle()
         with pytest.raises(Unavailable, match="No engine is connected that has this model's tokenizer"):
             await pool.fetch_tokenizer("0" * 64)
+
+
+async def test_an_engine_that_drains_gets_nothing_new(engine: FakeEngine) -> None:
+    registry = HeldRegistry()
+    registry.announce(engine)
+    async with running(registry) as pool:
+        await eventually(pool.ready)
+        [session] = pool.sessions("b" * 64)
+        session.credits = 1
+        assert pool.choose("b" * 64, None) is session
+        assert pool.choose("c" * 64, None) is None
+        registry.announced = [Announcement("one", engine.address, draining=True)]
+        await more_reads(registry)
+        assert pool.choose("b" * 64, None) is None

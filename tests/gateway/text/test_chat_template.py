@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from chorus_gateway.errors import InvalidRequest
+from chorus_gateway.errors import Internal, InvalidRequest
 from chorus_gateway.text.bundle import Bundle
 from chorus_gateway.text.chat_template import ChatTemplate
 from chorus_proto.engine.v1 import engine_pb2 as pb
@@ -59,6 +59,11 @@ def test_a_template_may_refuse() -> None:
     assert caught.value.param == "messages"
 
 
+def test_a_template_that_cannot_be_read() -> None:
+    with pytest.raises(Internal, match=r"cannot be read: .*line 2"):
+        ChatTemplate("fine\n{% if %}", {})
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -67,6 +72,7 @@ def test_a_template_may_refuse() -> None:
         "{{ messages.append(1) }}",
         "{{ raise_exception.__globals__.items() }}",
         "{{ undefined_thing.attribute }}",
+        "{{ messages[0]['content'] + 1 }}",
     ],
 )
 def test_a_template_stays_in_its_box(source: str) -> None:

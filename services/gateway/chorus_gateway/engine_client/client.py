@@ -83,6 +83,10 @@ class EngineClient:
                     reason = "the engine ended the stream"
                 except grpc.aio.AioRpcError as error:
                     reason = f"{error.code().name}: {error.details()}"
+                except Exception as error:
+                    # An engine that breaks the protocol must not end the watch over it.
+                    _log.exception("engine not understood", extra={"address": self.address})
+                    reason = repr(error)
                 delay = _FIRST_DELAY if self._lose(reason) else min(2 * delay, _LAST_DELAY)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
         finally:

@@ -45,6 +45,7 @@ class Session:
         self._head_sent: Head | None = None
         self._open: dict[str, tuple[int, Listener]] = {}
         self.credits = 0
+        self.load = 0  # requests of all gateways that run or wait at the engine, when it last told
 
     def __len__(self) -> int:
         """Open submissions."""
@@ -108,6 +109,8 @@ class Session:
 
     def receive(self, frame: pb.EngineFrame) -> None:
         self.credits += frame.credits
+        if frame.HasField("load"):
+            self.load = frame.load.running + frame.load.waiting
         for message in frame.deltas:
             attempt, listener = self._open.get(message.request_id, (None, None))
             if listener is None or attempt != message.attempt:

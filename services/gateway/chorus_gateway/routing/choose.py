@@ -11,14 +11,13 @@ _ABSENT = 2
 class Candidate:
     """An engine that has a credit for us. `tiers` is where its adapters are; `open` and `capacity` count requests."""
 
-    address: str
     open: int
     capacity: int
     tiers: Mapping[str, str] = field(default_factory=dict)
 
 
 def choose(candidates: Sequence[Candidate], adapter: str | None) -> int:
-    """Index of the best: where the adapter is already, GPU before host memory, then where the fewest of our requests
+    """Index of the best: where the adapter is already, GPU before host memory, then where the fewest requests
     run for its size. The credits bound the load: a hot adapter's engine has none left, and another one is taken."""
 
     def cost(index: int) -> tuple[int, float, int]:

@@ -1,7 +1,6 @@
 """Brings the queue's jobs and the engines' credits together, and tries a job again where that can do no harm."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue, Place, QueueFull
 from chorus_gateway.routing.pool import EnginePool
 from chorus_gateway.values import Delta, Job
 
-_log = logging.getLogger(__name__)
 _DRAIN_POLL = 0.05  # seconds
 
 
@@ -156,7 +154,7 @@ class Dispatcher:
             self._pump(model)
 
     def lost(self, engine: EngineClient) -> None:
-        _log.info("jobs wait for another engine", extra={"waiting": self.waiting, "address": engine.address})
+        """Nothing to do: the session has told every job of its own, and those that wait go on waiting."""
 
     def progress(self, ticket: Ticket, delta: Delta) -> None:
         job = ticket.job

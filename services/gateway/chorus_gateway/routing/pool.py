@@ -110,7 +110,7 @@ class EnginePool:
 
     def choose(self, model: str, adapter: str | None) -> Session | None:
         """Of an engine of this base model with a credit, the best one for the adapter; None when there is none."""
-        ready = [(member, session) for member, session in self._open() if session.credits and _serves(member, model)]
+        ready = [pair for pair in self._open() if pair[1].credits and _serves(pair[0], model) and not _drains(pair[0])]
         if not ready:
             return None
         best = choose([_candidate(*pair) for pair in ready], adapter) if len(ready) > 1 else 0
@@ -191,11 +191,16 @@ def _serves(member: _Member, model: str) -> bool:
     return description is not None and description.base.digest == model
 
 
+def _drains(member: _Member) -> bool:
+    return member.announced is not None and member.announced.draining
+
+
 def _candidate(member: _Member, session: Session) -> Candidate:
     description, announced = member.client.description, member.announced
     assert description is not None
     tiers = announced.tiers if announced is not None else {}
-    return Candidate(member.client.address, len(session), description.max_num_seqs, tiers)
+    # The engine's own count has other gateways' requests in it, but not yet those that we sent last.
+    return Candidate(max(len(session), session.load), description.max_num_seqs, tiers)
 
 
 def _state(client: EngineClient) -> EngineState:

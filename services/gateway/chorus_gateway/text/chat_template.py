@@ -11,7 +11,7 @@ from jinja2.nodes import CallBlock, Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from chorus_gateway.errors import InvalidRequest
+from chorus_gateway.errors import Internal, InvalidRequest
 
 
 class ChatTemplate:
@@ -24,7 +24,12 @@ class ChatTemplate:
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = _strftime_now
-        self._template = environment.from_string(source)
+        try:
+            self._template = environment.from_string(source)
+        except jinja2.TemplateSyntaxError as error:
+            raise Internal(
+                f"The model's chat template cannot be read: {error.message}, line {error.lineno}."
+            ) from error
         self._variables = dict(variables)
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
@@ -37,9 +42,10 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 **self._variables,
             )
-        except jinja2.TemplateError as error:
+        except Exception as error:
+            # A template is a program: whatever it raises, it is these messages that it cannot render.
             raise InvalidRequest(
-                f"The model's chat template refused these messages: {error.message or error}", param="messages"
+                f"The model's chat template refused these messages: {error}", param="messages"
             ) from error
 
 

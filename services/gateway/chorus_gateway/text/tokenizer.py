@@ -28,6 +28,14 @@ class ModelTokenizer:
         self.token_bytes = TokenBytes(self._tokenizer, bundle.tokenizer_json)
         self._last_id = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
+    async def encode_all(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+        """As `encode`, with a turn for others between two prompts."""
+        encoded = [await self.encode(prompts[0])]
+        for prompt in prompts[1:]:
+            await asyncio.sleep(0)
+            encoded.append(await self.encode(prompt))
+        return encoded
+
     async def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """Token ids of a prompt. InvalidRequest when an id is unknown, or the chat template refuses or is missing."""
         if isinstance(prompt, tuple):
