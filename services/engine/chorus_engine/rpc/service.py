@@ -79,7 +79,9 @@ class EngineService(EngineServicer):
         try:
             while (frame := await stream.outbox.take()) is not None:
                 yield frame
+            reader.cancel()  # before the call ends under its read
         except OutboxOverflow:
+            reader.cancel()
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "the stream was not read and its outbox is full; always read."
             )

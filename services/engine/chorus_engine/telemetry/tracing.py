@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from chorus_engine.core.errors import AdapterError
 from chorus_engine.core.request import Output, Request, Timing
 
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -61,11 +60,7 @@ class Tracing:
         ) as span:
             carrier: dict[str, str] = {}
             _PROPAGATOR.inject(carrier, trace.set_span_in_context(span))
-            try:
-                yield carrier.get("traceparent", "")
-            except AdapterError as error:
-                span.set_status(Status(StatusCode.ERROR, str(error)))
-                raise
+            yield carrier.get("traceparent", "")
 
     def close(self) -> None:
         """Send what is recorded, for 2 s at most: a collector that is away must not hold up the end."""

@@ -1,0 +1,111 @@
+"""Figures, log lines, and where they are read."""
+
+import json
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from chorus_engine.core.errors import StartError
+from chorus_engine.core.load import Load
+from chorus_engine.core.plan import RowStep, StepPlan
+from chorus_engine.core.request import FinishReason, Output, SampledToken, Timing, Usage
+from chorus_engine.telemetry import EngineMetrics, MetricsServer
+from chorus_engine.telemetry.logs import JsonFormatter
+from chorus_engine.telemetry.metrics import BusyShare
+
+
+def value(metrics: EngineMetrics, name: str, **labels: str) -> float:
+    sample = metrics.registry.get_sample_value(name, labels)
+    assert sample is not None, f"there is no {name}"
+    return sample
+
+
+def test_a_step_and_its_news_are_counted() -> None:
+    metrics = EngineMetrics()
+    metrics.step(StepPlan(1, (RowStep(0, 0, 30, (), False), RowStep(1, 5, 1, (), True))), seconds=0.02)
+    outputs = (Output("a", (SampledToken(1), SampledToken(2))), Output("b", (SampledToken(3),)))
+    metrics.publish(outputs, Load(2, 5, False, 25, 100, 3, 4, 1))
+    metrics.publish((), Load(2, 5, False, 25, 100, 5, 4, 2))
+    assert value(metrics, "generation_tokens_total") == 3
+    assert value(metrics, "num_requests_running") == 2
+    assert value(metrics, "num_requests_waiting") == 5
+    assert value(metrics, "kv_cache_usage_perc") == 0.75
+    assert value(metrics, "num_preemptions_total") == 5
+    assert value(metrics, "lora_loads_total") == 4
+    assert value(metrics, "lora_evictions_total") == 2
+    assert value(metrics, "iteration_tokens_total_sum") == 31
+
+
+def test_a_request_is_counted_at_its_end() -> None:
+    metrics = EngineMetrics()
+    metrics.finished(Output("a", (), FinishReason.STOP, None, Usage(7, 2), Timing(0.1, 0.2, 0.3)))
+    metrics.finished(Output("b", (), FinishReason.ERROR, ValueError()))
+    assert value(metrics, "prompt_tokens_total") == 7
+    assert value(metrics, "request_finished_total", finished_reason="stop") == 1
+    assert value(metrics, "request_finished_total", finished_reason="error") == 1
+    for name, seconds in (("queue", 0.1), ("prefill", 0.2), ("decode", 0.3)):
+        assert value(metrics, f"request_{name}_time_seconds_sum") == pytest.approx(seconds)
+
+
+def test_adapters_are_counted_by_tier() -> None:
+    metrics = EngineMetrics()
+    metrics.resident(gpu=2, host=5)
+    metrics.fetched(0.5, ok=True)
+    metrics.fetched(0.1, ok=False)
+    assert value(metrics, "lora_resident", tier="gpu") == 2
+    assert value(metrics, "lora_resident", tier="host") == 5
+    assert value(metrics, "lora_fetch_seconds_count", result="error") == 1
+
+
+def test_utilization_is_the_share_of_time_in_steps() -> None:
+    now = 0.0
+    busy = BusyShare(clock=lambda: now)
+    now = 4.0
+    busy.add(1.0)
+    assert busy() == pytest.approx(0.25)
+    now = 13.0
+    busy.add(2.0)
+    assert busy() == pytest.approx(0.3)
+    now = 30.0
+    assert busy() == 0.0
+
+
+def test_the_devices_own_figure_goes_before() -> None:
+    assert value(EngineMetrics(utilization=lambda: 0.83), "gpu_utilization") == 0.83
+
+
+@pytest.fixture
+def server() -> Iterator[MetricsServer]:
+    server = MetricsServer("127.0.0.1", 0, EngineMetrics().registry, healthy=iter([True, False]).__next__)
+    server.start()
+    yield server
+    server.stop()
+
+
+def _status(server: MetricsServer, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}") as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_health_follows_the_engine(server: MetricsServer) -> None:
+    assert [_status(server, path) for path in ("/healthz", "/healthz", "/metrics", "/else")] == [200, 503, 200, 404]
+
+
+def test_a_busy_port_is_one_sentence(server: MetricsServer) -> None:
+    with pytest.raises(StartError, match=f"127.0.0.1:{server.port} .*CHORUS_ENGINE_METRICS_PORT"):
+        MetricsServer("127.0.0.1", server.port, EngineMetrics().registry, healthy=lambda: True)
+
+
+def test_a_log_line_is_one_json_object() -> None:
+    record = logging.makeLogRecord({"name": "n", "levelname": "INFO", "msg": "two\nlines", "digest": "ab", "path": {1}})
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    fields = json.loads(line)
+    assert (fields["event"], fields["level"], fields["digest"], fields["path"]) == ("two\nlines", "info", "ab", "{1}")
