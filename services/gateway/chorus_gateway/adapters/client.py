@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import grpc
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20  # the store's limit for one message's data
 PAGE_SIZE = 1000
 
+MADE_UP = (grpc.StatusCode.INTERNAL, "Internal error from Core")
+
 T = TypeVar("T")
+Upload: TypeAlias = "grpc.aio.StreamUnaryCall[pb.PublishRequest, pb.PublishResponse]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class AdapterClient:
         try:
             response = await _send(call, header, chunks)
         except grpc.aio.AioRpcError as error:
-            raise from_status(error) from error
+            raise from_status(*await _final_status(call)) from error
         finally:
             call.cancel()  # has no effect on a call that has ended
         return Published(adapter=_adapter(response.adapter), created=response.created)
@@ -111,11 +114,7 @@ class AdapterClient:
         return (*metadata, ("traceparent", traceparent)) if traceparent else metadata
 
 
-async def _send(
-    call: "grpc.aio.StreamUnaryCall[pb.PublishRequest, pb.PublishResponse]",
-    header: UploadHeader,
-    chunks: AsyncIterator[tuple[str, bytes]],
-) -> pb.PublishResponse:
+async def _send(call: Upload, header: UploadHeader, chunks: AsyncIterator[tuple[str, bytes]]) -> pb.PublishResponse:
     try:
         start = pb.PublishHeader(tenant=header.tenant, name=header.name, model=header.model)
         await call.write(pb.PublishRequest(header=start))
@@ -134,7 +133,18 @@ async def _answer(call: Awaitable[T]) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        raise from_status(error) from error
+        raise from_status(error.code(), error.details()) from error
+
+
+async def _final_status(call: Upload) -> tuple[grpc.StatusCode, str | None]:
+    """When a server ends a call that is still being written, grpc.aio may notice the failed write before it reads the
+    status, and makes one up; the server's own follows within moments."""
+    for _ in range(100):
+        code, details = await call.code(), await call.details()
+        if (code, details) != MADE_UP:
+            break
+        await asyncio.sleep(0.01)
+    return code, details
 
 
 def _adapter(message: pb.Adapter) -> Adapter:

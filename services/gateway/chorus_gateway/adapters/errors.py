@@ -19,12 +19,11 @@ AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.Sta
 log = logging.getLogger(__name__)
 
 
-def from_status(error: grpc.aio.AioRpcError) -> GatewayError:
-    code = error.code()
+def from_status(code: grpc.StatusCode, details: str | None) -> GatewayError:
     if code in FOR_CLIENTS:
-        return FOR_CLIENTS[code](error.details() or code.name)
+        return FOR_CLIENTS[code](details or code.name)
     if code in AWAY:
         return Unavailable("The adapter store does not answer; try again in a moment.")
     # A wrong service token or a fault in the store: the operator's to read, not the client's.
-    log.error("the adapter store failed", extra={"status": code.name, "details": error.details()})
+    log.error("the adapter store failed", extra={"status": code.name, "details": details})
     return Internal("The adapter store failed; the fault is logged.")

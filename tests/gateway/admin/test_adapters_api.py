@@ -1,0 +1,91 @@
+from typing import Any
+
+import pytest
+
+from chorus_gateway.values import Scope, Tenant
+from tests.adapter_store.support import BASE, make_upload
+from tests.gateway.support.door import Door
+
+PATH = "/admin/v1/adapters"
+
+
+async def upload(door: Door, tenant: str, name: str, seed: int = 0) -> dict[str, Any]:
+    files = make_upload(seed=seed)
+    answer = await door.http.post(
+        PATH,
+        data={"tenant": tenant, "name": name, "model": BASE.name},
+        files={"adapter_config": files.config_bytes, "adapter_model": files.weights_bytes},
+        headers=door.admin,
+    )
+    assert answer.status_code == 201, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+@pytest.fixture
+async def stocked(door: Door) -> Door:
+    for tenant in ("acme", "rival"):
+        await door.parts.tenants.create(Tenant(tenant))
+    await upload(door, "acme", "sql")
+    await upload(door, "acme", "sql", seed=1)
+    await upload(door, "rival", "theirs")
+    return door
+
+
+async def listed(door: Door, headers: dict[str, str], query: str = "") -> list[tuple[str, str, int]]:
+    answer = await door.http.get(PATH + query, headers=headers)
+    assert answer.status_code == 200
+    return [(entry["tenant"], entry["name"], entry["generation"]) for entry in answer.json()["data"]]
+
+
+async def test_lists(stocked: Door) -> None:
+    everything = [("acme", "sql", 2), ("acme", "sql", 1), ("rival", "theirs", 1)]
+    assert await listed(stocked, stocked.admin) == everything
+    assert await listed(stocked, stocked.admin, "?tenant=acme") == everything[:2]
+    assert await listed(stocked, stocked.admin, "?tenant=nobody") == []
+    own = await stocked.tenant_key("rival", Scope.ADAPTERS)
+    assert await listed(stocked, own) == everything[2:]
+    assert (await stocked.http.get(f"{PATH}?tenant=acme", headers=own)).status_code == 403
+
+
+async def test_an_alias_is_set_followed_and_removed(stocked: Door) -> None:
+    path = f"{PATH}/acme/sql/aliases/prod"
+    answer = await stocked.http.put(path, json={"generation": 1}, headers=stocked.admin)
+    assert (answer.status_code, answer.json()["aliases"]) == (200, ["prod"])
+    resolved = await stocked.parts.resolver.resolve(Tenant("acme"), f"{BASE.name}@sql:prod")
+    assert resolved.adapter == answer.json()["digest"]
+    assert (await stocked.http.delete(path, headers=stocked.admin)).status_code == 204
+    assert (await stocked.http.delete(path, headers=stocked.admin)).status_code == 404
+
+
+@pytest.mark.parametrize("body", [{}, {"generation": 0}, {"generation": "one"}, {"generation": 1, "x": 1}])
+async def test_a_wrong_alias_body_is_400(stocked: Door, body: dict[str, Any]) -> None:
+    answer = await stocked.http.put(f"{PATH}/acme/sql/aliases/prod", json=body, headers=stocked.admin)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] in ("generation", "x")
+
+
+async def test_deleting_one_and_all(stocked: Door) -> None:
+    one = await stocked.http.delete(f"{PATH}/acme/sql?generation=1", headers=stocked.admin)
+    assert (one.status_code, one.json()) == (200, {"deleted": 1})
+    assert await listed(stocked, stocked.admin, "?tenant=acme") == [("acme", "sql", 2)]
+    every = await stocked.http.delete(f"{PATH}/acme/sql", headers=stocked.admin)
+    assert every.json() == {"deleted": 1}
+    assert (await stocked.http.delete(f"{PATH}/acme/sql", headers=stocked.admin)).status_code == 404
+    wrong = await stocked.http.delete(f"{PATH}/acme/sql?generation=0", headers=stocked.admin)
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "generation")
+
+
+async def test_a_tenants_key_reaches_nobody_elses(stocked: Door) -> None:
+    own = await stocked.tenant_key("rival", Scope.ADAPTERS)
+    for method, path in (
+        ("PUT", "/acme/sql/aliases/prod"),
+        ("DELETE", "/acme/sql/aliases/latest"),
+        ("DELETE", "/acme/sql"),
+        ("DELETE", "/acme/none"),
+    ):
+        body = {"generation": 1} if method == "PUT" else None
+        answer = await stocked.http.request(method, PATH + path, json=body, headers=own)
+        assert answer.status_code == 403
+        assert "'rival'" in answer.json()["error"]["message"]
+    assert len(await listed(stocked, stocked.admin)) == 3

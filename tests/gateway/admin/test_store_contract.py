@@ -1,0 +1,163 @@
+"""What the gateway relies on in an adapter store: the same cases against the real one and its double."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+import grpc.aio
+import pytest
+
+from chorus_gateway.adapters import Adapter, AdapterClient, UploadHeader
+from chorus_gateway.errors import Conflict, Internal, InvalidRequest, NotFound, Unavailable
+from tests.adapter_store.support import BASE, make_upload
+from tests.gateway.support.fake_store import TOKEN
+
+_tenants = itertools.count()
+
+
+@pytest.fixture
+def tenant() -> str:
+    """The real store lives longer than a test."""
+    return f"tenant-{next(_tenants)}"
+
+
+@pytest.fixture
+async def client(store_address: str) -> AsyncIterator[AdapterClient]:
+    async with grpc.aio.insecure_channel(store_address) as channel:
+        yield AdapterClient(channel, token=TOKEN)
+
+
+async def files(seed: int = 0, config: bytes = b"") -> AsyncIterator[tuple[str, bytes]]:
+    upload = make_upload(seed=seed)
+    yield "adapter_config.json", config or upload.config_bytes
+    weights = upload.weights_bytes
+    yield "adapter_model.safetensors", weights[:100]
+    yield "adapter_model.safetensors", weights[100:]
+
+
+async def publish(client: AdapterClient, tenant: str, seed: int = 0, name: str = "sql") -> Adapter:
+    return (await client.publish(UploadHeader(tenant, name, BASE.name), files(seed))).adapter
+
+
+async def test_an_upload_makes_a_generation(client: AdapterClient, tenant: str) -> None:
+    published = await client.publish(UploadHeader(tenant, "sql", BASE.name), files())
+    adapter = published.adapter
+    assert published.created
+    assert (adapter.tenant, adapter.name, adapter.model) == (tenant, "sql", BASE.name)
+    assert (adapter.generation, adapter.rank, adapter.aliases) == (1, 4, ("latest",))
+    assert len(adapter.digest) == 64
+    assert "layers.0.self_attn.q_proj" in adapter.modules
+    upload = make_upload()
+    assert adapter.size == len(upload.config_bytes) + len(upload.weights_bytes)
+
+
+async def test_the_same_bytes_again_add_nothing(client: AdapterClient, tenant: str) -> None:
+    first = await publish(client, tenant)
+    again = await client.publish(UploadHeader(tenant, "sql", BASE.name), files())
+    assert not again.created
+    assert again.adapter.generation == first.generation
+    other = await publish(client, tenant, seed=1)
+    assert other.generation == first.generation + 1
+    assert other.digest != first.digest
+
+
+async def test_names_versions_and_aliases_resolve(client: AdapterClient, tenant: str) -> None:
+    first, second = await publish(client, tenant), await publish(client, tenant, seed=1)
+    await client.set_alias(tenant, "sql", "prod", first.generation)
+    wanted = {"": second, "latest": second, "2": second, "1": first, "prod": first}
+    for version, adapter in wanted.items():
+        found = await client.resolve(tenant, owner="", name="sql", model=BASE.name, version=version)
+        assert found.digest == adapter.digest, version
+
+
+async def test_another_tenants_adapter_reads_as_none(client: AdapterClient, tenant: str) -> None:
+    await publish(client, tenant)
+    messages = set()
+    for owner, name in (("", "sql"), (tenant, "sql"), (tenant, "none"), ("nobody", "sql")):
+        with pytest.raises(NotFound) as error:
+            await client.resolve("stranger", owner=owner, name=name, model=BASE.name, version="")
+        messages.add(error.value.message.replace(f"{owner}/", "").replace(name, "NAME"))
+    assert len(messages) == 1
+
+
+async def test_rollback_moves_latest(client: AdapterClient, tenant: str) -> None:
+    first, _ = await publish(client, tenant), await publish(client, tenant, seed=1)
+    moved = await client.set_alias(tenant, "sql", "latest", first.generation)
+    assert moved.generation == first.generation
+    assert "latest" in moved.aliases
+    assert (await client.resolve(tenant, owner="", name="sql", model=BASE.name, version="")).digest == first.digest
+
+
+async def test_an_alias_is_removed(client: AdapterClient, tenant: str) -> None:
+    await publish(client, tenant)
+    await client.set_alias(tenant, "sql", "prod", 1)
+    await client.remove_alias(tenant, "sql", "prod")
+    with pytest.raises(NotFound):
+        await client.resolve(tenant, owner="", name="sql", model=BASE.name, version="prod")
+
+
+async def test_a_list_is_by_name_and_newest_first(client: AdapterClient, tenant: str) -> None:
+    for seed, name in ((0, "b"), (1, "b"), (0, "a")):
+        await publish(client, tenant, seed, name)
+    assert [(adapter.name, adapter.generation) for adapter in await client.list(tenant)] == [
+        ("a", 1),
+        ("b", 2),
+        ("b", 1),
+    ]
+    assert await client.list("nobody") == ()
+    assert len(await client.list()) >= 3
+
+
+async def test_deleting_one_generation_and_all(client: AdapterClient, tenant: str) -> None:
+    for seed in range(3):
+        await publish(client, tenant, seed)
+    await client.set_alias(tenant, "sql", "prod", 1)
+    with pytest.raises(Conflict):
+        await client.delete(tenant, "sql", 1)
+    assert await client.delete(tenant, "sql", 2) == 1
+    assert await client.delete(tenant, "sql", 0) == 2
+    with pytest.raises(NotFound):
+        await client.delete(tenant, "sql", 0)
+    assert (await publish(client, tenant)).generation == 4  # a generation's number is never used again
+
+
+async def test_an_unknown_base_is_a_conflict(client: AdapterClient, tenant: str) -> None:
+    with pytest.raises(Conflict, match="other"):
+        await client.publish(UploadHeader(tenant, "sql", "other"), files())
+
+
+async def test_a_bad_file_is_refused_by_name(client: AdapterClient, tenant: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"adapter_config\.json"):
+        await client.publish(UploadHeader(tenant, "sql", BASE.name), files(config=b"{not json"))
+    assert await client.list(tenant) == ()
+
+
+async def test_an_alias_of_digits_is_refused(client: AdapterClient, tenant: str) -> None:
+    await publish(client, tenant)
+    with pytest.raises(InvalidRequest, match="alias"):
+        await client.set_alias(tenant, "sql", "12", 1)
+
+
+async def test_an_upload_whose_source_fails_leaves_nothing(client: AdapterClient, tenant: str) -> None:
+    async def broken() -> AsyncIterator[tuple[str, bytes]]:
+        async for chunk in files():
+            yield chunk
+        raise InvalidRequest("the body was cut off")
+
+    with pytest.raises(InvalidRequest, match="cut off"):
+        await client.publish(UploadHeader(tenant, "sql", BASE.name), broken())
+    assert await client.list(tenant) == ()
+
+
+async def test_a_wrong_service_token_is_our_own_fault(store_address: str) -> None:
+    async with grpc.aio.insecure_channel(store_address) as channel:
+        with pytest.raises(Internal):
+            await AdapterClient(channel, token="another-secret-of-16").list("acme")
+
+
+async def test_an_absent_store_is_unavailable() -> None:
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        client = AdapterClient(channel, token=TOKEN)
+        with pytest.raises(Unavailable):
+            await client.list("acme")
+        with pytest.raises(Unavailable):
+            await publish(client, "acme")

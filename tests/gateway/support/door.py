@@ -1,0 +1,100 @@
+"""The whole application without engines: real database, real Redis, an adapter store over gRPC."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc.aio
+import httpx
+from fastapi import APIRouter, FastAPI
+from opentelemetry.trace import TracerProvider
+from redis.asyncio import Redis
+
+from chorus_gateway.adapters import AdapterClient
+from chorus_gateway.api.dependencies import Parts
+from chorus_gateway.api.health import Readiness
+from chorus_gateway.app import BodyLimits, create_app
+from chorus_gateway.auth import ApiKey, Authenticator, AuthEvents, generate_key
+from chorus_gateway.db import Database
+from chorus_gateway.models import Resolver
+from chorus_gateway.telemetry import Metrics, Tracing
+from chorus_gateway.tenants import KeyStore, TenantStore
+from chorus_gateway.values import BaseModel, Scope, Tenant
+from tests.gateway.support.fake_store import TOKEN
+
+PEPPER = b"a pepper for tests"
+LIMITS = BodyLimits(default=10_000, upload=1 << 20)
+
+
+@dataclass
+class Engines:
+    """One base model, on an engine that a test may take away."""
+
+    name: str
+    connected: bool = field(default=True)
+
+    def ready(self) -> bool:
+        return self.connected
+
+    def get(self, name: str) -> BaseModel | None:
+        return self.all()[0] if name == self.name else None
+
+    def all(self) -> tuple[BaseModel, ...]:
+        return (BaseModel(self.name, "b" * 64, "t" * 64, 512, (0,), created=1),)
+
+
+@dataclass
+class Door:
+    app: FastAPI
+    parts: Parts
+    engines: Engines
+    admin_key: ApiKey
+    http: httpx.AsyncClient  # with no key
+
+    @property
+    def admin(self) -> dict[str, str]:
+        return bearer(self.admin_key.text)
+
+    async def tenant_key(self, tenant: str, *scopes: Scope) -> dict[str, str]:
+        """Headers of a new key; the tenant is made when it is not there."""
+        if tenant not in [record.tenant.id for record in await self.parts.tenants.all()]:
+            await self.parts.tenants.create(Tenant(tenant))
+        key, _ = await self.parts.keys.create(tenant, scopes=scopes or (Scope.INFER,))
+        return bearer(key.text)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@asynccontextmanager
+async def open_door(
+    database: Database,
+    redis: Redis,
+    store_address: str,
+    *,
+    model: str,
+    tracer_provider: TracerProvider | None = None,
+    routers: tuple[APIRouter, ...] = (),
+) -> AsyncIterator[Door]:
+    async with grpc.aio.insecure_channel(store_address) as channel:
+        keys = KeyStore(database, pepper=PEPPER)
+        authenticator = Authenticator(keys, pepper=PEPPER, cache_ttl=60)
+        adapters, engines, metrics = AdapterClient(channel, token=TOKEN), Engines(model), Metrics()
+        parts = Parts(
+            authenticator=authenticator,
+            auth_events=AuthEvents(redis, authenticator),
+            tenants=TenantStore(database),
+            keys=keys,
+            adapters=adapters,
+            resolver=Resolver(engines, adapters, namespace_secret=b"a namespace secret", cache_ttl=60),
+            readiness=Readiness(database.ping, engines),
+            metrics=metrics,
+            tracing=Tracing(tracer_provider),
+        )
+        admin_key = generate_key()
+        await keys.ensure_admin(admin_key)
+        app = create_app(parts, LIMITS, routers)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+            yield Door(app, parts, engines, admin_key, http)

@@ -1,0 +1,175 @@
+"""An adapter store in memory: adapters.proto's rules over real gRPC.
+
+tests/gateway/admin/test_store_contract.py holds it to what the real one does.
+"""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+
+from chorus_proto.adapters.v1 import adapters_pb2 as pb
+from chorus_proto.adapters.v1 import adapters_pb2_grpc
+
+TOKEN = "a-secret-of-the-services"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
+    def __init__(self, *models: str) -> None:
+        self.adapters: list[pb.Adapter] = []  # newest first
+        self.metadata: list[dict[str, str]] = []  # of each call
+        self.received = 0  # bytes of uploads, whether they were committed or not
+        self.cut_off = 0  # uploads that ended without a commit
+        self.fail_with: tuple[grpc.StatusCode, str] | None = None
+        self.max_bytes = 1 << 30
+        self.files: dict[str, dict[str, bytes]] = {}  # by digest
+        self._models = models
+        self._last: dict[tuple[str, str], int] = {}  # generation
+        self._server: grpc.aio.Server | None = None
+        self.address = ""
+
+    async def start(self) -> "FakeStore":
+        self._server = grpc.aio.server()
+        adapters_pb2_grpc.add_AdapterStoreServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+        return self
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop(None)
+
+    async def Publish(self, request_iterator: Any, context: Any) -> pb.PublishResponse:
+        await self._admit(context)
+        committed = False
+        try:
+            header, files, committed = await self._receive(aiter(request_iterator), context)
+        finally:
+            self.cut_off += not committed
+        if not committed:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the upload ended without a commit")
+        return await self._publish(header, files, context)
+
+    async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
+        await self._admit(context)
+        owner = request.owner or request.tenant
+        for adapter in self._of(owner, request.name):
+            if owner != request.tenant or adapter.model != request.model:
+                continue
+            if (request.version or "latest") in (str(adapter.generation), *adapter.aliases):
+                return pb.ResolveResponse(adapter=adapter)
+        return cast(pb.ResolveResponse, await _missing(context))
+
+    async def Fetch(self, request: pb.FetchRequest, context: Any) -> AsyncIterator[pb.FetchChunk]:
+        await self._admit(context)
+        if request.digest not in self.files:
+            await _missing(context)
+        for name, data in self.files[request.digest].items():
+            sha256 = hashlib.sha256(data).hexdigest()
+            yield pb.FetchChunk(begin=pb.FileBegin(file=name, size=len(data), sha256=sha256))
+            yield pb.FetchChunk(data=data)
+
+    async def List(self, request: pb.ListRequest, context: Any) -> pb.ListResponse:
+        await self._admit(context)
+        found = [adapter for adapter in self.adapters if request.tenant in ("", adapter.tenant)]
+        found.sort(key=lambda adapter: (adapter.tenant, adapter.name, -adapter.generation))
+        start = int(request.page_token or 0)
+        page = found[start : start + (request.page_size or 100)]
+        more = start + len(page) < len(found)
+        return pb.ListResponse(adapters=page, next_page_token=str(start + len(page)) if more else "")
+
+    async def SetAlias(self, request: pb.SetAliasRequest, context: Any) -> pb.SetAliasResponse:
+        await self._admit(context)
+        if request.alias.isdigit():
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "alias: it may not be all digits")
+        mine = self._of(request.tenant, request.name)
+        holder = next((adapter for adapter in mine if request.alias in adapter.aliases), None)
+        target = next((adapter for adapter in mine if adapter.generation == request.generation), holder)
+        if target is None or (request.generation and target.generation != request.generation):
+            return cast(pb.SetAliasResponse, await _missing(context))
+        if holder is not None:
+            holder.aliases.remove(request.alias)
+        if request.generation:
+            target.aliases.append(request.alias)
+        return pb.SetAliasResponse(adapter=target)
+
+    async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteResponse:
+        await self._admit(context)
+        going = [
+            adapter
+            for adapter in self._of(request.tenant, request.name)
+            if request.generation in (0, adapter.generation)
+        ]
+        if not going:
+            return cast(pb.DeleteResponse, await _missing(context))
+        if request.generation and set(going[0].aliases) - {"latest"}:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "an alias points at this generation")
+        self.adapters = [adapter for adapter in self.adapters if adapter not in going]
+        return pb.DeleteResponse(generations_deleted=len(going))
+
+    async def _admit(self, context: Any) -> None:
+        metadata = dict(context.invocation_metadata())
+        self.metadata.append(metadata)
+        if metadata.get("authorization") != f"Bearer {TOKEN}":
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the service token is wrong")
+        if self.fail_with is not None:
+            await context.abort(*self.fail_with)
+
+    async def _receive(
+        self, requests: AsyncIterator[pb.PublishRequest], context: Any
+    ) -> tuple[pb.PublishHeader, dict[str, bytes], bool]:
+        header = (await anext(requests)).header
+        if header.model not in self._models:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"the base model '{header.model}' was never seen")
+        files: dict[str, bytes] = {}
+        async for request in requests:
+            if request.HasField("commit"):
+                return header, files, True
+            self.received += len(request.chunk.data)
+            if self.received > self.max_bytes:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"more than {self.max_bytes} bytes")
+            files[request.chunk.file] = files.get(request.chunk.file, b"") + request.chunk.data
+        return header, files, False
+
+    async def _publish(self, header: pb.PublishHeader, files: dict[str, bytes], context: Any) -> pb.PublishResponse:
+        try:
+            config = json.loads(files[CONFIG])
+        except ValueError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "adapter_config.json: it is not JSON")
+            raise
+        digests = [hashlib.sha256(files[name]).digest() for name in (CONFIG, WEIGHTS)]
+        digest = hashlib.sha256(b"".join(digests)).hexdigest()
+        self.files[digest] = files
+        mine = self._of(header.tenant, header.name)
+        if mine and mine[0].digest == digest:
+            return pb.PublishResponse(adapter=mine[0], created=False)
+        for adapter in mine:
+            if "latest" in adapter.aliases:
+                adapter.aliases.remove("latest")
+        key = (header.tenant, header.name)
+        self._last[key] = self._last.get(key, 0) + 1
+        adapter = pb.Adapter(
+            tenant=header.tenant,
+            name=header.name,
+            model=header.model,
+            generation=self._last[key],
+            digest=digest,
+            rank=config["r"],
+            modules=["layers.0.self_attn.q_proj"],
+            size=sum(map(len, files.values())),
+            aliases=["latest"],
+            created_at=1_700_000_000.5,
+        )
+        self.adapters.insert(0, adapter)
+        return pb.PublishResponse(adapter=adapter, created=True)
+
+    def _of(self, tenant: str, name: str) -> list[pb.Adapter]:
+        return [adapter for adapter in self.adapters if (adapter.tenant, adapter.name) == (tenant, name)]
+
+
+async def _missing(context: Any) -> None:
+    await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such adapter")
