@@ -81,6 +81,8 @@ class StackConfig:
             **secrets,
             **{name: str(port) for name, port in self.ports.items()},
             "CHORUS_BLOB_DIR": str(self.state / "blobs"),
+            "CHORUS_DRAIN_SECONDS": "3",
+            "CHORUS_ENGINE_CACHE_DIR": str(self.state / "engine"),
             "CHORUS_GATEWAY_DATABASE_URL": f"sqlite+aiosqlite:///{self.state / 'gateway.db'}",
             "CHORUS_MODEL": self.model,
             "CHORUS_REDIS_URL": redis,

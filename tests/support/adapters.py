@@ -1,0 +1,97 @@
+"""Adapters for the demo's base model as their owners have them, good ones and bad ones, and their upload."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from scripts.stack.config import DEMO, DEMO_NAME
+from tests.support.stack import Stack, Tenant
+
+Weights = dict[str, NDArray[np.float32]]
+BASE: dict[str, Any] = json.loads((DEMO / "model" / "config.json").read_text())
+HIDDEN, LAYERS = int(BASE["hidden_size"]), int(BASE["num_hidden_layers"])
+HEAD = int(BASE.get("head_dim") or HIDDEN // BASE["num_attention_heads"])
+QUERY, VALUE = HEAD * int(BASE["num_attention_heads"]), HEAD * int(BASE["num_key_value_heads"])
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The two files of an adapter."""
+
+    config: bytes
+    weights: bytes
+
+    @classmethod
+    def random(cls, *, seed: int = 0, rank: int = 4) -> "Adapter":
+        """On q_proj and v_proj, strong enough to change answers."""
+        config = {"peft_type": "LORA", "r": rank, "lora_alpha": 4 * rank, "target_modules": ["q_proj", "v_proj"]}
+        return cls(json.dumps(config).encode(), save(random_weights(seed, rank)))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Adapter":
+        return cls((folder / "adapter_config.json").read_bytes(), (folder / "adapter_model.safetensors").read_bytes())
+
+    def with_config(self, **changes: object) -> "Adapter":
+        return replace(self, config=json.dumps(json.loads(self.config) | changes).encode())
+
+    def with_weights(self, weights: bytes) -> "Adapter":
+        return replace(self, weights=weights)
+
+
+def random_weights(seed: int, rank: int, *, queries: int = QUERY, infix: str = "self_attn") -> Weights:
+    random = np.random.default_rng(seed)
+
+    def matrix(*shape: int) -> NDArray[np.float32]:
+        return (0.3 * random.standard_normal(shape)).astype(np.float32)
+
+    weights: Weights = {}
+    for layer in range(LAYERS):
+        for module, outputs in (("q_proj", queries), ("v_proj", VALUE)):
+            name = f"base_model.model.model.layers.{layer}.{infix}.{module}"
+            weights[f"{name}.lora_A.weight"] = matrix(rank, HIDDEN)
+            weights[f"{name}.lora_B.weight"] = matrix(outputs, rank)
+    return weights
+
+
+def form(tenant: str, name: str, adapter: Adapter, model: str = DEMO_NAME) -> dict[str, Any]:
+    """What httpx needs to send the multipart form."""
+    fields = {"tenant": tenant, "name": name, "model": model}
+    files: Mapping[str, tuple[str, bytes]] = {
+        "adapter_config": ("adapter_config.json", adapter.config),
+        "adapter_model": ("adapter_model.safetensors", adapter.weights),
+    }
+    return {"data": fields, "files": files}
+
+
+def try_upload(stack: Stack, tenant: str, name: str, adapter: Adapter, model: str = DEMO_NAME) -> httpx.Response:
+    """As the administrator."""
+    with stack.http(stack.admin.key) as http:
+        return http.post("/admin/v1/adapters", **form(tenant, name, adapter, model))
+
+
+def upload(tenant: Tenant, name: str, adapter: Adapter) -> dict[str, Any]:
+    """The store's description of it."""
+    answer = try_upload(tenant.stack, tenant.name, name, adapter)
+    assert answer.status_code in (200, 201), answer.text
+    described: dict[str, Any] = answer.json()
+    return described
+
+
+def stored(stack: Stack, tenant: str) -> list[dict[str, Any]]:
+    """A tenant's adapters as the store has them."""
+    with stack.http(stack.admin.key) as http:
+        listed: list[dict[str, Any]] = http.get("/admin/v1/adapters", params={"tenant": tenant}).json()["data"]
+    return listed
+
+
+def blob_files(stack: Stack) -> set[Path]:
+    """Every file that the store keeps."""
+    blobs = stack.config.state / "blobs"
+    return {path.relative_to(blobs) for path in blobs.rglob("*") if path.is_file()}
