@@ -36,7 +36,7 @@ class PipelineLimits:
     request_timeout: float = 600.0  # seconds from arrival to the last token
     # Tokens that a choice may have when its request names no maximum and the context leaves more.
     default_max_tokens: int = 16_384
-    # Tokens of one request that may wait for its client before it counts as too slow.
+    # Tokens of one choice that may wait for its client before it counts as too slow.
     stream_buffer_tokens: int = 4096
 
 
@@ -89,7 +89,7 @@ class Pipeline:
         )
 
     def _choices(self, ask: Ask, jobs: Sequence[Job], tokenizer: ModelTokenizer, meter: RequestMeter) -> Choices:
-        inbox = Inbox(self._limits.stream_buffer_tokens)
+        inbox = Inbox(self._limits.stream_buffer_tokens * len(jobs))
         return Choices(ask, jobs, tokenizer=tokenizer, inbox=inbox, meter=meter, tracing=self._tracing)
 
 
