@@ -38,10 +38,16 @@ def _cluster(folder: Path) -> Iterator[Path]:
     if os.geteuid() == 0:
         shutil.chown(folder, _USER, _USER)
     data = folder / "data"
-    subprocess.run(_as_user(initdb, "-D", str(data), "-U", _USER, "-A", "trust", "-E", "UTF8", "-N"), check=True, capture_output=True)
+    subprocess.run(
+        _as_user(initdb, "-D", str(data), "-U", _USER, "-A", "trust", "-E", "UTF8", "-N"),
+        check=True,
+        capture_output=True,
+    )
     options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
     log = folder / "log"
-    subprocess.run(_as_user(server, "-D", str(data), "-w", "-l", str(log), "-o", options, "start"), check=True, capture_output=True)
+    subprocess.run(
+        _as_user(server, "-D", str(data), "-w", "-l", str(log), "-o", options, "start"), check=True, capture_output=True
+    )
     try:
         yield folder
     finally:

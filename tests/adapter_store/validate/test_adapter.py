@@ -69,7 +69,9 @@ def test_exclude_modules_takes_modules_away(tmp_path: Path) -> None:
     assert len(check(upload, tmp_path).modules) == 2
 
 
-@pytest.mark.parametrize("pattern", ["q_proj", r".*\.q_proj", "self_attn.q_proj", "^model.layers.\\d.self_attn.q_proj$"])
+@pytest.mark.parametrize(
+    "pattern", ["q_proj", r".*\.q_proj", "self_attn.q_proj", "^model.layers.\\d.self_attn.q_proj$"]
+)
 def test_rank_pattern_gives_modules_their_own_rank(tmp_path: Path, pattern: str) -> None:
     wide, narrow = make_upload("q_proj", rank=8), make_upload("v_proj", rank=4)
     config = {**narrow.config, "target_modules": ["q_proj", "v_proj"], "rank_pattern": {pattern: 8}}
@@ -91,7 +93,10 @@ def test_rank_pattern_gives_modules_their_own_rank(tmp_path: Path, pattern: str)
         ({"fan_in_fan_out": True}, "fan_in_fan_out is True"),
         ({"lora_bias": True}, "lora_bias is True"),
         ({"layer_replication": [[0, 2]]}, "layer_replication"),
-        ({"auto_map": {"AutoModel": "evil.py"}}, "auto_map is {'AutoModel': 'evil.py'}: code in an adapter is never run"),
+        (
+            {"auto_map": {"AutoModel": "evil.py"}},
+            "auto_map is {'AutoModel': 'evil.py'}: code in an adapter is never run",
+        ),
         ({"target_parameters": ["w"]}, "target_parameters"),
         ({"some_new_field": {"a": 1}}, "some_new_field is {'a': 1}: this field is not supported"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'"),
@@ -109,14 +114,20 @@ def test_rank_pattern_gives_modules_their_own_rank(tmp_path: Path, pattern: str)
         ({"target_modules": []}, "target_modules is []: name at least one module"),
         ({"target_modules": [1]}, "target_modules is [1]"),
         ({"target_modules": ["q_proj", "c_attn"]}, "target_modules has 'c_attn', which is no module of base 'demo'"),
-        ({"target_modules": ["q_proj", "lm_head"]}, "target_modules has 'lm_head', which this version does not support"),
+        (
+            {"target_modules": ["q_proj", "lm_head"]},
+            "target_modules has 'lm_head', which this version does not support",
+        ),
         ({"target_modules": ["q_proj", "embed_tokens"]}, "target_modules has 'embed_tokens'"),
         ({"target_modules": ".*(q_proj|lm_head)"}, "target_modules reaches lm_head"),
         ({"target_modules": "transformer.h.*"}, "matches no module of base 'demo'; it has self_attn.q_proj"),
         ({"target_modules": "q_proj["}, "not a regular expression"),
         ({"target_modules": "([a-z._0-9]|[a-z])*[A-Z.]{3}"}, "more than 0.3 s"),
         ({"target_modules": "a" * 2000}, "2000 characters, more than the 1024 allowed"),
-        ({"target_modules": ["q_proj"]}, "'layers.0.self_attn.v_proj', which target_modules in adapter_config.json leaves"),
+        (
+            {"target_modules": ["q_proj"]},
+            "'layers.0.self_attn.v_proj', which target_modules in adapter_config.json leaves",
+        ),
         ({"target_modules": ["q_proj", "v_proj", "o_proj"]}, "layers.0.self_attn.o_proj has no lora_A and no lora_B"),
         ({"layers_to_transform": [2]}, "layers_to_transform has 2, but base 'demo' has 2 layers, 0 to 1"),
         ({"layers_to_transform": ["0"]}, "layers_to_transform is ['0']"),
@@ -170,7 +181,10 @@ def test_a_wrong_tensor_is_refused_by_name(tmp_path: Path, changes: dict[str, np
         ("base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector", "DoRA"),
         ("base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias", "a bias"),
         ("base_model.model.model.norm.modules_to_save.weight", "a fully trained module"),
-        ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight", "is not named as PEFT names LoRA weights"),
+        (
+            "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight",
+            "is not named as PEFT names LoRA weights",
+        ),
         (tensor_name(2, "self_attn.q_proj", "A"), "no module of base 'demo' (2 layers)"),
         (tensor_name(0, "self_attn.c_proj", "A"), "no module of base 'demo'"),
     ],

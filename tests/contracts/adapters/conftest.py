@@ -1,0 +1,99 @@
+"""Whatever serves adapters.proto is held to the same cases: each implementation is a context manager in IMPLEMENTATIONS
+that yields the address of a server which knows BASE and WIDE, allows rank 16 and weights of 4 MiB, and takes TOKEN."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+import pytest
+
+from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE, LinearModule
+from chorus_proto.adapters.v1 import adapters_pb2 as pb
+from chorus_proto.adapters.v1 import adapters_pb2_grpc
+from tests.adapter_store.process import TOKEN, running
+from tests.adapter_store.support import BASE, Upload
+
+CHUNK = 1 << 20
+# Large enough for weights of several chunks.
+WIDE = replace(BASE, name="wide", digest="31de" * 16, modules=(LinearModule("self_attn.q_proj", 8192, 8192),))
+
+
+@contextmanager
+def real_store(folder: Path) -> Iterator[str]:
+    limits = {"CHORUS_MAX_LORA_RANK": "16", "CHORUS_STORE_MAX_ADAPTER_BYTES": str(4 << 20)}
+    with running(folder, BASE, WIDE, **limits, CHORUS_STORE_UPLOAD_IDLE_TIMEOUT="1") as store:
+        yield store.address
+
+
+IMPLEMENTATIONS: tuple[Callable[[Path], AbstractContextManager[str]], ...] = (real_store,)
+
+
+@pytest.fixture(scope="session", params=IMPLEMENTATIONS)
+def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with request.param(tmp_path_factory.mktemp("store")) as found:
+        yield found
+
+
+@dataclass(frozen=True)
+class Client:
+    """The generated stub with the token, and one tenant for each test."""
+
+    stub: "adapters_pb2_grpc.AdapterStoreAsyncStub"
+    tenant: str
+    metadata: tuple[tuple[str, str], ...] = (("authorization", f"Bearer {TOKEN}"),)
+
+    def header(self, **changes: str) -> pb.PublishRequest:
+        fields = {"tenant": self.tenant, "name": "tone", "model": "demo", **changes}
+        return pb.PublishRequest(header=pb.PublishHeader(**fields))
+
+    async def send(self, *requests: pb.PublishRequest) -> pb.PublishResponse:
+        return await self.stub.Publish(iter(requests), metadata=self.metadata)
+
+    async def publish(self, upload: Upload, **header: str) -> pb.PublishResponse:
+        return await self.send(self.header(**header), *chunks(upload), COMMIT)
+
+    async def resolve(self, name: str = "tone", version: str = "", **changes: str) -> pb.Adapter:
+        fields = {"tenant": self.tenant, "model": "demo", **changes}
+        answer = await self.stub.Resolve(
+            pb.ResolveRequest(name=name, version=version, **fields), metadata=self.metadata
+        )
+        return answer.adapter
+
+    async def fetch(self, digest: str) -> list[pb.FetchChunk]:
+        call = self.stub.Fetch(pb.FetchRequest(digest=digest), metadata=self.metadata)
+        return [chunk async for chunk in call]
+
+    async def list(self, **fields: object) -> pb.ListResponse:
+        request = pb.ListRequest(**{"tenant": self.tenant, **fields})  # type: ignore[arg-type]  # mixed field types
+        return await self.stub.List(request, metadata=self.metadata)
+
+    async def set_alias(self, alias: str, generation: int, name: str = "tone") -> pb.Adapter:
+        request = pb.SetAliasRequest(tenant=self.tenant, name=name, alias=alias, generation=generation)
+        return (await self.stub.SetAlias(request, metadata=self.metadata)).adapter
+
+    async def delete(self, generation: int = 0, name: str = "tone") -> int:
+        request = pb.DeleteRequest(tenant=self.tenant, name=name, generation=generation)
+        return (await self.stub.Delete(request, metadata=self.metadata)).generations_deleted
+
+
+COMMIT = pb.PublishRequest(commit=pb.Commit())
+
+
+def chunk(file: str, data: bytes) -> pb.PublishRequest:
+    return pb.PublishRequest(chunk=pb.FileChunk(file=file, data=data))
+
+
+def chunks(upload: Upload) -> list[pb.PublishRequest]:
+    weights = upload.weights_bytes
+    parts = [chunk(WEIGHTS_FILE, weights[at : at + CHUNK]) for at in range(0, len(weights), CHUNK)]
+    return [chunk(CONFIG_FILE, upload.config_bytes), *parts]
+
+
+@pytest.fixture
+async def client(address: str) -> AsyncIterator[Client]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: adapters_pb2_grpc.AdapterStoreAsyncStub = adapters_pb2_grpc.AdapterStoreStub(channel)  # type: ignore[assignment]  # the stubs' own way
+        yield Client(stub, f"t-{uuid4().hex}")
