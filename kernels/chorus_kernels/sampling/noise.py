@@ -25,7 +25,7 @@ def gumbel(seeds: Tensor, positions: Tensor, vocab: int) -> Tensor:
 
 def hash_bits(seeds: Tensor, positions: Tensor, vocab: int) -> Tensor:
     """32 bits for each (seed, position, token id): [rows, vocab] int32."""
-    key = _mix_64(_mix_64(seeds) + positions * _GOLDEN_64)  # [rows]
+    key = _mix_64(_mix_64(seeds + _GOLDEN_64) + positions * _GOLDEN_64)  # [rows]; 0 is not left at 0
     low, high = key.to(torch.int32)[:, None], (key >> 32).to(torch.int32)[:, None]
     tokens = torch.arange(vocab, dtype=torch.int32, device=seeds.device) * _GOLDEN_32
     return _mix_32(_mix_32(tokens ^ low) ^ high)

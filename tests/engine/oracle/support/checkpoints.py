@@ -66,7 +66,8 @@ def family_config(family: str) -> Any:
 
 def make_checkpoint(family: str, folder: Path, *, shard_size: str = "5GB") -> None:
     torch.manual_seed(FAMILIES.index(family))
-    model = AutoModelForCausalLM.from_config(family_config(family), dtype=torch.float32)
+    config = family_config(family)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call] # theirs
     _randomize(model)
     model.save_pretrained(folder, max_shard_size=shard_size)
 
@@ -89,7 +90,7 @@ def make_adapter(checkpoint: Path, shape: AdapterShape, folder: Path) -> None:
             nn.init.normal_(parameter, 0, parameter.shape[1] ** -0.5)
         elif "lora_B" in name:  # makes the update about as large as the product that it joins
             nn.init.normal_(parameter, 0, 1.5 / (scale * shape.rank**0.5))
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
 
 
 def host_weights(folder: Path) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:

@@ -26,7 +26,7 @@ class Oracle:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        base = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).to(device)
+        base = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype)
         first, *others = adapters
         self._model = PeftModel.from_pretrained(base, str(adapters[first]), adapter_name=first)
         for name in others:
