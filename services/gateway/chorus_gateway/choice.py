@@ -3,7 +3,7 @@
 import time
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from chorus_gateway.answer import End, Piece
 from chorus_gateway.engine_client.inbox import Inbox, News
@@ -29,14 +29,19 @@ class Choice:
         self._meter = meter
         self._tracing = tracing
         self._context: Context = get_current()  # the engine's frames arrive outside of the request's context
-        self._queued_at = time.monotonic()
+        self._queued_at = 0.0
         self._last_at: float | None = None
-        self._span: Span = tracing.tracer.start_span("gateway.queue", context=self._context)
+        self._span: Span = INVALID_SPAN
 
     @property
     def tokens(self) -> int:
         """Tokens that the client is billed."""
         return self._writer.tokens
+
+    def open(self) -> None:
+        """The job goes into the queue."""
+        self._queued_at = time.monotonic()
+        self._span = self._tracing.tracer.start_span("gateway.queue", context=self._context)
 
     def dispatched(self) -> str:
         self._meter.left_queue(time.monotonic() - self._queued_at)

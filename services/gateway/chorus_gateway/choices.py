@@ -1,6 +1,7 @@
 """All the answers that one request asks for: n for each of its prompts."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 
 from chorus_gateway.answer import Piece
 from chorus_gateway.ask import Ask
@@ -66,9 +67,16 @@ class Choices:
         prompts = sum(len(group[0].job.prompt) for group in answered)
         return prompts + sum(choice.tokens for choice in self._all)
 
-    def close(self) -> None:
-        for choice in self._all:
-            choice.close()
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """While the jobs wait and run."""
+        try:
+            for choice in self._all:
+                choice.open()
+            yield
+        finally:
+            for choice in self._all:
+                choice.close()
 
 
 def _writer(ask: Ask, index: int, job: Job, tokenizer: ModelTokenizer) -> TextWriter:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,7 +73,7 @@ class Pipeline:
             bound = upper_bound(jobs, ask.n)
             async with reserved(self._quota, tenant, ask.request_id, bound, choices.billed) as reservation:
                 # Each job waits for its turn and a credit, and goes to the engine that suits it best.
-                with closing(choices), self._dispatcher.carrying(choices.sinks) as tickets:
+                with choices.open(), self._dispatcher.carrying(choices.sinks) as tickets:
                     answer.begin(_opening(ask, model, reservation))
                     async for piece in choices.pieces():
                         if piece.end is not None:
