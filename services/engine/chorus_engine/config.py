@@ -85,7 +85,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         description="most tokens a step, at least max_num_seqs; longer prompts are computed in chunks; "
-        "default: 512 on cpu, 2048 on cuda",
+        "default: 512 on cpu, 2048 on cuda, or max_num_seqs if that is more",
     )
     block_size: Annotated[int, AfterValidator(_power_of_two)] = Field(
         16, ge=1, le=256, description="tokens a KV block, a power of two"
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
 
     @property
     def name(self) -> str:
-        return self.served_model_name or Path(self.model).name or self.model
+        return self.served_model_name or Path(self.model).resolve().name
 
 
 def load_settings(arguments: Sequence[str] = ()) -> Settings:

@@ -37,7 +37,8 @@ STOP_GRACE = 1.0  # seconds for streams to send what they have
 def run(settings: Settings) -> int:
     """Serve until a signal. The exit status: 0, or 1 when the engine broke. Raises StartError."""
     configure_logging(settings.log_level)
-    check_free(settings.engine_host, settings.engine_port)
+    check_free(settings.engine_host, settings.engine_port, "CHORUS_ENGINE_PORT")
+    check_free(settings.engine_host, settings.engine_metrics_port, "CHORUS_ENGINE_METRICS_PORT")
     return uvloop.run(_serve(settings, load_model(settings)))
 
 

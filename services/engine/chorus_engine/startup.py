@@ -71,9 +71,10 @@ def choose_device(settings: Settings) -> torch.device:
 def runner_settings(settings: Settings, device: torch.device) -> RunnerSettings:
     cuda = device.type == "cuda"
     pool = settings.adapter_pool_memory
+    rows = settings.max_num_seqs or (256 if cuda else 64)
     return RunnerSettings(
-        max_num_seqs=settings.max_num_seqs or (256 if cuda else 64),
-        max_num_batched_tokens=settings.max_num_batched_tokens or (2048 if cuda else 512),
+        max_num_seqs=rows,
+        max_num_batched_tokens=settings.max_num_batched_tokens or max(rows, 2048 if cuda else 512),
         block_size=settings.block_size,
         max_adapters=settings.max_adapters,
         max_lora_rank=settings.max_lora_rank,
@@ -85,7 +86,7 @@ def runner_settings(settings: Settings, device: torch.device) -> RunnerSettings:
     )
 
 
-def check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int, variable: str) -> None:
     """Refuse a busy port before the model is loaded."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,7 +95,7 @@ def check_free(host: str, port: int) -> None:
         except OSError as error:
             raise StartError(
                 f"the engine cannot listen on {host}:{port} ({error.strerror}); stop what uses that port or set "
-                "CHORUS_ENGINE_PORT to another."
+                f"{variable} to another."
             ) from None
 
 

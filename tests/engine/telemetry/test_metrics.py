@@ -108,4 +108,4 @@ def test_a_log_line_is_one_json_object() -> None:
     line = JsonFormatter().format(record)
     assert "\n" not in line
     fields = json.loads(line)
-    assert (fields["event"], fields["level"], fields["digest"], fields["path"]) == ("two\nlines", "info", "ab", "{1}")
+    assert (fields["message"], fields["level"], fields["digest"], fields["path"]) == ("two\nlines", "info", "ab", "{1}")

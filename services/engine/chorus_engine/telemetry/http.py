@@ -22,7 +22,7 @@ class MetricsServer:
                 "set CHORUS_ENGINE_METRICS_PORT to another."
             ) from None
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
 
     @property
     def port(self) -> int:

@@ -66,9 +66,9 @@ class EngineProcess:
     def _read(self) -> None:
         assert self.process.stderr is not None
         for text in self.process.stderr:
-            line: dict[str, Any] = json.loads(text) if text.startswith("{") else {"event": text}
+            line: dict[str, Any] = json.loads(text) if text.startswith("{") else {"message": text}
             self.lines.append(line)
-            if line["event"] == "serving":
+            if line["message"] == "serving":
                 self.address, self.metrics_port = line["address"], line["metrics_port"]
                 self._serving.set()
         self._serving.set()
