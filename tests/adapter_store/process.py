@@ -91,7 +91,7 @@ def running(folder: Path, *bases: BaseSpec, **more: str) -> Iterator[StoreProces
 def _read_log(store: StoreProcess, listening: threading.Event) -> None:
     assert store.process.stderr is not None
     for line in store.process.stderr:
-        record = json.loads(line) if line.startswith("{") else {"message": line.rstrip()}
+        record: dict[str, Any] = json.loads(line) if line.startswith("{") else {"message": line.rstrip()}
         if record["message"] == "listening":
             store.port, store.metrics_port = record["port"], record["metrics_port"]
             listening.set()

@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save
 
 from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE, BaseSpec, LinearModule
@@ -28,7 +30,8 @@ BASE = BaseSpec(
         LinearModule("mlp.down_proj", 64, 32),
     ),
 )
-Tensors = dict[str, np.ndarray]
+Array = npt.NDArray[Any]
+Tensors = dict[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Upload:
     def with_config(self, **changes: object) -> "Upload":
         return replace(self, config={**self.config, **changes})
 
-    def with_tensors(self, **changes: "np.ndarray | None") -> "Upload":
+    def with_tensors(self, **changes: "Array | None") -> "Upload":
         """Replace tensors by the end of their name, dots written as two underscores; None drops one."""
         tensors = dict(self.tensors)
         for end, value in changes.items():
@@ -80,8 +83,8 @@ def make_upload(
     for layer in range(base.num_layers):
         for module in base.modules:
             if module.path.rpartition(".")[2] in wanted:
-                a = random.normal(size=(rank, module.in_features)).astype(dtype)
-                b = random.normal(size=(module.out_features, rank)).astype(dtype)
+                a: Array = random.normal(size=(rank, module.in_features)).astype(dtype)
+                b: Array = random.normal(size=(module.out_features, rank)).astype(dtype)
                 tensors |= {tensor_name(layer, module.path, "A"): a, tensor_name(layer, module.path, "B"): b}
     settings = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": list(wanted)}
     return Upload({**settings, **config}, tensors, {"format": "pt"})

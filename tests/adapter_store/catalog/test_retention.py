@@ -6,9 +6,12 @@ from chorus_adapter_store.catalog import Catalog, Database, Retention
 from tests.adapter_store.catalog.test_catalog import MINE, draft, publish
 
 
-class Removed(list[str]):
+class Removed:
+    def __init__(self) -> None:
+        self.digests: list[str] = []
+
     async def remove(self, digest: str) -> None:
-        self.append(digest)
+        self.digests.append(digest)
 
 
 async def test_a_deleted_generation_goes_after_its_grace_and_its_blobs_after_it(database: Database) -> None:
@@ -21,7 +24,7 @@ async def test_a_deleted_generation_goes_after_its_grace_and_its_blobs_after_it(
     assert await retention.collect(blobs, removed.remove) == 0
     assert await retention.forget_retired(before=100.1) == 1
     assert await retention.collect(blobs | {"e" * 64}, removed.remove) == 2
-    assert sorted(removed) == sorted(["e" * 64, one.weights.sha256])
+    assert sorted(removed.digests) == sorted(["e" * 64, one.weights.sha256])
 
 
 async def test_a_blob_is_never_collected_between_its_keeping_and_its_naming(database: Database) -> None:
@@ -41,4 +44,4 @@ async def test_a_blob_is_never_collected_between_its_keeping_and_its_naming(data
     go_on.set()
     await publishing
     assert await collecting == 0
-    assert removed == []
+    assert removed.digests == []

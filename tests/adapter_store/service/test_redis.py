@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Never
 
 import grpc
 import pytest
@@ -65,6 +66,12 @@ class DescribingEngine(engine_pb2_grpc.EngineServicer):
         )
         return engine_pb2.DescribeResponse(engine_id="one", model=model)
 
+    def FetchTokenizer(self, request: engine_pb2.FetchTokenizerRequest, context: grpc.ServicerContext) -> Never:
+        raise AssertionError("the store asks an engine for nothing but Describe")
+
+    def Session(self, request_iterator: object, context: grpc.ServicerContext) -> Never:
+        raise AssertionError("the store asks an engine for nothing but Describe")
+
 
 @pytest.fixture
 def engine() -> Iterator[tuple[DescribingEngine, str]]:
@@ -104,7 +111,7 @@ def test_changes_are_told_on_the_stream(tmp_path: Path, redis_process: RedisServ
             alias = pb.SetAliasRequest(tenant="acme", name="tone", alias="prod", generation=1)
             stub.SetAlias(alias, metadata=METADATA)
             stub.Delete(pb.DeleteRequest(tenant="acme", name="tone"), metadata=METADATA)
-        events = [fields for _, fields in redis_process.client().xrange("chorus:adapters")]
+        events = [fields for _, fields in redis_process.client().xrange("chorus:adapters") or ()]
     common = {"tenant": "acme", "name": "tone", "generation": "1", "digest": adapter.digest, "model": "demo"}
     assert events == [
         {"event": "published", "alias": "", **common},

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -83,7 +84,7 @@ def test_a_running_upload_is_finished_at_sigterm_and_uploads_outlive_a_restart(t
     upload = make_upload()
     with running(tmp_path, BASE) as store, grpc.insecure_channel(store.address) as channel:
 
-        def requests() -> "list[pb.PublishRequest] | object":
+        def requests() -> Iterator[pb.PublishRequest]:
             yield pb.PublishRequest(header=pb.PublishHeader(tenant="acme", name="tone", model="demo"))
             yield pb.PublishRequest(chunk=pb.FileChunk(file="adapter_config.json", data=upload.config_bytes))
             store.process.send_signal(signal.SIGTERM)

@@ -123,7 +123,7 @@ SHAPES = st.lists(st.integers(0, 5), max_size=3)
 @settings(deadline=None)
 @given(st.dictionaries(NAMES, st.tuples(SHAPES, st.sampled_from([np.float32, np.float16])), max_size=8))
 def test_whatever_safetensors_writes_is_read_back(given_tensors: dict[str, tuple[list[int], type]]) -> None:
-    tensors = {name: np.ones(shape, dtype) for name, (shape, dtype) in given_tensors.items()}
+    tensors: dict[str, np.ndarray] = {name: np.ones(shape, dtype) for name, (shape, dtype) in given_tensors.items()}
     content = save(tensors)
     found = {tensor.name: tensor for tensor in read(content)}
     assert found.keys() == tensors.keys()

@@ -1,6 +1,7 @@
 """Adapters as PEFT itself writes them, for a Llama made here."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +19,8 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def save_adapter(folder: Path, dtype: torch.dtype, **settings: object) -> Path:
-    model = LlamaForCausalLM(
+def save_adapter(folder: Path, dtype: torch.dtype, **settings: Any) -> Path:
+    model: Any = LlamaForCausalLM(
         LlamaConfig(
             hidden_size=32,
             intermediate_size=64,
@@ -28,8 +29,9 @@ def save_adapter(folder: Path, dtype: torch.dtype, **settings: object) -> Path:
             num_key_value_heads=2,
             vocab_size=128,
         )
-    ).to(dtype)
-    get_peft_model(model, LoraConfig(**settings), autocast_adapter_dtype=False).save_pretrained(folder)
+    )
+    model = model.to(dtype)
+    get_peft_model(model, LoraConfig(**settings), autocast_adapter_dtype=False).save_pretrained(str(folder))
     return folder
 
 
@@ -61,7 +63,7 @@ def check(folder: Path) -> AdapterFacts:
     ],
 )
 def test_what_peft_saves_is_accepted(
-    tmp_path: Path, settings: dict[str, object], rank: int, modules: int, dtype: torch.dtype
+    tmp_path: Path, settings: dict[str, Any], rank: int, modules: int, dtype: torch.dtype
 ) -> None:
     facts = check(save_adapter(tmp_path, dtype, **settings))
     assert (facts.rank, len(facts.modules)) == (rank, modules)
@@ -82,7 +84,7 @@ def test_what_peft_saves_is_accepted(
         ({"r": 128}, "r is 128: the largest rank allowed is 64"),
     ],
 )
-def test_what_is_not_served_is_refused_by_name(tmp_path: Path, settings: dict[str, object], words: str) -> None:
+def test_what_is_not_served_is_refused_by_name(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     folder = save_adapter(tmp_path, torch.float32, **{"r": 4, "target_modules": ["q_proj"], **settings})
     with pytest.raises(InvalidArgument) as caught:
         check(folder)

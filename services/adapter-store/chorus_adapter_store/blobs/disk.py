@@ -30,8 +30,7 @@ class DiskBlobs:
 
     @asynccontextmanager
     async def upload(self) -> AsyncIterator["DiskUpload"]:
-        path = self._staging.fresh_path()
-        upload = DiskUpload(path, await _on_disk(self._files.create, path), self._files, self.path_of)
+        upload = DiskUpload(self._staging.fresh_path(), self._files, self.path_of)
         try:
             yield upload
         finally:
@@ -68,15 +67,18 @@ class DiskBlobs:
 
 
 class DiskUpload:
-    def __init__(self, path: Path, file: BinaryIO, files: Files, path_of: Callable[[str], Path]) -> None:
+    """Work that was cancelled goes on in its thread, so all work on the file and its end take turns: nothing is written
+    to a descriptor that meanwhile is another file's, and no file appears after `discard`."""
+
+    def __init__(self, path: Path, files: Files, path_of: Callable[[str], Path]) -> None:
         self.path = path
         self.size = 0
-        self._file = file
+        self._file: BinaryIO | None = None  # made by the first write
         self._files = files
         self._path_of = path_of
         self._hasher = hashlib.sha256()
-        # A write that was cancelled goes on in its thread: closing must wait, or it would write to a reused descriptor.
-        self._writing = threading.Lock()
+        self._turn = threading.Lock()
+        self._discarded = False
 
     async def write(self, data: bytes) -> None:
         await _on_disk(self._write, data)
@@ -91,22 +93,28 @@ class DiskUpload:
 
     def discard(self) -> None:
         """Synchronous, so that a cancelled upload is gone with its handler; what fails is cleared at a later start."""
-        with self._writing:
-            self._file.close()
-        with suppress(OSError):
-            self._files.remove(self.path)
+        with self._turn:
+            self._discarded = True
+            if self._file is not None:
+                self._file.close()
+                with suppress(OSError):
+                    self._files.remove(self.path)
 
     def _write(self, data: bytes) -> None:
-        with self._writing:
-            if self._file.closed:
-                return
-            self._files.write(self._file, data)
-        self._hasher.update(data)
+        with self._turn:
+            if not self._discarded:
+                self._files.write(self._opened(), data)
+                self._hasher.update(data)
 
     def _seal(self) -> None:
-        with self._writing:
-            if not self._file.closed:
-                self._files.sync(self._file)
+        with self._turn:
+            if not self._discarded:
+                self._files.sync(self._opened())
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._file = self._files.create(self.path)
+        return self._file
 
     def _keep(self, target: Path) -> None:
         # Replaces what may be there: the same bytes by name, and good ones should the others have been damaged.
