@@ -49,10 +49,10 @@ def main(groups: list[str]) -> None:
     LOG.parent.mkdir(parents=True, exist_ok=True)
     LOG.write_text("")
     if not _python().exists():
-        _create_venv()
+        create_venv()
     for title, arguments in _installs(groups):
         with progress(title) as step:
-            _pip(arguments, step)
+            pip_install(arguments, step)
     for group in groups:
         _stamp(group).write_text(digest)
 
@@ -81,7 +81,7 @@ def _group(name: str) -> list[str]:
     return [str(requirement) for requirement in groups[name]]
 
 
-def _create_venv() -> None:
+def create_venv() -> None:
     try:
         import ensurepip  # noqa: F401  # Debian leaves it out of python3
         import venv
@@ -107,7 +107,7 @@ def _installs(groups: list[str]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _pip(arguments: list[str], step: Progress) -> None:
+def pip_install(arguments: list[str], step: Progress) -> None:
     extra = shlex.split(os.environ.get("CHORUS_PIP_ARGS", ""))
     constraints = ("-c", str(ROOT / "constraints.txt"))
     command = [str(_python()), "-m", "pip", *PIP, *constraints, *extra, *arguments]
@@ -123,10 +123,10 @@ def _pip(arguments: list[str], step: Progress) -> None:
             if line.strip().startswith(("Collecting", "Downloading", "Installing", "Building")):
                 step.note = line.strip()[:70]
     if pip.returncode:
-        raise SetupError(_reason(lines))
+        raise SetupError(failure(lines))
 
 
-def _reason(lines: list[str]) -> str:
+def failure(lines: list[str]) -> str:
     output = "\n".join(lines)
     if any(sign in output for sign in NO_COMPILER):
         return (

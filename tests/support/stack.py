@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,22 @@ class Stack:
         self.kill(name, number)
         self.start(name)
         self.await_healthy(name)
+
+    def mend(self) -> None:
+        """Start again what does not run."""
+        gone = [name for name, process in self.processes.items() if process.poll() is not None]
+        for name in gone:
+            self.start(name)
+        self.await_healthy()
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """It keeps its connections and answers nothing."""
+        self.processes[name].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.processes[name].send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         running = [process for process in self.processes.values() if process.poll() is None]
@@ -166,8 +182,3 @@ def _free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def children(pids: Iterable[int]) -> list[int]:
-    """Of these processes, those that still run."""
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
