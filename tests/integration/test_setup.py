@@ -1,6 +1,5 @@
 """The first command on a fresh machine, where things are missing."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ FIND = ROOT / "scripts" / "find-python"
 
 
 def find_python(path: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    environment = {"PATH": f"{path}{os.pathsep}/bin", **environment}
+    environment = {"PATH": str(path), **environment}
     return subprocess.run(
         ["/bin/sh", str(FIND)], env=environment, capture_output=True, text=True, timeout=30, check=False
     )
