@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from chorus_gateway.auth import generate_key
-from tests.gateway.support.redis_server import RedisServer
+from tests.gateway.support.redis_server import RedisServer, free_port
 
+pytestmark = pytest.mark.slow
 KEY = generate_key().text
 
 
@@ -46,11 +47,6 @@ def taken_port() -> Iterator[int]:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         yield holder.getsockname()[1]
-
-
-def free_port() -> int:
-    with taken_port() as port:
-        return port
 
 
 def fails(folder: Path, variables: dict[str, str]) -> str:

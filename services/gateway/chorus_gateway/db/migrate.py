@@ -6,9 +6,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import SQLAlchemyError
 
-from chorus_gateway.db.database import Database
+from chorus_gateway.db.database import FAILURES, Database
 from chorus_gateway.errors import StartError
 
 LOCK = 0x63686F727573  # any number that all gateways share
@@ -21,7 +20,7 @@ async def migrate(database: Database) -> None:
     try:
         async with database.engine.begin() as connection:
             await connection.run_sync(_upgrade)
-    except (SQLAlchemyError, OSError) as error:
+    except FAILURES as error:
         cause = getattr(error, "orig", None) or error
         raise StartError(
             f"The gateway's database {shown} cannot be used: {str(cause).splitlines()[0]}; "

@@ -1,0 +1,196 @@
+"""The process that main composes: every part at once, with an engine that answers what it is told."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from chorus_gateway.auth import generate_key
+from tests.adapter_store.support import make_upload
+from tests.gateway.support.fake_engine import TOKEN, FakeEngine, Reply
+from tests.gateway.support.fake_store import FakeStore
+from tests.gateway.support.gateway import eventually
+from tests.gateway.support.redis_server import RedisServer, free_port
+from tests.gateway.support.tokenizers import END, bundle, ids
+
+pytestmark = pytest.mark.slow
+ADMIN = generate_key().text
+
+
+@dataclass
+class Stack:
+    url: str
+    process: asyncio.subprocess.Process
+    engine: FakeEngine
+    store: FakeStore
+    redis: RedisServer
+    admin: httpx.AsyncClient
+
+    async def client(self, tenant: str, **limits: int) -> openai.AsyncOpenAI:
+        """Of a new tenant."""
+        (await self.admin.post("/tenants", json={"id": tenant, "limits": limits})).raise_for_status()
+        key = (await self.admin.post(f"/tenants/{tenant}/keys", json={})).json()["key"]
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+
+    async def upload(self, tenant: str, name: str) -> str:
+        """The digest."""
+        files = make_upload()
+        answer = await self.admin.post(
+            "/adapters",
+            data={"tenant": tenant, "name": name, "model": "chorus-demo"},
+            files={"adapter_config": files.config_bytes, "adapter_model": files.weights_bytes},
+        )
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["digest"])
+
+
+@pytest.fixture
+async def stack(tmp_path: Path, own_redis_server: RedisServer) -> AsyncIterator[Stack]:
+    engine = await FakeEngine(bundle(), replier=lambda submit: Reply([*ids("hello world"), END])).start()
+    store = await FakeStore("chorus-demo").start()
+    async with _gateway(tmp_path, own_redis_server, engine, store) as stack:
+        yield stack
+    await store.stop()
+    await engine.stop()
+
+
+@asynccontextmanager
+async def _gateway(folder: Path, redis: RedisServer, engine: FakeEngine, store: FakeStore) -> AsyncIterator[Stack]:
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    settings = {
+        "CHORUS_GATEWAY_PORT": str(port),
+        "CHORUS_GATEWAY_DATABASE_URL": f"sqlite+aiosqlite:///{folder}/gateway.db",
+        "CHORUS_REDIS_URL": redis.url,
+        "CHORUS_STORE_ADDRESS": store.address,
+        "CHORUS_ENGINE_ADDRESSES": engine.address,
+        "CHORUS_SERVICE_TOKEN": TOKEN,
+        "CHORUS_KEY_PEPPER": "a pepper for all tests",
+        "CHORUS_NAMESPACE_SECRET": "a namespace secret of tests",
+        "CHORUS_ADMIN_KEY": ADMIN,
+        "CHORUS_SHUTDOWN_GRACE": "0.3",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "chorus_gateway", cwd=folder, env={**os.environ, **settings}
+    )
+    try:
+        headers = {"authorization": f"Bearer {ADMIN}"}
+        async with httpx.AsyncClient(base_url=f"{url}/admin/v1", headers=headers, timeout=20) as admin:
+            await _ready(url)
+            yield Stack(url, process, engine, store, redis, admin)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await asyncio.wait_for(process.wait(), 20)
+
+
+async def _ready(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http:
+        for _ in range(300):
+            try:
+                if (await http.get("/readyz")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+    raise AssertionError("the gateway does not become ready")
+
+
+async def say(client: openai.AsyncOpenAI, model: str = "chorus-demo") -> str | None:
+    answer = await client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "hello"}], max_tokens=20
+    )
+    return answer.choices[0].message.content
+
+
+async def test_from_an_upload_to_an_answer_on_it(stack: Stack) -> None:
+    async with await stack.client("acme") as client:
+        assert await say(client) == "hello world"
+        with pytest.raises(openai.NotFoundError) as missing:
+            await say(client, "chorus-demo@shout")
+        digest = await stack.upload("acme", "shout")
+        assert await say(client, "chorus-demo@shout") == "hello world"  # at once, although it was asked for before
+        assert stack.engine.submits[-1].adapter_digest == digest
+        assert len(stack.engine.submits[-1].cache_namespace) == 32
+        assert stack.engine.submits[-1].cache_namespace != stack.engine.submits[0].cache_namespace
+        assert [model.id async for model in client.models.list()] == ["chorus-demo", "chorus-demo@shout"]
+
+    async with await stack.client("rival") as rival:
+        with pytest.raises(openai.NotFoundError) as hidden:
+            await say(rival, "chorus-demo@shout")
+        assert str(hidden.value) == str(missing.value)  # as if it did not exist
+        assert [model.id async for model in rival.models.list()] == ["chorus-demo"]
+
+
+async def test_limits_hold_and_are_told(stack: Stack) -> None:
+    async with await stack.client("acme", requests_per_minute=2, tokens_per_minute=1000) as client:
+        raw = await client.chat.completions.with_raw_response.create(
+            model="chorus-demo", messages=[{"role": "user", "content": "hello"}], max_tokens=20
+        )
+        assert raw.headers["x-ratelimit-limit-requests"] == "2"
+        assert raw.headers["x-ratelimit-remaining-requests"] == "1"
+        await say(client)
+        with pytest.raises(openai.RateLimitError) as limited:
+            await say(client)
+        assert limited.value.code == "rate_limit_exceeded"
+        assert 20 <= int(limited.value.response.headers["retry-after"]) <= 30
+        (await stack.admin.patch("/tenants/acme", json={"limits": {"requests_per_minute": None}})).raise_for_status()
+        await say(client)
+
+
+async def test_an_administrators_key_asks_no_model(stack: Stack) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=ADMIN, max_retries=0) as client:
+        with pytest.raises(openai.PermissionDeniedError):
+            await say(client)
+
+
+async def test_it_answers_while_redis_restarts(stack: Stack) -> None:
+    async with await stack.client("acme", requests_per_minute=1000, concurrent_requests=50) as client:
+        await say(client)
+        stack.redis.stop()
+        for _ in range(5):
+            assert await say(client) == "hello world"
+        assert await gauge(stack, "quota_degraded") == 1
+        stack.redis.start()
+        await asyncio.sleep(1.2)  # the breaker's second
+        assert await say(client) == "hello world"
+        assert await gauge(stack, "quota_degraded") == 0
+
+
+async def test_a_stream_ends_with_an_error_when_the_gateway_is_told_to_end(stack: Stack) -> None:
+    stack.engine.replier = lambda submit: Reply(ids("hello"), hang=True)
+    async with await stack.client("acme") as client:
+        headers = {"authorization": f"Bearer {client.api_key}"}
+    body = {"model": "chorus-demo", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    async with (
+        httpx.AsyncClient(timeout=20) as http,
+        http.stream("POST", f"{stack.url}/v1/chat/completions", json=body, headers=headers) as answer,
+    ):
+        assert answer.status_code == 200
+        events: list[str] = []
+        async for line in answer.aiter_lines():
+            if not line:
+                continue
+            events.append(line.removeprefix("data: "))
+            if "hello" in line:
+                stack.process.send_signal(signal.SIGTERM)
+    assert events[-1] == "[DONE]"
+    assert "shutting down" in json.loads(events[-2])["error"]["message"]
+    assert await asyncio.wait_for(stack.process.wait(), 20) == 0
+    await eventually(lambda: not stack.engine.running)
+
+
+async def gauge(stack: Stack, name: str) -> float:
+    async with httpx.AsyncClient(base_url=stack.url) as http:
+        for line in (await http.get("/metrics")).text.splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+    raise AssertionError(f"no metric {name}")
