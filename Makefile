@@ -4,6 +4,7 @@ VENV := .venv/bin
 RUN := $(VENV)/python
 TESTS ?= tests
 WORKERS ?= 2
+ARGS ?=
 PYTEST_ARGS ?=
 SOURCES := proto/generate.py kernels services scripts tests benchmarks examples
 # The GPU machine brings its own Python packages; nothing is installed there.
@@ -49,13 +50,13 @@ test-compose: setup-dev ## Build the images, start compose.yaml, run the clients
 	@$(RUN) -m pytest -m compose $(PYTEST_ARGS) tests/compose
 
 gpu-test: ## Run tests/gpu with PYTHON (python3) as it is installed on a CUDA machine
-	@PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m pytest -m gpu $(PYTEST_ARGS) tests/gpu
+	@PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m pytest -c tests/gpu/pytest.ini --rootdir . $(PYTEST_ARGS) tests/gpu
 
 bench: setup-dev ## Measure the engine on this machine's CPU against transformers and PEFT in the same run
-	@$(RUN) -m benchmarks.engine
+	@$(RUN) -m benchmarks.engine $(ARGS)
 
-demo-eval: setup-dev ## Grade the demo's adapters through HTTP against the stack that `make up` started
-	@$(RUN) examples/demo/evaluate.py
+demo-eval: setup-dev ## Grade the demo's adapters through HTTP, on the stack that runs here or one started for it
+	@$(RUN) -m scripts.with_stack $(RUN) examples/demo/evaluate.py $(ARGS)
 
 proto: ## Write the Python stubs of proto/**/*.proto
 	@python="$$(scripts/find-python)" && "$$python" proto/generate.py
