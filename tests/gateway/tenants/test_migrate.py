@@ -60,7 +60,8 @@ async def refused(path: Path, words: str) -> None:
         await migrate(database)
     await database.close()
     # The thread of a connection that never opened ends by itself, and tells the loop, which must still be there.
-    while any(thread.name.endswith("(_connection_worker_thread)") for thread in threading.enumerate()):
-        await asyncio.sleep(0.01)
+    for thread in threading.enumerate():
+        if thread.name.endswith("(_connection_worker_thread)"):
+            await asyncio.to_thread(thread.join)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
