@@ -177,7 +177,8 @@ class Engine:
         """What the engine holds; in the middle of a long step, what it held before."""
         answer = asyncio.wrap_future(self._loop.ask(self._snapshot))
         with suppress(TimeoutError):
-            slots, host = await asyncio.wait_for(answer, HOLDINGS_TIMEOUT)
+            async with asyncio.timeout(HOLDINGS_TIMEOUT):  # wait_for would swallow a cancellation that meets the answer
+                slots, host = await answer
             self._held = merge(slots, host, self._epoch)
             self._metrics.resident(gpu=len(slots), host=len(host))
         return self._held

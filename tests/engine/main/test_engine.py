@@ -1,6 +1,7 @@
-"""A process whose step fails ends, and its requests with it."""
+"""The engine as it is put together: how it ends."""
 
 import asyncio
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,21 @@ class BreakingRunner(Runner):
 
 
 class WatchedEngine(main.Engine):
-    """Serves while one request is asked."""
+    """With what a test cannot see from outside."""
+
+    async def cancel_as_the_answer_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        future: Future[Any] = Future()
+        monkeypatch.setattr(self._loop, "ask", lambda question: future)
+        task = asyncio.create_task(self._holdings())
+        await asyncio.sleep(0)
+        future.set_result(((), ()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    async def serve_for_a_moment(self) -> int:
+        self._stopped.set()
+        return await self.serve()
 
     async def ask(self) -> tuple[int, pb.Delta]:
         serving = asyncio.create_task(self.serve())
@@ -54,3 +69,12 @@ async def test_the_status_is_1_and_the_request_gets_its_error(
     assert end.error.code == pb.ERROR_CODE_INTERNAL
     assert "illegal memory access" not in end.error.message
     assert "illegal memory access" in caplog.text
+
+
+async def test_a_cancellation_that_meets_an_answer_is_not_swallowed(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = WatchedEngine(load_settings(), loaded)
+    with monkeypatch.context() as patched, pytest.raises(asyncio.CancelledError):
+        await engine.cancel_as_the_answer_comes(patched)
+    assert await asyncio.wait_for(engine.serve_for_a_moment(), 20) == 0
