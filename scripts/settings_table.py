@@ -79,13 +79,25 @@ def _readable(value: object) -> str:
 
 
 def _allowed(field: FieldInfo) -> Iterator[str]:
-    """What a description would otherwise have to repeat: choices and bounds."""
-    if get_origin(field.annotation) is Literal:
-        yield ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
-    for word, attribute in (("at least", "ge"), ("above", "gt"), ("at most", "le"), ("below", "lt")):
-        for rule in field.metadata:
-            if (bound := getattr(rule, attribute, None)) is not None:
-                yield f"{word} {bound}"
+    """Choices and bounds, where the description does not name them."""
+    text = field.description or ""
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    if not all(str(choice) in text for choice in choices):
+        yield ", ".join(f"`{choice}`" for choice in choices)
+    bounds = {name: _bound(field, name) for name in ("ge", "gt", "le", "lt")}
+    if bounds["ge"] and bounds["le"]:
+        yield f"{bounds['ge']} to {bounds['le']}"
+        return
+    for word, name in (("at least", "ge"), ("above", "gt"), ("at most", "le"), ("below", "lt")):
+        if bounds[name]:
+            yield f"{word} {bounds[name]}"
+
+
+def _bound(field: FieldInfo, name: str) -> str:
+    """As text, "" without one; large powers of two as such."""
+    value = next((bound for rule in field.metadata if (bound := getattr(rule, name, None)) is not None), "")
+    large = isinstance(value, int) and value >= 1 << 32 and value & (value - 1) == 0
+    return f"2^{value.bit_length() - 1}" if large and isinstance(value, int) else str(value)
 
 
 def main(arguments: list[str]) -> int:
