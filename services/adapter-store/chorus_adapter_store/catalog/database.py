@@ -1,7 +1,9 @@
 """One database, SQLite or PostgreSQL, and the two kinds of transactions the catalog uses."""
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,13 +34,15 @@ class Database:
         parsed = _parse(url)
         shown = parsed.render_as_string(hide_password=True)
         try:
+            if parsed.get_backend_name() == "sqlite":
+                await asyncio.to_thread(_check_sqlite, _sqlite_file(parsed))
             engine = _create_engine(parsed)
             await _prepare(engine)
         except SchemaTooNew as error:
             raise StartError(
                 f"the database {shown} was written by a newer Chorus ({error}); upgrade the store"
             ) from None
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StartError(f"cannot use the database {shown}: {_reason(error)}") from None
         return cls(engine)
 
@@ -65,13 +69,11 @@ class Database:
 
 
 async def _prepare(engine: AsyncEngine) -> None:
-    """Check and migrate; one store at a time."""
+    """Migrate; one store at a time."""
     try:
         async with engine.execution_options(**{_WRITE: True}).begin() as connection:
             if engine.dialect.name == "postgresql":
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _BLOBS_LOCK})
-            else:
-                await connection.run_sync(_check_pages)
             await connection.run_sync(upgrade)
     except BaseException:
         await engine.dispose()
@@ -107,9 +109,6 @@ def _create_engine(url: URL) -> AsyncEngine:
         return create_async_engine(
             url, pool_pre_ping=True, pool_size=10, connect_args={"timeout": 5, "command_timeout": 30}
         )
-    if not url.database or url.database == ":memory:":
-        raise StartError("CHORUS_STORE_DATABASE_URL is in memory, where uploads would be lost; give a file")
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -131,10 +130,22 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
-def _check_pages(connection: Connection) -> None:
-    found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+def _sqlite_file(url: URL) -> Path:
+    if not url.database or url.database == ":memory:":
+        raise StartError("CHORUS_STORE_DATABASE_URL is in memory, where uploads would be lost; give a file")
+    return Path(url.database)
+
+
+def _check_sqlite(path: Path) -> None:
+    """With the plain driver: the asynchronous one leaves a thread behind when it cannot open a file.
+
+    Raises OSError or sqlite3.Error.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise OSError(f"the file is damaged ({found}); restore it from a backup or move it away")
+        raise OSError(f"the file is damaged ({' '.join(found.split())}); restore it from a backup or move it away")
 
 
 def _reason(error: BaseException) -> str:
