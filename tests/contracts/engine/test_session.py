@@ -110,7 +110,7 @@ async def test_cancel_ends_a_request_within_a_step(gateway: Gateway) -> None:
     asked = time.monotonic()
     await gateway.send(cancels=[pb.Cancel(request_id="long"), pb.Cancel(request_id="unknown", attempt=3)])
     answer = await gateway.answer("long")
-    assert time.monotonic() - asked < 0.5, "a step takes some milliseconds"
+    assert time.monotonic() - asked < 1.0, "a step takes some milliseconds"
     assert answer.end.finish_reason == pb.FINISH_REASON_CANCELLED
     assert answer.end.usage.completion_tokens == len(answer.token_ids) < 1000
     await gateway.wait_for(lambda: _idle(gateway))
@@ -131,7 +131,7 @@ async def test_the_end_of_a_stream_cancels_its_requests(engine_address: str, gat
     left = time.monotonic()
     assert (await gateway.ask(submit("stays"))).end.finish_reason == pb.FINISH_REASON_LENGTH
     await gateway.wait_for(lambda: _idle(gateway))
-    assert time.monotonic() - left < 1.0
+    assert time.monotonic() - left < 1.5
 
 
 async def test_half_closing_a_stream_ends_it(engine_address: str) -> None:

