@@ -1,6 +1,7 @@
 """Whatever serves adapters.proto is held to the same cases: each implementation is a context manager in IMPLEMENTATIONS
 that yields the address of a server which knows BASE and WIDE, allows rank 16 and weights of 4 MiB, and takes TOKEN."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from tests.adapter_store.process import TOKEN, running
 from tests.adapter_store.support import BASE, Upload
 
 CHUNK = 1 << 20
+MADE_UP = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 # Large enough for weights of several chunks.
 WIDE = replace(BASE, name="wide", digest="31de" * 16, modules=(LinearModule("self_attn.q_proj", 8192, 8192),))
 
@@ -50,7 +52,20 @@ class Client:
         return pb.PublishRequest(header=pb.PublishHeader(**fields))
 
     async def send(self, *requests: pb.PublishRequest) -> pb.PublishResponse:
-        return await self.stub.Publish(iter(requests), metadata=self.metadata)
+        call = self.stub.Publish(iter(requests), metadata=self.metadata)
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            # When a server ends a call that is still being written, grpc.aio may see the failed write first and make
+            # up a status; the server's own follows within moments.
+            for _ in range(100):
+                code, details = await call.code(), await call.details()
+                if (code, details) != MADE_UP:
+                    break
+                await asyncio.sleep(0.01)
+            raise grpc.aio.AioRpcError(
+                code, error.initial_metadata(), error.trailing_metadata(), details=details
+            ) from error
 
     async def publish(self, upload: Upload, **header: str) -> pb.PublishResponse:
         return await self.send(self.header(**header), *chunks(upload), COMMIT)
