@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import uvloop
 from fastapi import FastAPI
+from pydantic import SecretStr
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -27,7 +28,7 @@ from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.auth import Authenticator, AuthEvents, parse_key
 from chorus_gateway.background import running
 from chorus_gateway.config import Settings, load_settings
-from chorus_gateway.db import connect, migrate
+from chorus_gateway.db import Database, connect, migrate
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import StartError, Unavailable
 from chorus_gateway.models import Resolver
@@ -91,90 +92,80 @@ class Gateway:
 
 async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
     """Whatever has to be closed is left with `stack`."""
-    pepper = settings.key_pepper.get_secret_value().encode()
-    token = settings.service_token.get_secret_value()
-    metrics = Metrics()
-    tracing = Tracing.exporting() if settings.otlp_endpoint else Tracing()
-    stack.callback(tracing.shutdown)
-
-    database = connect(settings.gateway_database_url)
-    stack.push_async_callback(database.close)
-    await migrate(database)
-    keys = KeyStore(database, pepper=pepper)
-    await _ensure_admin(keys, settings)
-
-    redis = _redis(settings.redis_url, REDIS_TIMEOUT)
-    stack.push_async_callback(redis.aclose)
-    events = _redis(settings.redis_url, REDIS_READ_TIMEOUT)
-    stack.push_async_callback(events.aclose)
-    authenticator = Authenticator(keys, pepper=pepper, cache_ttl=settings.auth_cache_ttl)
-    auth_events = AuthEvents(redis, authenticator)
-    shared_quota = RedisQuota(redis)
-    quota = DegradingQuota(shared_quota, MemoryQuota(), metrics.quota_degraded)
-
-    channel = grpc.aio.insecure_channel(settings.store_address, options=STORE_OPTIONS)
-    stack.push_async_callback(channel.close)
-    adapters = AdapterClient(channel, token=token)
-
-    engines = _engines(settings, redis, token)
-    resolver = Resolver(
-        engines,
-        adapters,
-        namespace_secret=settings.namespace_secret.get_secret_value().encode(),
-        cache_ttl=settings.model_cache_ttl,
-    )
-    queue = FairQueue(max_jobs=settings.max_queue, max_bytes=settings.max_queue_bytes)
-    dispatcher = Dispatcher(queue, engines, DispatchLimits())
-    metrics.num_requests_waiting.set_function(lambda: dispatcher.waiting)
-    metrics.num_requests_running.set_function(lambda: dispatcher.running)
+    metrics, tracing = Metrics(), _tracing(settings, stack)
+    database = await _database(settings, stack)
+    keys = await _keys(settings, database)
+    redis = _redis(settings.redis_url, REDIS_TIMEOUT, stack)
+    events = _redis(settings.redis_url, REDIS_READ_TIMEOUT, stack)
+    adapters = _adapters(settings, stack)
+    engines = _engines(settings, redis)
+    authenticator = Authenticator(keys, pepper=_bytes(settings.key_pepper), cache_ttl=settings.auth_cache_ttl)
+    secret = _bytes(settings.namespace_secret)
+    resolver = Resolver(engines, adapters, namespace_secret=secret, cache_ttl=settings.model_cache_ttl)
+    quota = RedisQuota(redis)
+    dispatcher = _dispatcher(settings, engines, metrics)
     pipeline = Pipeline(
         auth=authenticator,
         models=resolver,
         tokenizers=TokenizerCache(engines.fetch_tokenizer),
-        quota=quota,
+        quota=DegradingQuota(quota, MemoryQuota(), metrics.quota_degraded),
         dispatcher=dispatcher,
         metrics=metrics,
         tracing=tracing,
         limits=PipelineLimits(request_timeout=settings.request_timeout),
     )
-    readiness = Readiness(database.ping, engines)
     parts = Parts(
         authenticator=authenticator,
-        auth_events=auth_events,
+        auth_events=AuthEvents(redis, authenticator),
         tenants=TenantStore(database),
         keys=keys,
         adapters=adapters,
         resolver=resolver,
-        readiness=readiness,
+        readiness=Readiness(database.ping, engines),
         metrics=metrics,
         tracing=tracing,
     )
-    limits = BodyLimits(settings.max_body_bytes, settings.max_upload_bytes)
     routers = (chat_router(pipeline), completions_router(pipeline), models_router(authenticator, resolver))
-    return Gateway(
-        app=create_app(parts, limits, routers),
-        background=(
-            auth_events.listen(),
-            follow_adapters(events, resolver),
-            shared_quota.keep_leases(),
-            engines.run(),
-            dispatcher.run(),
-        ),
-        drain=lambda: _drain(readiness, dispatcher, settings.shutdown_grace),
+    background = (
+        parts.auth_events.listen(),
+        follow_adapters(events, resolver),
+        quota.keep_leases(),
+        engines.run(),
+        dispatcher.run(),
     )
+    app = create_app(parts, BodyLimits(settings.max_body_bytes, settings.max_upload_bytes), routers)
+    return Gateway(app, background, lambda: _drain(parts.readiness, dispatcher, settings.shutdown_grace))
 
 
-async def _ensure_admin(keys: KeyStore, settings: Settings) -> None:
-    if settings.admin_key is None:
-        return
-    key = parse_key(settings.admin_key.get_secret_value())
-    assert key is not None  # the settings were checked
-    info = await keys.ensure_admin(key)
-    if info.revoked_at is not None:
-        log.warning("CHORUS_ADMIN_KEY was revoked and stays so; set another one", extra={"key_id": key.id})
+def _bytes(secret: SecretStr) -> bytes:
+    return secret.get_secret_value().encode()
 
 
-def _redis(url: str, timeout: float) -> Redis:
+def _tracing(settings: Settings, stack: AsyncExitStack) -> Tracing:
+    tracing = Tracing.exporting() if settings.otlp_endpoint else Tracing()
+    stack.callback(tracing.shutdown)
+    return tracing
+
+
+async def _database(settings: Settings, stack: AsyncExitStack) -> Database:
+    database = connect(settings.gateway_database_url)
+    stack.push_async_callback(database.close)
+    await migrate(database)
+    return database
+
+
+async def _keys(settings: Settings, database: Database) -> KeyStore:
+    keys = KeyStore(database, pepper=_bytes(settings.key_pepper))
+    if settings.admin_key is not None:
+        key = parse_key(settings.admin_key.get_secret_value())
+        assert key is not None  # the settings were checked
+        info = await keys.ensure_admin(key)
+        if info.revoked_at is not None:
+            log.warning("CHORUS_ADMIN_KEY was revoked and stays so; set another one", extra={"key_id": key.id})
+    return keys
+
+
+def _redis(url: str, timeout: float, stack: AsyncExitStack) -> Redis:
     """Without retries: whoever asks knows better what to do without an answer."""
     pool = BlockingConnectionPool.from_url(
         url,
@@ -187,16 +178,33 @@ def _redis(url: str, timeout: float) -> Redis:
         health_check_interval=10,
         retry=Retry(NoBackoff(), 0),
     )
-    return Redis.from_pool(pool)
+    redis = Redis.from_pool(pool)
+    stack.push_async_callback(redis.aclose)
+    return redis
 
 
-def _engines(settings: Settings, redis: Redis, token: str) -> EnginePool:
+def _adapters(settings: Settings, stack: AsyncExitStack) -> AdapterClient:
+    channel = grpc.aio.insecure_channel(settings.store_address, options=STORE_OPTIONS)
+    stack.push_async_callback(channel.close)
+    return AdapterClient(channel, token=settings.service_token.get_secret_value())
+
+
+def _engines(settings: Settings, redis: Redis) -> EnginePool:
     worker_id, started = uuid.uuid4().hex, int(time.time())
+    token = settings.service_token.get_secret_value()
 
     def connect_engine(address: str, events: Events) -> EngineClient:
         return EngineClient(address, service_token=token, worker_id=worker_id, created=started, events=events)
 
     return EnginePool(RedisRegistry(redis), connect_engine, addresses=settings.static_engines)
+
+
+def _dispatcher(settings: Settings, engines: EnginePool, metrics: Metrics) -> Dispatcher:
+    queue = FairQueue(max_jobs=settings.max_queue, max_bytes=settings.max_queue_bytes)
+    dispatcher = Dispatcher(queue, engines, DispatchLimits())
+    metrics.num_requests_waiting.set_function(lambda: dispatcher.waiting)
+    metrics.num_requests_running.set_function(lambda: dispatcher.running)
+    return dispatcher
 
 
 async def _drain(readiness: Readiness, dispatcher: Dispatcher, grace: float) -> None:
