@@ -123,6 +123,7 @@ def _redis(url: str) -> Redis:
         return Redis.from_url(
             url,
             decode_responses=True,
+            protocol=2,  # under RESP3 redis-py does not notice that a pooled connection was closed by a restart
             socket_timeout=_REDIS_SECONDS,
             socket_connect_timeout=_REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),

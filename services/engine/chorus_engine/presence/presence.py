@@ -26,6 +26,7 @@ def connect(url: str, timeout: float = 0.1) -> Redis:
         socket_connect_timeout=timeout,
         retry=Retry(NoBackoff(), 0),
         decode_responses=True,
+        protocol=2,  # under RESP3 redis-py does not notice that a pooled connection was closed by a restart
     )
 
 
