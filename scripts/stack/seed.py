@@ -2,8 +2,9 @@
 
 usage: python -m scripts.stack.seed [--without-adapters]
 
-Reads CHORUS_GATEWAY_URL (http://127.0.0.1:8000), CHORUS_ADMIN_KEY and CHORUS_ENV_FILE (.chorus/env), where the
-tenant's key is kept: it is shown only once. Standard library only, so that it runs in any image.
+Reads CHORUS_GATEWAY_URL (http://127.0.0.1:8000), CHORUS_PUBLIC_URL (the same, as clients reach it), CHORUS_ADMIN_KEY
+and CHORUS_ENV_FILE (.chorus/env), where the tenant's key is kept: the gateway shows it only once. Prints that file.
+Standard library only, so that it runs in any image.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from scripts.stack.http import Answer, ask, multipart
 TENANT = "demo"
 BASE = "chorus-demo"
 ADAPTERS = Path(__file__).resolve().parents[2] / "examples" / "demo" / "adapters"
+DEVELOPMENT = "DevelopmentOnly"  # in the secret of the key that compose.yaml carries
 BASE_KNOWN_SECONDS = 30.0  # the store learns a base model from its engine within a second or two
 
 
@@ -69,13 +71,15 @@ class Admin:
         return answer.json()
 
 
-def seed(admin: Admin, env_file: Path, *, adapters: bool, note: Callable[[str], None]) -> dict[str, str]:
+def seed(
+    admin: Admin, env_file: Path, *, adapters: bool, note: Callable[[str], None], public_url: str = ""
+) -> dict[str, str]:
     """What `env_file` then says. `note` hears what is being done."""
     admin.ensure_tenant(TENANT)
     key = envfile.read(env_file).get("CHORUS_API_KEY", "")
     if not key or ask("GET", f"{admin.url}/v1/models", key=key).status == 401:
         key = admin.create_key(TENANT, "first key")
-    values = {"CHORUS_BASE_URL": f"{admin.url}/v1", "CHORUS_API_KEY": key, "CHORUS_ADMIN_KEY": admin.key}
+    values = {"CHORUS_BASE_URL": f"{public_url or admin.url}/v1", "CHORUS_API_KEY": key, "CHORUS_ADMIN_KEY": admin.key}
     envfile.write(env_file, values)
     if adapters:
         known = admin.digests(TENANT)
@@ -108,10 +112,22 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--without-adapters", action="store_true", help="make the tenant and its key alone")
     chosen = parser.parse_args(arguments)
     url = os.environ.get("CHORUS_GATEWAY_URL", "http://127.0.0.1:8000")
-    env_file = Path(os.environ.get("CHORUS_ENV_FILE", ".chorus/env"))
     admin = Admin(url, os.environ.get("CHORUS_ADMIN_KEY", ""))
-    seed(admin, env_file, adapters=not chosen.without_adapters, note=lambda text: print(text, flush=True))
-    print(f"tenant {TENANT} is ready at {url}/v1", flush=True)
+    if DEVELOPMENT in admin.key:
+        _say("These keys and secrets are for development; docs/operations.md says how to set others.")
+    values = seed(
+        admin,
+        Path(os.environ.get("CHORUS_ENV_FILE", ".chorus/env")),
+        adapters=not chosen.without_adapters,
+        note=_say,
+        public_url=os.environ.get("CHORUS_PUBLIC_URL", ""),
+    )
+    for name, value in values.items():
+        print(f"{name}={value}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The walls that import-linter cannot express; the others stand in .importlinter."""
 
 import ast
+import itertools
 import re
 import sys
-from collections.abc import Iterator
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -16,16 +18,19 @@ PACKAGES = {
     "chorus_gateway": ROOT / "services" / "gateway",
     "chorus_adapter_store": ROOT / "services" / "adapter-store",
 }
+STANDARD_LIBRARY = sys.stdlib_module_names
 SOURCES = sorted(path for name, folder in PACKAGES.items() for path in (folder / name).rglob("*.py"))
 
 
-def imported(path: Path) -> Iterator[str]:
+def imported(path: Path) -> set[str]:
     """Top-level packages that a file imports, wherever in the file."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield (node.module or "").partition(".")[0]
+            found.add((node.module or "").partition(".")[0])
+    return found
 
 
 def shown(paths: list[Path]) -> list[str]:
@@ -43,8 +48,7 @@ def test_triton_files_stand_beside_a_reference() -> None:
 
 def test_core_stands_on_the_standard_library_alone() -> None:
     core = PACKAGES["chorus_engine"] / "chorus_engine" / "core"
-    allowed = sys.stdlib_module_names | {"chorus_engine"}
-    strangers = {name for path in core.rglob("*.py") for name in imported(path)} - allowed
+    strangers = {name for path in core.rglob("*.py") for name in imported(path)} - STANDARD_LIBRARY - {"chorus_engine"}
     assert not strangers
 
 
@@ -63,3 +67,24 @@ def test_the_environment_is_read_in_config_only(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_distribution_is_typed_for_its_users(package: str) -> None:
     assert (PACKAGES[package] / package / "py.typed").exists()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_distribution_declares_what_it_imports(package: str) -> None:
+    """Else an image that holds this one alone fails at its start."""
+    project = tomllib.loads((PACKAGES[package] / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *itertools.chain(*project.get("optional-dependencies", {}).values())]
+    declared = {canonical(re.split(r"[\[<>=!~ ;]", requirement, maxsplit=1)[0]) for requirement in wanted}
+    providers = packages_distributions()
+    missing = {
+        name
+        for path in SOURCES
+        if path.is_relative_to(PACKAGES[package] / package)
+        for name in imported(path) - {package} - STANDARD_LIBRARY
+        if not declared & {canonical(provider) for provider in providers.get(name, [name])}
+    }
+    assert not missing
+
+
+def canonical(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
