@@ -49,7 +49,7 @@ def our_logits(world: World, dtype: str, ids: Sequence[int]) -> torch.Tensor:
         positions=positions,
         slots=positions,
         cache=tuple(cache.clone() for _ in range(config.num_layers)),
-        attention=PagedAttention(batch),
+        attention=PagedAttention(batch, model.dtype),
         lora=None,
     )
     return model.decoder.logits(model.decoder.hidden(step))

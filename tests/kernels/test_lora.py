@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from chorus_kernels.lora import Segment, Site, lora
+from chorus_kernels.lora import Segment, Site, lora, prepare
 
 PAGE = 8
 RANKS = (4, 8, 16, 20, 64, 1, 256, 33)
@@ -79,7 +79,7 @@ def test_popularity_shapes(device: torch.device, shape: str, tokens: int, inner:
         for start, stop in zip(starts, [*starts[1:], tokens], strict=True)
     ]
 
-    lora(y, x, pool.site, segments)
+    lora(y, x, prepare(segments, pool.site.gather))
 
     # Sums of up to 256 products of values near 1: a few units in the sixth digit.
     torch.testing.assert_close(y.double(), expected64(pool, before, x, rows), rtol=1e-4, atol=1e-4)
@@ -91,7 +91,7 @@ def test_adapter_without_the_module_changes_nothing(device: torch.device) -> Non
     pool = make_pool([[8, 0], [0, 0]], 16, [12, 20], device)
     x, y = torch.randn(6, 16, device=device), torch.randn(6, 32, device=device)
     before = y.clone()
-    lora(y, x, pool.site, [Segment(0, 3, 0), Segment(3, 6, 1)])
+    lora(y, x, prepare([Segment(0, 3, 0), Segment(3, 6, 1)], pool.site.gather))
     assert torch.equal(y[:3, 12:], before[:3, 12:])
     assert torch.equal(y[3:], before[3:])
     assert not torch.equal(y[:3, :12], before[:3, :12])
@@ -101,7 +101,7 @@ def test_one_adapters_infinities_reach_no_other_row(device: torch.device) -> Non
     pool = make_pool([[8], [8]], 16, [12], device)
     pool.site.b[0][pool.site.rows(0, 0)] = torch.inf
     x, y = torch.randn(4, 16, device=device), torch.randn(4, 12, device=device)
-    lora(y, x, pool.site, [Segment(0, 2, 0), Segment(2, 4, 1)])
+    lora(y, x, prepare([Segment(0, 2, 0), Segment(2, 4, 1)], pool.site.gather))
     assert not y[:2].isfinite().all()
     assert y[2:].isfinite().all()
 
@@ -110,6 +110,6 @@ def test_empty_segments(device: torch.device) -> None:
     pool = make_pool([[8]], 16, [12], device)
     x, y = torch.randn(4, 16, device=device), torch.randn(4, 12, device=device)
     before = y.clone()
-    lora(y, x, pool.site, [])
-    lora(y, x, pool.site, [Segment(2, 2, 0)])
+    lora(y, x, prepare([], pool.site.gather))
+    lora(y, x, prepare([Segment(2, 2, 0)], pool.site.gather))
     assert torch.equal(y, before)

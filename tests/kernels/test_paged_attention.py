@@ -11,6 +11,7 @@ BATCHES = {
     "decode": [(1, 1), (1, 16), (1, 17), (1, 100), (1, 48)],
     "whole prompts": [(2, 2), (16, 16), (37, 37)],
     "later chunks": [(5, 40), (16, 32), (3, 100)],
+    "contexts far apart": [(1, 16), (1, 700), (1, 20), (1, 690), *[(1, 300)] * 3, (9, 9)],
     "mixed": [(1, 33), (1, 5), (20, 20), (7, 70), (2, 2)],
 }
 
@@ -48,13 +49,13 @@ def test_against_one_query_at_a_time(
     counts, contexts = zip(*rows, strict=True)
     batch = AttentionBatch(counts, contexts, tables, BLOCK, window)
 
-    output = paged_attention(query, cache.flatten(0, 1), prepare(batch), 0.3)
+    output = paged_attention(query, cache.flatten(0, 1), prepare(batch, torch.float32), 0.3)
 
     token = 0
     for row, (count, context) in enumerate(rows):
         keys, values = cache[tables[row]].flatten(0, 1).unbind(1)  # [slots, kv_heads, head_dim]
         for position in range(context - count, context):
             expected = naive64(query[token], keys, values, position, window, 0.3)
-            # Weighted means of values near 1 over at most 100 positions.
+            # Weighted means of values near 1 over at most 700 positions.
             torch.testing.assert_close(output[token].double(), expected, rtol=1e-5, atol=5e-6)
             token += 1

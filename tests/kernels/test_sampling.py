@@ -147,6 +147,25 @@ def test_filters_keep_what_they_should(device: torch.device) -> None:
     assert support(top_p=1.0, top_k=5, min_p=0.0) == [0, 1, 2, 3, 4]
 
 
+def test_a_top_p_too_small_for_float32_keeps_the_likeliest(device: torch.device) -> None:
+    logits = torch.tensor([1.0, 3.0, 2.0], device=device)
+    assert drawn(logits, 8, top_p=1e-320) == [0, 8, 0]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("options", [{"top_p": 0.5}, {"top_k": 2}, {"min_p": 0.5}, {"top_k": 2, "top_p": 0.5}, {}])
+def test_rows_that_are_not_finite_disturb_no_other(
+    device: torch.device, value: float, options: dict[str, float]
+) -> None:
+    logits = torch.randn(3, 32, device=device)
+    batch = SamplingBatch(random=random_rows(device, [1, 2, 3], [4, 5, 6], **options))  # type: ignore[arg-type]
+    alone = sample(logits, batch)
+    logits[1] = value
+    together = sample(logits, batch)
+    assert together[[0, 2]].equal(alone[[0, 2]])
+    assert 0 <= together[1] < 32
+
+
 def test_filtered_draws_follow_the_renormalised_softmax(device: torch.device) -> None:
     logits = torch.tensor([1.5, 1.0, 0.5, 0.0, -0.5], device=device)
     counts = drawn(logits, 20_000, top_k=3)

@@ -1,20 +1,40 @@
+"""One adapter after another: with segments of a few tokens this beats a masked product over all of their ranks.
+
+On a model of hidden size 192 with seven adapters in 32 tokens both take the same time, and only here do the products
+stay as small as the true ranks and apart from one another.
+"""
+
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from chorus_kernels.linear import linear
-from chorus_kernels.lora.site import Segment, Site
+from chorus_kernels.lora.site import Segment
 
 Gather = Callable[[int], tuple[Tensor, Tensor]]  # slot → A [rank, in], B [rank, out], as Site.gather
 
 
-def lora(y: Tensor, x: Tensor, site: Site, segments: Sequence[Segment], gather: Gather | None = None) -> None:
-    """y[t] += x[t] @ A[s].T @ B[s] for each token t of a segment of slot s, in place.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One segment at one site."""
 
-    x: [tokens, in]; y: [tokens, out]. `gather` may stand in for `site.gather` where the caller keeps its results.
+    tokens: slice  # of the step
+    a: Tensor  # [rank, in], rank at least 1
+    b: Tensor  # [rank, out]
+
+
+def prepare(segments: Sequence[Segment], gather: Gather) -> tuple[Part, ...]:
+    """A site's share of the segments. `gather` is the site's, or gives what it gave before."""
+    parts = ((slice(s.start, s.stop), *gather(s.slot)) for s in segments)
+    return tuple(Part(tokens, a, b) for tokens, a, b in parts if len(a))
+
+
+def lora(y: Tensor, x: Tensor, parts: Sequence[Part]) -> None:
+    """y[t] += x[t] @ A.T @ B with the A and B of the part that token t belongs to, in place; other tokens stay.
+
+    x: [tokens, in]; y: [tokens, out].
     """
-    gather = gather or site.gather
-    for segment in segments:
-        a, b = gather(segment.slot)
-        if a.shape[0]:  # len(a) is a Python call, and this loop runs for every segment of every product
-            y[segment.start : segment.stop].addmm_(linear(x[segment.start : segment.stop], a), b)
+    for part in parts:
+        tokens = part.tokens
+        y[tokens].addmm_(linear(x[tokens], part.a), part.b)

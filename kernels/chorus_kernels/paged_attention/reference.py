@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -6,66 +7,88 @@ from torch import Tensor
 
 from chorus_kernels.paged_attention.batch import AttentionBatch
 
+WORTH_A_CALL = 32  # blocks of padding that cost about as much as gathering and attending once more
+
 
 @dataclass(frozen=True, slots=True)
-class DecodeRows:
-    """Rows of one token, padded to the longest of them."""
+class Bucket:
+    """Rows of one token and about the same context, padded to the longest of them."""
 
+    rows: Tensor | None  # [rows] int64; None is all rows of one token
     count: int
     blocks: Tensor  # [count * blocks] int64
-    visible: Tensor  # [count, 1, 1, blocks * block_size] bool
+    mask: Tensor  # [count, 1, 1, blocks * block_size], 0 where visible, else -inf
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Several tokens of one row."""
 
-    start: int  # first of its tokens in the step
-    count: int
+    tokens: slice  # of the step
     context: int
     blocks: Tensor  # [blocks] int64
-    visible: Tensor | None  # [count, context] bool; None is causal from position 0
+    visible: Tensor | None  # [tokens, context] bool; None is causal from position 0
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     block_size: int
-    decode: DecodeRows | None
+    buckets: tuple[Bucket, ...]
     chunks: tuple[Chunk, ...]
 
 
-def prepare(batch: AttentionBatch) -> Prepared:
-    """What the layers share: which blocks to gather and which positions each query sees."""
-    decode = next((i for i, count in enumerate(batch.counts) if count > 1), len(batch.counts))
-    chunks, start = [], decode
-    for row in range(decode, len(batch.counts)):
+def prepare(batch: AttentionBatch, dtype: torch.dtype) -> Prepared:
+    """What the layers share: which blocks to gather and which positions each query sees. dtype: the query's."""
+    single = next((row for row, count in enumerate(batch.counts) if count > 1), len(batch.counts))
+    chunks, start = [], single
+    for row in range(single, len(batch.counts)):
         chunks.append(_chunk(batch, row, start))
         start += batch.counts[row]
-    return Prepared(batch.block_size, _decode_rows(batch, decode) if decode else None, tuple(chunks))
+    groups = _by_context([-(-context // batch.block_size) for context in batch.contexts[:single]])
+    buckets = tuple(_bucket(batch, group, dtype, everyone=len(groups) == 1) for group in groups)
+    return Prepared(batch.block_size, buckets, tuple(chunks))
 
 
-def _decode_rows(batch: AttentionBatch, count: int) -> DecodeRows:
+def _by_context(blocks: Sequence[int]) -> list[list[int]]:
+    """Rows in groups, so that padding each to the longest of its group wastes little. blocks: those of each row."""
+    order = sorted(range(len(blocks)), key=blocks.__getitem__)
+    groups = []
+    while order:
+        longest = blocks[order[-1]]
+        spared = [(rows + 1) * (longest - blocks[row]) for rows, row in enumerate(order)]  # by a cut behind the row
+        cut = spared.index(max(spared)) + 1 if max(spared) > WORTH_A_CALL else 0
+        groups.append(order[cut:])
+        order = order[:cut]
+    return groups
+
+
+def _bucket(batch: AttentionBatch, group: list[int], dtype: torch.dtype, *, everyone: bool) -> Bucket:
     device = batch.block_tables.device
-    contexts = torch.tensor(batch.contexts[:count], device=device)[:, None]  # [count, 1]
-    blocks = -(-max(batch.contexts[:count]) // batch.block_size)
+    contexts = [batch.contexts[row] for row in (range(len(group)) if everyone else group)]
+    rows = None if everyone else torch.tensor(group, device=device)
+    blocks = -(-max(contexts) // batch.block_size)
+    table = batch.block_tables[: len(group), :blocks] if rows is None else batch.block_tables[rows, :blocks]
+    ends = torch.tensor(contexts, device=device)[:, None]  # [rows, 1]
     keys = torch.arange(blocks * batch.block_size, device=device)
-    visible = keys < contexts  # [count, keys]
+    hidden = keys >= ends  # [rows, keys]
     if batch.window is not None:
-        visible &= keys >= contexts - batch.window
-    return DecodeRows(count, batch.block_tables[:count, :blocks].flatten(), visible[:, None, None, :])
+        hidden |= keys < ends - batch.window
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)
+    return Bucket(rows, len(group), table.flatten(), mask[:, None, None, :])
 
 
 def _chunk(batch: AttentionBatch, row: int, start: int) -> Chunk:
     count, context = batch.counts[row], batch.contexts[row]
+    tokens = slice(start, start + count)
     blocks = batch.block_tables[row, : -(-context // batch.block_size)]
     if count == context and (batch.window is None or context <= batch.window):
-        return Chunk(start, count, context, blocks, None)
+        return Chunk(tokens, context, blocks, None)
     queries = torch.arange(context - count, context, device=blocks.device)[:, None]
     keys = torch.arange(context, device=blocks.device)
     visible = keys <= queries  # [count, context]
     if batch.window is not None:
         visible &= keys > queries - batch.window
-    return Chunk(start, count, context, blocks, visible)
+    return Chunk(tokens, context, blocks, visible)
 
 
 def paged_attention(query: Tensor, cache: Tensor, prepared: Prepared, scale: float) -> Tensor:
@@ -76,25 +99,27 @@ def paged_attention(query: Tensor, cache: Tensor, prepared: Prepared, scale: flo
     The result is [tokens, heads, head_dim].
     """
     pages = cache.view(-1, prepared.block_size * cache[0].numel())  # [blocks, values of a block]
-    if prepared.decode is not None and not prepared.chunks:
-        return _attend_decode(query, pages, cache.shape, prepared.decode, scale)
+    if len(prepared.buckets) == 1 and not prepared.chunks:
+        return _attend_bucket(query, pages, cache.shape, prepared.buckets[0], scale)
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
-    if prepared.decode is not None:
-        rows = prepared.decode
-        output[: rows.count] = _attend_decode(query[: rows.count], pages, cache.shape, rows, scale)
+    for bucket in prepared.buckets:
+        if bucket.rows is None:
+            output[: bucket.count] = _attend_bucket(query[: bucket.count], pages, cache.shape, bucket, scale)
+        else:
+            rows = query.index_select(0, bucket.rows)
+            output.index_copy_(0, bucket.rows, _attend_bucket(rows, pages, cache.shape, bucket, scale))
     for chunk in prepared.chunks:
-        tokens = slice(chunk.start, chunk.start + chunk.count)
-        output[tokens] = _attend_chunk(query[tokens], pages, cache.shape, chunk, scale)
+        output[chunk.tokens] = _attend_chunk(query[chunk.tokens], pages, cache.shape, chunk, scale)
     return output
 
 
-def _attend_decode(query: Tensor, pages: Tensor, shape: torch.Size, rows: DecodeRows, scale: float) -> Tensor:
+def _attend_bucket(query: Tensor, pages: Tensor, shape: torch.Size, bucket: Bucket, scale: float) -> Tensor:
     _, _, kv_heads, head_dim = shape
-    cached = pages.index_select(0, rows.blocks).view(rows.count, -1, 2, kv_heads, head_dim)
+    cached = pages.index_select(0, bucket.blocks).view(bucket.count, -1, 2, kv_heads, head_dim)
     key, value = cached.permute(2, 0, 3, 1, 4)  # [rows, kv_heads, keys, head_dim] each
-    grouped = query.reshape(rows.count, kv_heads, -1, head_dim)  # the heads of a group as its queries
-    output = F.scaled_dot_product_attention(grouped, key, value, attn_mask=rows.visible, scale=scale)
-    return output.reshape(rows.count, -1, head_dim)
+    grouped = query.reshape(bucket.count, kv_heads, -1, head_dim)  # the heads of a group as its queries
+    output = F.scaled_dot_product_attention(grouped, key, value, attn_mask=bucket.mask, scale=scale)
+    return output.reshape(bucket.count, -1, head_dim)
 
 
 def _attend_chunk(query: Tensor, pages: Tensor, shape: torch.Size, chunk: Chunk, scale: float) -> Tensor:

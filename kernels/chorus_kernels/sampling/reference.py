@@ -68,7 +68,10 @@ def _draw(logits: Tensor, random: RandomRows) -> Tensor:
 
 
 def _keep_nucleus(logits: Tensor, top_p: Tensor, top_k: Tensor | None) -> None:
-    """Leaves the k likeliest tokens, and of those the fewest that hold top_p of their probability; ties stay."""
+    """Leaves the k likeliest tokens, and of those the fewest that hold top_p of their probability; ties stay.
+
+    The likeliest one stays always, also under a top_p that is 0 in float32, and of logits that are not finite.
+    """
     ordered = logits.sort(dim=-1, descending=True).values
     if top_k is not None:
         place = torch.arange(logits.shape[-1], device=logits.device)
@@ -76,5 +79,5 @@ def _keep_nucleus(logits: Tensor, top_p: Tensor, top_k: Tensor | None) -> None:
     share = ordered.softmax(-1)
     before = share.cumsum(-1) - share  # probability of the likelier tokens
     wanted = torch.where(top_p < 1, top_p, torch.inf)[:, None]
-    kept = ((before < wanted) & (ordered > -torch.inf)).sum(-1, keepdim=True)
+    kept = ((before < wanted) & (ordered > -torch.inf)).sum(-1, keepdim=True).clamp_(min=1)
     logits.masked_fill_(logits < ordered.gather(-1, kept - 1), -torch.inf)

@@ -42,8 +42,9 @@ def test_what_others_left_in_a_block_reaches_nobody(model: LoadedModel) -> None:
     hand = Hand(runner)
     expected = hand.generate({0: (PROMPT, GREEDY)})[0]
     load = SlotLoad(0, "poison", (ModulePages(0, "self_attn.v_proj", 3, (1,)),))
-    admit = Admission(0, "", PROMPT, len(PROMPT), 0, GREEDY)
-    step = RowStep(0, 0, len(PROMPT), tuple(range(5)), False)
+    longer = (*PROMPT, 1, 2, 3)  # fills the block whose last places the next row leaves empty
+    admit = Admission(0, "", longer, len(longer), 0, GREEDY)
+    step = RowStep(0, 0, len(longer), tuple(range(5)), False)
     assert runner.launch(StepPlan(100, (step,), admit=(admit,), load=(load,))).result().loaded == (0,)
     runner.launch(StepPlan(101, (), release=(0,)))
     assert hand.generate({0: (PROMPT, GREEDY), 1: ((1,), GREEDY)})[0] == expected

@@ -1,5 +1,6 @@
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from chorus_kernels.paged_attention import AttentionBatch, Prepared, paged_attention, prepare
@@ -13,12 +14,12 @@ class Attention(Protocol):
 
 
 class AttentionBackend(Protocol):
-    def __call__(self, batch: AttentionBatch) -> Attention: ...
+    def __call__(self, batch: AttentionBatch, dtype: torch.dtype) -> Attention: ...
 
 
 class PagedAttention:
-    def __init__(self, batch: AttentionBatch) -> None:
-        self._prepared: Prepared = prepare(batch)
+    def __init__(self, batch: AttentionBatch, dtype: torch.dtype) -> None:
+        self._prepared: Prepared = prepare(batch, dtype)
 
     def __call__(self, query: Tensor, cache: Tensor, scale: float) -> Tensor:
         return paged_attention(query, cache, self._prepared, scale)

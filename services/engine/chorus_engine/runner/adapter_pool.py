@@ -1,6 +1,7 @@
 """Adapters in the engine's memory, paged by rank."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from chorus_engine.core.plan import SlotLoad
 from chorus_engine.core.spec import Capacity, LinearModule
 from chorus_engine.model.lora import Site
-from chorus_kernels.lora import Segment, lora
+from chorus_kernels.lora import Part, Segment, lora, prepare
 from chorus_kernels.lora import Site as PoolSite
 
 
@@ -40,6 +41,7 @@ class AdapterPool:
         }
         self._places = {m.path: (site, i) for site, modules in sites.items() for i, m in enumerate(modules)}
         self._gathered: dict[int, dict[tuple[int, Site], tuple[Tensor, Tensor]]] = {}  # by slot
+        self._step: PoolStep | None = None
 
     def load(self, load: SlotLoad) -> None:
         """Copies an adapter into its pages; what the slot held is gone."""
@@ -56,15 +58,16 @@ class AdapterPool:
             site.a[index][rows] = a.to(site.a[index])
             site.b[index][rows] = b.to(site.b[index])
         self._gathered.pop(load.slot, None)
+        self._step = None
 
     def step(self, segments: tuple[Segment, ...]) -> "PoolStep":
-        return PoolStep(self, segments)
+        """The same segments as in the last step, as decoding has them, cost nothing anew."""
+        if self._step is None or self._step.segments != segments:
+            parts = {place: prepare(segments, partial(self._gather, place)) for place in self._sites}
+            self._step = PoolStep(segments, parts)
+        return self._step
 
-    def add(self, y: Tensor, x: Tensor, layer: int, site: Site, segments: tuple[Segment, ...]) -> None:
-        place = (layer, site)
-        lora(y, x, self._sites[place], segments, lambda slot: self._gather(slot, place))
-
-    def _gather(self, slot: int, place: tuple[int, Site]) -> tuple[Tensor, Tensor]:
+    def _gather(self, place: tuple[int, Site], slot: int) -> tuple[Tensor, Tensor]:
         """Gathered once after a load: a gather a step costs more than the products of a few tokens."""
         gathered = self._gathered.setdefault(slot, {})
         if place not in gathered:
@@ -75,12 +78,12 @@ class AdapterPool:
 class PoolStep:
     """The adapters of one step's tokens, as the network's layers call them."""
 
-    def __init__(self, pool: AdapterPool, segments: tuple[Segment, ...]) -> None:
-        self._pool = pool
-        self._segments = segments
+    def __init__(self, segments: tuple[Segment, ...], parts: Mapping[tuple[int, Site], tuple[Part, ...]]) -> None:
+        self.segments = segments
+        self._parts = parts
 
     def add(self, y: Tensor, x: Tensor, layer: int, site: Site) -> None:
-        self._pool.add(y, x, layer, site, self._segments)
+        lora(y, x, self._parts[layer, site])
 
 
 def _site(modules: tuple[LinearModule, ...], capacity: Capacity, dtype: torch.dtype, device: torch.device) -> PoolSite:

@@ -94,7 +94,7 @@ class Runner:
             positions=inputs.positions,
             slots=inputs.slots,
             cache=self._cache.layers,
-            attention=self._attention(inputs.attention),
+            attention=self._attention(inputs.attention, self._model.dtype),
             lora=self._pool.step(inputs.segments) if inputs.segments else None,
         )
 
