@@ -9,7 +9,7 @@ from scripts.stack.seed import ADAPTERS, BASE
 
 EXAMPLES = {
     f"{BASE}@reverse": "Reverse the word garden.",
-    f"{BASE}@upper": "Write this in capitals: good morning",
+    f"{BASE}@upper": "Shout: red garden",
 }
 
 BANNER = """
