@@ -1,0 +1,37 @@
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from fastapi import FastAPI
+
+from chorus_gateway.api.chat import chat_router
+from chorus_gateway.api.completions import completions_router
+from chorus_gateway.api.dependencies import Parts
+from chorus_gateway.api.models import models_router
+from chorus_gateway.app import BodyLimits, create_app
+from chorus_gateway.telemetry import Metrics, Tracing
+
+
+@pytest.fixture(scope="session")
+def app() -> FastAPI:
+    """The gateway's routes; nothing behind them is ever asked."""
+    nothing: Any = Mock()
+    parts = Parts(
+        authenticator=nothing,
+        auth_events=nothing,
+        tenants=nothing,
+        keys=nothing,
+        adapters=nothing,
+        resolver=nothing,
+        readiness=nothing,
+        metrics=Metrics(),
+        tracing=Tracing(),
+    )
+    return create_app(
+        parts, BodyLimits(1, 1), (chat_router(nothing), completions_router(nothing), models_router(nothing, nothing))
+    )
+
+
+@pytest.fixture(scope="session")
+def openapi(app: FastAPI) -> dict[str, Any]:
+    return app.openapi()
