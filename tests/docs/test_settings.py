@@ -1,5 +1,7 @@
+import re
+
 from scripts.settings_table import PAGE, SERVICES, render, table, variables
-from scripts.stack.config import PORTS, StackConfig
+from scripts.stack.config import PORTS, ROOT, StackConfig
 
 
 def test_the_page_is_what_the_settings_say() -> None:
@@ -22,6 +24,15 @@ def test_no_setting_is_left_out_and_each_says_what_it_is_for() -> None:
         for (name, field), row in zip(settings.model_fields.items(), rows, strict=True):
             assert all(f"`{variable}`" in row for variable in variables(name, field))
             assert field.description, name
+
+
+def test_every_variable_that_compose_reads_is_listed_with_its_default() -> None:
+    by_hand = PAGE.read_text().partition("## Compose")[2]
+    compose = (ROOT / "compose.yaml").read_text()
+    for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", compose):
+        row = next((row for row in by_hand.splitlines() if f"`{name}`" in row), "")
+        assert row, name
+        assert not default or f"| `{default}` |" in row or "for development alone" in row, name
 
 
 def test_what_the_stack_sets_by_itself_is_listed() -> None:
