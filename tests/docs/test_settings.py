@@ -29,7 +29,9 @@ def test_no_setting_is_left_out_and_each_says_what_it_is_for() -> None:
 def test_every_variable_that_compose_reads_is_listed_with_its_default() -> None:
     by_hand = PAGE.read_text().partition("## Compose")[2]
     compose = (ROOT / "compose.yaml").read_text()
-    for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", compose):
+    taken = re.findall(r"\$\{(\w+):-([^}]*)\}", compose)
+    assert taken
+    for name, default in taken:
         row = next((row for row in by_hand.splitlines() if f"`{name}`" in row), "")
         assert row, name
         assert not default or f"| `{default}` |" in row or "for development alone" in row, name
