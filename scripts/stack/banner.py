@@ -24,7 +24,7 @@ Try, in another terminal in this folder:
 
 set -a; . {env_file}; set +a
 
-curl -s $CHORUS_BASE_URL/chat/completions -H "Authorization: Bearer $CHORUS_API_KEY" -H 'Content-Type: application/json' \
+curl -s $CHORUS_BASE_URL/chat/completions -H "Authorization: Bearer $CHORUS_API_KEY" -H 'Content-Type: application/json' \\
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "{prompt}"}}]}}'
 
 {python} -c 'import openai, os
@@ -32,8 +32,8 @@ client = openai.OpenAI(base_url=os.environ["CHORUS_BASE_URL"], api_key=os.enviro
 for chunk in client.chat.completions.create(model="{model}", stream=True, messages=[{{"role": "user", "content": "{prompt}"}}]):
     print(chunk.choices[0].delta.content or "", end="", flush=True)'
 
-curl -s ${{CHORUS_BASE_URL%/v1}}/admin/v1/adapters -H "Authorization: Bearer $CHORUS_ADMIN_KEY" \
-  -F tenant=demo -F name=mine -F model={base} \
+curl -s ${{CHORUS_BASE_URL%/v1}}/admin/v1/adapters -H "Authorization: Bearer $CHORUS_ADMIN_KEY" \\
+  -F tenant=demo -F name=mine -F model={base} \\
   -F adapter_config=@{adapter}/adapter_config.json -F adapter_model=@{adapter}/adapter_model.safetensors
 
 Ctrl-C or `make down` stops everything; uploads, tenants and keys stay.
