@@ -76,7 +76,10 @@ class Settings(BaseSettings):
     )
     seed: int = Field(0, ge=0, lt=1 << 63, description="seed of dummy weights; requests carry seeds of their own")
     max_model_len: int | None = Field(
-        None, ge=1, description="longest prompt plus output of one request, in tokens; default: the checkpoint's limit"
+        None,
+        ge=1,
+        description="longest prompt plus output of one request, in tokens; default: the checkpoint's limit, or as much "
+        "of it as the KV cache holds",
     )
     max_num_seqs: int | None = Field(
         None, ge=1, description="most requests that run at once; default: 64 on cpu, 256 on cuda"

@@ -19,11 +19,20 @@ def test_blocks_are_what_the_bytes_hold(model: LoadedModel) -> None:
     assert measure_capacity(model, dataclasses.replace(SETTINGS, num_kv_blocks=77)).num_blocks == 77
 
 
-def test_too_little_memory_for_one_request(model: LoadedModel) -> None:
+def test_too_little_memory_for_the_length_asked_for(model: LoadedModel) -> None:
+    asked = dataclasses.replace(SETTINGS, max_model_len=64)
     with pytest.raises(StartError, match="holds 3 KV blocks, and one request of max_model_len=64 needs 4"):
-        measure_capacity(model, dataclasses.replace(SETTINGS, num_kv_blocks=3))
+        measure_capacity(model, dataclasses.replace(asked, num_kv_blocks=3))
     with pytest.raises(StartError, match="holds 0 KV blocks"):
         measure_capacity(model, dataclasses.replace(SETTINGS, kv_cache_bytes=100))
+
+
+def test_a_checkpoints_own_length_is_cut_to_what_memory_holds(
+    model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert measure_capacity(model, dataclasses.replace(SETTINGS, num_kv_blocks=3)).max_model_len == 48
+    assert "memory holds less than the checkpoint's context" in caplog.text
+    assert measure_capacity(model, dataclasses.replace(SETTINGS, num_kv_blocks=4)).max_model_len == 64
 
 
 def test_pool_holds_the_largest_adapters_unless_memory_is_given(model: LoadedModel) -> None:

@@ -1,5 +1,6 @@
 """How many KV blocks and adapter pages fit, decided once after the weights are in memory."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,8 @@ import torch
 from chorus_engine.core.errors import StartError
 from chorus_engine.core.spec import Capacity
 from chorus_engine.model import LoadedModel, ModelConfig
+
+log = logging.getLogger(__name__)
 
 ADAPTER_PAGE_ROWS = 8
 
@@ -20,7 +23,7 @@ class RunnerSettings:
     block_size: int = 16
     max_adapters: int = 8
     max_lora_rank: int = 64
-    max_model_len: int | None = None  # None: the checkpoint's limit
+    max_model_len: int | None = None  # None: the checkpoint's limit, or what memory holds of it
     num_kv_blocks: int | None = None  # None: from memory
     kv_cache_bytes: int = 512 * 2**20  # on CPU
     gpu_memory_utilization: float = 0.9  # on CUDA: share of the card's memory that weights, cache and pool may take
@@ -28,21 +31,14 @@ class RunnerSettings:
 
 
 def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
-    """Raises StartError when memory does not hold one request of full length or one adapter of the largest rank."""
-    config = model.decoder.config
-    max_model_len = len(model.decoder.rotation)
+    """Raises StartError when memory does not hold one request of the length asked for, or one largest adapter."""
     pages = _adapter_pages(model, settings)
-    pool_bytes = pages * adapter_page_bytes(model)
     if settings.num_kv_blocks is not None:
         blocks = settings.num_kv_blocks
     else:
-        blocks = _cache_bytes(model, settings, pool_bytes) // block_bytes(config, settings.block_size, model.dtype) - 1
-    needed = -(-max_model_len // settings.block_size)
-    if blocks < needed:
-        raise StartError(
-            f"Memory holds {max(blocks, 0)} KV blocks, and one request of max_model_len={max_model_len} needs "
-            f"{needed}; lower max_model_len or give the KV cache more memory."
-        )
+        memory = _cache_bytes(model, settings, pages * adapter_page_bytes(model))
+        blocks = memory // block_bytes(model.decoder.config, settings.block_size, model.dtype) - 1
+    max_model_len = _fitting_length(len(model.decoder.rotation), blocks, settings)
     return Capacity(
         max_model_len=max_model_len,
         max_num_seqs=settings.max_num_seqs,
@@ -52,6 +48,25 @@ def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
         max_adapters=settings.max_adapters,
         adapter_page_rows=ADAPTER_PAGE_ROWS,
         adapter_pages=pages,
+    )
+
+
+def _fitting_length(longest: int, blocks: int, settings: RunnerSettings) -> int:
+    """The length that was asked for; of a checkpoint's own limit, as much as memory holds."""
+    needed = -(-longest // settings.block_size)
+    if blocks >= needed:
+        return longest
+    if settings.max_model_len is None and blocks >= 1:
+        fits = blocks * settings.block_size
+        log.warning(
+            "memory holds less than the checkpoint's context, which is cut; give the KV cache more for all of it",
+            extra={"max_model_len": fits, "checkpoint_limit": longest},
+        )
+        return fits
+    raise StartError(
+        f"Memory holds {max(blocks, 0)} KV blocks, and one request of max_model_len={longest} needs {needed}; lower "
+        "max_model_len or give the KV cache more memory (CHORUS_KV_CACHE_MEMORY, on cuda "
+        "CHORUS_GPU_MEMORY_UTILIZATION)."
     )
 
 
