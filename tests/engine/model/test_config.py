@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import MistralConfig, Qwen3Config
 
 from chorus_engine.core.errors import StartError
 from chorus_engine.model.config import read_config
@@ -28,6 +29,11 @@ def test_families_differ_where_they_should(write: Write) -> None:
     assert (qwen3.qkv_bias, qwen3.qk_norm, qwen3.head_dim) == (False, True, 32)
     mistral = read_config(write(architectures=["MistralForCausalLM"], sliding_window=64))
     assert (mistral.qkv_bias, mistral.sliding_window) == (False, 64)
+
+
+def test_what_a_config_leaves_out_is_the_default_of_transformers(write: Write) -> None:
+    assert read_config(write(architectures=["MistralForCausalLM"])).sliding_window == MistralConfig().sliding_window
+    assert read_config(write(architectures=["Qwen3ForCausalLM"])).head_dim == Qwen3Config().head_dim
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def _parse(raw: Json, generation_eos: Any) -> ModelConfig:
         num_layers=raw["num_hidden_layers"],
         num_heads=heads,
         num_kv_heads=raw.get("num_key_value_heads") or heads,
-        head_dim=raw.get("head_dim") or raw["hidden_size"] // heads,
+        head_dim=_head_dim(raw, architecture, heads),
         norm_eps=raw["rms_norm_eps"],
         rope=_rope(raw),
         max_position_embeddings=raw["max_position_embeddings"],
@@ -94,9 +94,16 @@ def _parse(raw: Json, generation_eos: Any) -> ModelConfig:
         output_bias=bias and architecture in ("LlamaForCausalLM", "Qwen3ForCausalLM"),
         mlp_bias=bool(raw.get("mlp_bias", False)),
         qk_norm=architecture == "Qwen3ForCausalLM",
-        sliding_window=raw.get("sliding_window") if architecture == "MistralForCausalLM" else None,
+        sliding_window=raw.get("sliding_window", 4096) if architecture == "MistralForCausalLM" else None,
         eos_token_ids=_eos(eos),
     )
+
+
+def _head_dim(raw: Json, architecture: str, heads: int) -> int:
+    """Where a config leaves a value out, here as in the window, it means the default of transformers' own class."""
+    if architecture == "Qwen3ForCausalLM":
+        return int(raw.get("head_dim") or 128)
+    return int(raw.get("head_dim") or raw["hidden_size"] // heads)
 
 
 def _architecture(raw: Json) -> str:
