@@ -47,7 +47,7 @@ format: setup-dev ## Rewrite the files as `make check` wants them
 	@$(VENV)/ruff format .
 
 test-compose: setup-dev ## Build the images, start compose.yaml, run the clients against it, kill the engine
-	@$(RUN) -m pytest -m compose $(PYTEST_ARGS) tests/compose
+	@$(RUN) -m pytest -s -m compose $(PYTEST_ARGS) tests/compose
 
 gpu-test: ## Run tests/gpu with PYTHON (python3) as it is installed on a CUDA machine
 	@PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m pytest -c tests/gpu/pytest.ini --rootdir . $(PYTEST_ARGS) tests/gpu

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 
 import openai
 import pytest
@@ -23,12 +24,13 @@ for entry in pathlib.Path("/proc").glob("[0-9]*"):
 """
 
 
-@pytest.fixture(scope="session")
-def client(keys: dict[str, str]) -> openai.OpenAI:
+@pytest.fixture
+def client(keys: dict[str, str]) -> Iterator[openai.OpenAI]:
     http = openai.DefaultHttpxClient(trust_env=False)
-    return openai.OpenAI(
+    with openai.OpenAI(
         base_url=keys["CHORUS_BASE_URL"], api_key=keys["CHORUS_API_KEY"], max_retries=0, timeout=60, http_client=http
-    )
+    ) as client:
+        yield client
 
 
 def reverse(client: openai.OpenAI, model: str) -> str:
