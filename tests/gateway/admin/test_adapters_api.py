@@ -2,9 +2,12 @@ from typing import Any
 
 import pytest
 
+from chorus_gateway.db import Database
 from chorus_gateway.values import Scope, Tenant
 from tests.adapter_store.support import BASE, make_upload
-from tests.gateway.support.door import Door
+from tests.gateway.support.door import Door, open_door
+from tests.gateway.support.fake_store import FakeStore
+from tests.gateway.support.redis_server import RedisServer, redis_client
 
 PATH = "/admin/v1/adapters"
 
@@ -89,3 +92,27 @@ async def test_a_tenants_key_reaches_nobody_elses(stocked: Door) -> None:
         assert answer.status_code == 403
         assert "'rival'" in answer.json()["error"]["message"]
     assert len(await listed(stocked, stocked.admin)) == 3
+
+
+async def test_writes_fail_closed_while_redis_is_away(
+    database: Database, own_redis_server: RedisServer, fake_store: FakeStore
+) -> None:
+    async with (
+        redis_client(own_redis_server.url) as redis,
+        open_door(database, redis, fake_store.address, model=BASE.name) as door,
+    ):
+        await door.parts.tenants.create(Tenant("acme"))
+        await upload(door, "acme", "sql")
+        own_redis_server.stop()
+        files = make_upload(seed=1)
+        writes: list[tuple[str, str, dict[str, Any]]] = [
+            ("POST", "", {"data": {"tenant": "acme"}, "files": {"adapter_config": files.config_bytes}}),
+            ("PUT", "/acme/sql/aliases/prod", {"json": {"generation": 1}}),
+            ("DELETE", "/acme/sql/aliases/prod", {}),
+            ("DELETE", "/acme/sql", {}),
+        ]
+        for method, path, body in writes:
+            answer = await door.http.request(method, PATH + path, headers=door.admin, **body)
+            assert answer.status_code == 503, answer.text
+            assert "Redis" in answer.json()["error"]["message"]
+        assert await listed(door, door.admin) == [("acme", "sql", 1)]

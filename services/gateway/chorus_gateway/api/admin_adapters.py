@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Query, Request, Response
 
 from chorus_gateway.api.admin_schemas import AdapterList, AdapterView, AliasTarget, Deleted
-from chorus_gateway.api.dependencies import PartsDep, PrincipalDep, authenticated
+from chorus_gateway.api.dependencies import WRITES, PartsDep, PrincipalDep, authenticated
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.api.multipart import Event, boundary_of, read_parts
 from chorus_gateway.api.upload import AdapterForm
@@ -34,6 +34,7 @@ router = APIRouter(prefix=UPLOAD_PATH, tags=["Adapters"], route_class=authentica
     "",
     status_code=201,
     summary="Upload an adapter",
+    dependencies=WRITES,
     responses={200: {"model": AdapterView, "description": "These bytes were the latest generation already."}},
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}},
 )
@@ -65,7 +66,7 @@ async def list_adapters(
     return AdapterList(data=[AdapterView.of(adapter) for adapter in await parts.adapters.list(tenant)])
 
 
-@router.put("/{tenant}/{name}/aliases/{alias}", summary="Point an alias at a generation")
+@router.put("/{tenant}/{name}/aliases/{alias}", summary="Point an alias at a generation", dependencies=WRITES)
 async def set_alias(
     tenant: str, name: str, alias: str, body: AliasTarget, parts: PartsDep, principal: PrincipalDep
 ) -> AdapterView:
@@ -77,14 +78,14 @@ async def set_alias(
     return AdapterView.of(adapter)
 
 
-@router.delete("/{tenant}/{name}/aliases/{alias}", status_code=204, summary="Remove an alias")
+@router.delete("/{tenant}/{name}/aliases/{alias}", status_code=204, summary="Remove an alias", dependencies=WRITES)
 async def remove_alias(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> None:
     _check_owner(principal, tenant)
     await parts.adapters.remove_alias(tenant, name, alias)
     parts.resolver.invalidate(tenant, name)
 
 
-@router.delete("/{tenant}/{name}", summary="Delete an adapter, or one generation of it")
+@router.delete("/{tenant}/{name}", summary="Delete an adapter, or one generation of it", dependencies=WRITES)
 async def delete_adapter(
     tenant: str,
     name: str,

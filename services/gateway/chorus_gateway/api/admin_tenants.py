@@ -1,9 +1,8 @@
 """Tenants, their limits and their keys, for administrators."""
 
 import logging
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from chorus_gateway.api.admin_schemas import (
     CreatedKey,
@@ -15,23 +14,17 @@ from chorus_gateway.api.admin_schemas import (
     TenantList,
     TenantView,
 )
-from chorus_gateway.api.dependencies import Parts, PartsDep, authenticated, parts
+from chorus_gateway.api.dependencies import WRITES, PartsDep, authenticated
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.values import Scope
 
 log = logging.getLogger(__name__)
-
-
-async def announceable(found: Annotated[Parts, Depends(parts)]) -> None:
-    await found.auth_events.require()
-
 
 router = APIRouter(
     prefix="/admin/v1",
     route_class=authenticated(Scope.ADMIN),
     responses=ERRORS,
 )
-WRITES = [Depends(announceable)]
 
 
 @router.post("/tenants", status_code=201, tags=["Tenants"], summary="Create a tenant", dependencies=WRITES)

@@ -43,6 +43,14 @@ async def parts(request: Request) -> Parts:
 PartsDep = Annotated[Parts, Depends(parts)]
 
 
+async def announceable(found: PartsDep) -> None:
+    """Unavailable while Redis is away, by which every gateway would learn of a change."""
+    await found.auth_events.require()
+
+
+WRITES = [Depends(announceable)]  # of routes that change what gateways keep for a moment: they fail closed
+
+
 def authenticated(scope: Scope) -> type[APIRoute]:
     """A class of routes for which the key is checked before anything of the body is read."""
 
