@@ -16,6 +16,8 @@ from chorus_engine.core.errors import StartError
 
 # Weights as safetensors only: other formats may run code when they are read.
 _PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer*")
+# The same weights once more, for other programs.
+_TWICE = ("consolidated*", "*/*")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -30,7 +32,7 @@ def locate(model: str) -> Path:
     if folder.is_absolute() or model.startswith((".", "~")) or not _HUB_ID.fullmatch(model):
         raise StartError(f"CHORUS_MODEL={model!r} is no folder; give a checkpoint's folder or a hub id.")
     try:
-        return Path(snapshot_download(model, allow_patterns=list(_PATTERNS)))
+        return Path(snapshot_download(model, allow_patterns=list(_PATTERNS), ignore_patterns=list(_TWICE)))
     except (RepositoryNotFoundError, HFValidationError, GatedRepoError) as error:
         reason = (
             "wants an access token with permission (HF_TOKEN)" if isinstance(error, GatedRepoError) else "is unknown"
