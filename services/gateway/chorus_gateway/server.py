@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from chorus_gateway.errors import StartError
+from chorus_gateway.http1 import Http1
 
 BACKLOG = 2048
 
@@ -39,7 +40,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=Http1,
                 ws="none",
                 lifespan="off",
                 access_log=False,

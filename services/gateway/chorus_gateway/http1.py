@@ -1,0 +1,98 @@
+"""uvicorn's HTTP/1.1, with an end to the head of a request: nobody has shown a key before it is read."""
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from chorus_gateway.api.errors import error_body
+from chorus_gateway.errors import InvalidRequest
+
+MAX_HEAD_BYTES = 64 << 10  # of request line and headers
+HEAD_SECONDS = 30.0  # from a connection's start, or a request's first byte, to the end of its headers
+
+
+class TooLargeHead(Exception):
+    """The request line and headers passed MAX_HEAD_BYTES."""
+
+
+class Http1(HttpToolsProtocol):
+    """What the parser refuses is answered in OpenAI's shape."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._in_head = True
+        self._received = 0  # bytes while in a head, less those that came together with its first
+        self._kept = 0  # bytes of the head as parsed
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._received += len(data)
+        super().data_received(data)
+        if self._in_head and self._received > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._received, self._kept = True, 0, 0
+        self._start_timer()
+
+    def on_url(self, url: bytes) -> None:
+        self._keep(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._keep(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._kept > MAX_HEAD_BYTES:
+            self._refuse_head()
+        else:
+            self._refuse("400 Bad Request", "The request is no valid HTTP/1.1; send it with an HTTP client.")
+
+    def _keep(self, count: int) -> None:
+        self._kept += count
+        if self._kept > MAX_HEAD_BYTES:
+            raise TooLargeHead
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._time_out)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_out(self) -> None:
+        self._timer = None
+        self._refuse("408 Request Timeout", f"The headers took longer than {HEAD_SECONDS:g} s; send them at once.")
+
+    def _refuse_head(self) -> None:
+        self._refuse(
+            "431 Request Header Fields Too Large",
+            f"The request line and headers have more than the {MAX_HEAD_BYTES} bytes allowed; send fewer or shorter.",
+        )
+
+    def _refuse(self, status: str, message: str) -> None:
+        self._stop_timer()
+        body = json.dumps(error_body(InvalidRequest(message))).encode()
+        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
