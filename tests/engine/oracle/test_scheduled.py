@@ -50,7 +50,7 @@ def serve(world: World, scheduler: Scheduler, settings: RunnerSettings, depth: i
 def test_preempted_evicted_and_chunked_answers_are_the_oracles(world: World, depth: int) -> None:
     settings = RunnerSettings(max_num_seqs=8, max_num_batched_tokens=128, num_kv_blocks=66, max_adapters=3)
     scheduler = Scheduler(world.runner(settings).capacity, slot_patience=0.2)
-    asked = requests(world, tokens=40)
+    asked = requests(world, tokens=28)
     for name in world.adapters:
         scheduler.adapter_fetched(footprint(world, name))
     for request in asked:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ SETTINGS = RunnerSettings(max_num_seqs=8, num_kv_blocks=40, block_size=4, max_ad
 class NoAdapters:
     def get(self, digest: str) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
         raise AssertionError(f"nobody should ask for {digest}")
+
+
+@pytest.fixture(autouse=True)
+def poisoned() -> Iterator[None]:
+    """torch.empty is full of NaN."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")

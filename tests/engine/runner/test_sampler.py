@@ -84,7 +84,7 @@ def test_logprobs_come_only_to_those_who_ask(hand: Hand) -> None:
             0: (PROMPT, params(temperature=0.0)),
             1: (PROMPT, params(temperature=0.0, logprobs=0)),
             2: (PROMPT, params(temperature=0.0, logprobs=4)),
-            3: (PROMPT, params(temperature=0.0, logprobs=60, max_tokens=1)),
+            3: (PROMPT, params(temperature=0.0, logprobs=99, max_tokens=1)),
         }
     )
     assert {(token.logprob, token.top) for token in answers[0]} == {(None, ())}

@@ -45,7 +45,7 @@ class Sampler:
         if not wanted:
             return Drawn(tokens)
         index = self._tensor([i for i, _ in wanted])
-        most = max(count for _, count in wanted)
+        most = min(max(count for _, count in wanted), self._vocab)
         return Drawn(tokens, wanted, top_logprobs(logits[index], tokens[index], most))
 
     def _row(self, row: int) -> SamplingParams:
