@@ -67,12 +67,20 @@ async def test_invalid_utf8(door: Door, body: bytes) -> None:
     assert "UTF-8" in error["message"]
 
 
-async def test_deep_nesting_is_no_crash(door: Door) -> None:
-    error_of(await door.http.post("/test/json", content=b"[" * 5_000, headers=JSON), 400)
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(b"[" * 5_000, "nested too deeply"), (b'{"name": ' + b"9" * 5_000 + b"}", "4300 digits")],
+    ids=["nesting", "digits"],
+)
+async def test_json_that_python_cannot_read(door: Door, body: bytes, words: str) -> None:
+    error = error_of(await door.http.post("/test/json", content=body, headers=JSON), 400)
+    assert words in error["message"]
 
 
-async def test_a_body_of_another_type(door: Door) -> None:
-    error_of(await door.http.post("/test/json", content=b"name=x", headers={"content-type": "text/plain"}), 400)
+@pytest.mark.parametrize("kind", ["text/plain", ""])
+async def test_a_body_of_another_type(door: Door, kind: str) -> None:
+    answer = await door.http.post("/test/json", content=b'{"name": "x"}', headers={"content-type": kind})
+    assert "Content-Type: application/json" in error_of(answer, 400)["message"]
 
 
 async def test_what_nobody_expected_is_logged_and_not_told(door: Door, caplog: pytest.LogCaptureFixture) -> None:

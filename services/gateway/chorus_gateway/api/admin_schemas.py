@@ -20,9 +20,9 @@ Count = Annotated[int, Field(ge=1, le=2_000_000_000)]
 
 
 class Body(BaseModel):
-    """What a client sends: a field that we do not know is a mistake to be told of."""
+    """What a client sends: what we do not know, and values of another type, are mistakes to be told of."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Listing(BaseModel):
@@ -79,8 +79,8 @@ class TenantList(Listing):
 
 
 class NewKey(Body):
-    scopes: list[Literal[Scope.INFER, Scope.ADAPTERS]] = Field(
-        [Scope.INFER],
+    scopes: list[Literal["infer", "adapters"]] = Field(
+        ["infer"],
         min_length=1,
         description="`infer`: ask models; `adapters`: manage the tenant's own adapters",
     )

@@ -54,7 +54,9 @@ async def change_tenant(tenant_id: str, body: TenantChange, parts: PartsDep) -> 
 @router.post("/tenants/{tenant_id}/keys", status_code=201, tags=["Keys"], summary="Create a key", dependencies=WRITES)
 async def create_key(tenant_id: str, body: NewKey, parts: PartsDep) -> CreatedKey:
     """The answer is the only place where the key itself is ever shown."""
-    key, info = await parts.keys.create(tenant_id, scopes=body.scopes, name=body.name, expires_in=body.expires_in)
+    key, info = await parts.keys.create(
+        tenant_id, scopes=map(Scope, body.scopes), name=body.name, expires_in=body.expires_in
+    )
     log.info("key created", extra={"key_id": key.id, "tenant": tenant_id})
     return CreatedKey.with_key(info, key.text)
 

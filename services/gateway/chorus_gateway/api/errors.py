@@ -94,6 +94,10 @@ def invalid(errors: Sequence[Any]) -> InvalidRequest:
     first = errors[0]
     if first["type"] == "json_invalid":
         return InvalidRequest(f"The body is no valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}.")
+    if isinstance(first.get("input"), bytes):  # FastAPI hands on what does not say that it is JSON
+        return InvalidRequest(
+            "The body does not say that it is JSON: send the header 'Content-Type: application/json'."
+        )
     where = [str(part) for part in first["loc"]]
     path = ".".join(where[1:] if where[0] in ("body", "query", "path", "header") else where) or None
     message = str(first["msg"]).removeprefix("Value error, ")
@@ -129,4 +133,8 @@ def _as_gateway_error(request: Request, error: HTTPException) -> GatewayError:
         return InvalidRequest(f"The route {route} does not take this method; see /docs.", code="method_not_allowed")
     if isinstance(error.__cause__, UnicodeDecodeError):
         return InvalidRequest(f"The body is not valid UTF-8: byte {error.__cause__.start} cannot be decoded.")
+    if isinstance(error.__cause__, RecursionError):
+        return InvalidRequest("The body's JSON is nested too deeply; send it with fewer levels.")
+    if isinstance(error.__cause__, ValueError):  # such as an integer of more digits than Python reads
+        return InvalidRequest(f"The body is no valid JSON: {error.__cause__}.")
     return InvalidRequest(str(error.detail))
