@@ -49,8 +49,8 @@ format: setup-dev ## Rewrite the files as `make check` wants them
 test-compose: setup-dev ## Build the images, start compose.yaml, run the clients against it, kill the engine
 	@$(RUN) -m pytest -s -m compose $(PYTEST_ARGS) tests/compose
 
-gpu-test: ## Run tests/gpu with PYTHON (python3) as it is installed on a CUDA machine
-	@PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m pytest -c tests/gpu/pytest.ini --rootdir . $(PYTEST_ARGS) tests/gpu
+gpu-test: ## Run the CUDA tests with PYTHON (python3) as it is installed on a CUDA machine
+	@PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m pytest -c tests/gpu/pytest.ini --rootdir . -m gpu $(PYTEST_ARGS) tests/kernels tests/gpu
 
 bench: setup-dev ## Measure the engine on this machine's CPU against transformers and PEFT in the same run
 	@$(RUN) -m benchmarks.engine $(ARGS)
