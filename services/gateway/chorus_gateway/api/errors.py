@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from sys import get_int_max_str_digits
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -135,6 +136,8 @@ def _as_gateway_error(request: Request, error: HTTPException) -> GatewayError:
         return InvalidRequest(f"The body is not valid UTF-8: byte {error.__cause__.start} cannot be decoded.")
     if isinstance(error.__cause__, RecursionError):
         return InvalidRequest("The body's JSON is nested too deeply; send it with fewer levels.")
-    if isinstance(error.__cause__, ValueError):  # such as an integer of more digits than Python reads
-        return InvalidRequest(f"The body is no valid JSON: {error.__cause__}.")
+    if isinstance(error.__cause__, ValueError):  # all that is left of what Python's reader refuses
+        return InvalidRequest(
+            f"The body's JSON has a number of more than the {get_int_max_str_digits()} digits allowed."
+        )
     return InvalidRequest(str(error.detail))
