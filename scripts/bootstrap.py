@@ -46,7 +46,8 @@ def main(groups: list[str]) -> None:
     digest = _sources_digest()
     if all(_stamp(group).exists() and _stamp(group).read_text() == digest for group in groups):
         return
-    LOG.parent.mkdir(parents=True, exist_ok=True)
+    LOG.parent.parent.mkdir(mode=0o700, exist_ok=True)  # secrets and databases will lie here
+    LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("")
     if not _python().exists():
         create_venv()

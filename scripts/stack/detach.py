@@ -23,6 +23,7 @@ def ready_path(state: Path) -> Path:
 def detach(config: StackConfig) -> int:
     """Start it in the background and pass on what it says until it is up; its exit status when it cannot start."""
     log = config.log("up")
+    config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     ready_path(config.state).unlink(missing_ok=True)
     with log.open("w") as out, log.open() as shown:

@@ -51,6 +51,7 @@ REDIS_READ_TIMEOUT = 10.0  # of the connection that waits for events
 STORE_OPTIONS = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # gRPC's own, a minute, would win over the keepalive's
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.max_receive_message_length", 64 << 20),  # a page of adapters names all of their modules
 ]

@@ -1,7 +1,6 @@
 """Whatever serves adapters.proto is held to the same cases: each implementation is a context manager in IMPLEMENTATIONS
 that yields the address of a server which knows BASE and WIDE, allows rank 16 and weights of 4 MiB, and takes TOKEN."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -12,13 +11,13 @@ import grpc
 import pytest
 
 from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE, LinearModule
+from chorus_gateway.adapters.statuses import StatusWatch
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1 import adapters_pb2_grpc
 from tests.adapter_store.process import TOKEN, running
 from tests.adapter_store.support import BASE, Upload
 
 CHUNK = 1 << 20
-MADE_UP = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 # Large enough for weights of several chunks.
 WIDE = replace(BASE, name="wide", digest="31de" * 16, modules=(LinearModule("self_attn.q_proj", 8192, 8192),))
 
@@ -53,16 +52,11 @@ class Client:
 
     async def send(self, *requests: pb.PublishRequest) -> pb.PublishResponse:
         call = self.stub.Publish(iter(requests), metadata=self.metadata)
+        statuses = StatusWatch(call)
         try:
             return await call
         except grpc.aio.AioRpcError as error:
-            # When a server ends a call that is still being written, grpc.aio may see the failed write first and make
-            # up a status; the server's own follows within moments.
-            for _ in range(100):
-                code, details = await call.code(), await call.details()
-                if (code, details) != MADE_UP:
-                    break
-                await asyncio.sleep(0.01)
+            code, details = await statuses.final()
             raise grpc.aio.AioRpcError(
                 code, error.initial_metadata(), error.trailing_metadata(), details=details
             ) from error

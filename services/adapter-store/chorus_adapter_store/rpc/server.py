@@ -15,6 +15,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_CHUNK_BYTES + (64 << 10)),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # gRPC's own, a minute, would win over the keepalive's
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import grpc
 
 from chorus_gateway.adapters.errors import from_status
+from chorus_gateway.adapters.statuses import StatusWatch
+from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.telemetry import current_traceparent
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreStub
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20  # the store's limit for one message's data
 PAGE_SIZE = 1000
-
-MADE_UP = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 
 T = TypeVar("T")
 Upload: TypeAlias = "grpc.aio.StreamUnaryCall[pb.PublishRequest, pb.PublishResponse]"
@@ -66,10 +66,14 @@ class AdapterClient:
         """Sends (file, data) pairs as they come and commits at their end. When `chunks` raises, or the caller is
         cancelled, the call is cancelled and the store keeps nothing."""
         call = self._stub.Publish(metadata=self._metadata())
+        statuses = StatusWatch(call)
         try:
             response = await _send(call, header, chunks)
         except grpc.aio.AioRpcError as error:
-            raise from_status(*await _final_status(call)) from error
+            code, details = await statuses.final()
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED:  # the store's: chunks stopped coming
+                raise InvalidRequest(details or "The upload stalled; send it again.") from error
+            raise from_status(code, details) from error
         finally:
             call.cancel()  # has no effect on a call that has ended
         return Published(adapter=_adapter(response.adapter), created=response.created)
@@ -134,17 +138,6 @@ async def _answer(call: Awaitable[T]) -> T:
         return await call
     except grpc.aio.AioRpcError as error:
         raise from_status(error.code(), error.details()) from error
-
-
-async def _final_status(call: Upload) -> tuple[grpc.StatusCode, str | None]:
-    """When a server ends a call that is still being written, grpc.aio may notice the failed write before it reads the
-    status, and makes one up; the server's own follows within moments."""
-    for _ in range(100):
-        code, details = await call.code(), await call.details()
-        if (code, details) != MADE_UP:
-            break
-        await asyncio.sleep(0.01)
-    return code, details
 
 
 def _adapter(message: pb.Adapter) -> Adapter:

@@ -246,7 +246,6 @@ class Dispatcher:
         for timer in ticket.timers:
             timer.cancel()
         ticket.timers.clear()
-        self._live.discard(ticket)
 
 
 def _model(engine: EngineClient) -> str:

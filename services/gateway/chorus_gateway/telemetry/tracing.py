@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NoOpTracerProvider, Span, TracerProvider
@@ -26,8 +26,9 @@ class Tracing:
 
     @classmethod
     def exporting(cls) -> "Tracing":
-        """Sends spans by OTLP to where the standard OTEL_EXPORTER_OTLP_* variables say."""
-        resource = Resource.create({"service.name": "chorus-gateway"})
+        """Sends spans by OTLP to where the standard OTEL_EXPORTER_OTLP_* variables say; OTEL_SERVICE_NAME and
+        OTEL_RESOURCE_ATTRIBUTES win over the name here."""
+        resource = Resource({"service.name": "chorus-gateway"}).merge(OTELResourceDetector().detect())
         provider = SdkTracerProvider(resource=resource)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         return cls(provider)
