@@ -5,7 +5,6 @@ usage: python -m scripts.up [--detach]
 
 import argparse
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -34,7 +33,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--detach", action="store_true", help="return once it is up and leave it running")
     chosen = parser.parse_args(arguments)
     config = StackConfig.read(os.environ)
-    check_compiler(config.given)
     check_model(config)
     if chosen.detach:
         return detach(config)
@@ -100,16 +98,6 @@ class Up:
         how = "cannot start" if ended.status == CANNOT_START else f"ended ({_status(ended.status)})"
         said = log.complaint.removeprefix(f"chorus-{ended.service}: ").removeprefix(f"{ended.service}: ").rstrip(".")
         return f"{name} {how}{': ' if said else ''}{said} (log: {shown(log.path)})."
-
-
-def check_compiler(environ: Mapping[str, str]) -> None:
-    """Triton compiles its launchers with the machine's C compiler; better said now than after loading a model."""
-    compilers = (environ.get("CC") or "cc", "gcc", "clang")
-    if environ.get("CHORUS_DEVICE", "").startswith("cuda") and not any(map(shutil.which, compilers)):
-        raise StackError(
-            "CHORUS_DEVICE=cuda needs a C compiler for its kernels and there is none on the PATH; "
-            "install one (Debian: apt-get install gcc) or set CHORUS_DEVICE=cpu."
-        )
 
 
 def check_model(config: StackConfig) -> None:
