@@ -11,7 +11,7 @@ from chorus_gateway.choices import Choices
 from chorus_gateway.engine_client.inbox import Inbox
 from chorus_gateway.errors import PermissionDenied
 from chorus_gateway.meter import RequestMeter
-from chorus_gateway.planning import plan_jobs, upper_bound
+from chorus_gateway.planning import plan_jobs, refuse_hopeless, upper_bound
 from chorus_gateway.quota.base import Quota
 from chorus_gateway.reserving import reserved
 from chorus_gateway.routing.dispatcher import Dispatcher
@@ -67,6 +67,7 @@ class Pipeline:
             tenant = tenant_of(await self._auth.authenticate(ask.authorization, Scope.INFER))
             model = await self._models.resolve(tenant, ask.model)
             tokenizer = await self._tokenizers.get(model.base.tokenizer_digest)
+            refuse_hopeless(ask, model, tokenizer.longest_token)
             prompts = await tokenizer.encode_all(ask.prompts)
             jobs = self._plan(ask, tenant, model, prompts)
             choices = self._choices(ask, jobs, tokenizer, meter)

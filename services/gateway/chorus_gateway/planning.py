@@ -3,11 +3,38 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from chorus_gateway.ask import Ask
+from chorus_gateway.ask import Ask, ChatPrompt, Prompt
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.values import Job, ResolvedModel, Sampling, Tenant
 
 _SEEDS = 1 << 64
+
+
+# A normalizer may shorten a text before it is cut into tokens, by less than this.
+_NORMALIZED = 4
+
+
+def refuse_hopeless(ask: Ask, model: ResolvedModel, longest_token: int) -> None:
+    """InvalidRequest for a prompt so long that no tokenizer's luck would make it fit, before time is spent on it.
+
+    longest_token: characters of the vocabulary's longest token.
+    """
+    context = model.base.max_model_len
+    for prompt in ask.prompts:
+        least = _characters(prompt) // (_NORMALIZED * longest_token)
+        if least >= context:
+            raise _too_long(
+                f"This model's maximum context length is {context} tokens, but the prompt has at least {least} tokens"
+                " and one more is needed for the answer: shorten the prompt.",
+                ask.prompt_field,
+            )
+
+
+def _characters(prompt: Prompt) -> int:
+    """Of text that is to be cut into tokens."""
+    if isinstance(prompt, ChatPrompt):
+        return sum(len(message["content"]) for message in prompt.messages)
+    return len(prompt) if isinstance(prompt, str) else 0
 
 
 def plan_jobs(

@@ -9,6 +9,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from chorus_gateway.text.tokenizer import ModelTokenizer
 from chorus_gateway.values import Limits, Principal, Scope, Tenant
 from tests.gateway.support.fake_engine import FakeEngine
 from tests.gateway.support.gateway import KEY, Gateway
@@ -134,6 +135,19 @@ async def test_a_prompt_longer_than_the_context(client: AsyncOpenAI, engine: Fak
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
     assert "512 tokens" in caught.value.message
     assert "600 tokens" in caught.value.message
+    assert engine.submits == []
+
+
+async def test_a_hopelessly_long_text_is_refused_before_it_is_cut_into_tokens(
+    client: AsyncOpenAI, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(ModelTokenizer, "encode_all")
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(
+            model="chorus-demo", messages=[{"role": "user", "content": "a" * 4_000_000}]
+        )
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+    assert re.search(r"512 tokens, but the prompt has at least \d{4,} tokens", caught.value.message)
     assert engine.submits == []
 
 

@@ -26,7 +26,9 @@ class ModelTokenizer:
         source = bundle.chat_template()
         self._template = ChatTemplate(source, bundle.special_tokens()) if source else None
         self.token_bytes = TokenBytes(self._tokenizer, bundle.tokenizer_json)
-        self._last_id = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        self._last_id = max(vocabulary.values())
+        self.longest_token = max(map(len, vocabulary))  # characters
 
     async def encode_all(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
         """As `encode`, with a turn for others between two prompts."""
