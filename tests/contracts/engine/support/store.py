@@ -20,9 +20,8 @@ class StoreDouble:
     def __init__(self, token: str) -> None:
         self._token = token
         # As the store does, it lets clients ask every 20 s whether it is there; without this it would send them away.
-        self._server = grpc.server(
-            ThreadPoolExecutor(4), options=[("grpc.http2.min_ping_interval_without_data_ms", 5_000)]
-        )
+        options = [("grpc.keepalive_permit_without_calls", 1), ("grpc.http2.min_ping_interval_without_data_ms", 5_000)]
+        self._server = grpc.server(ThreadPoolExecutor(4), options=options)
         self.files: dict[str, AdapterFiles] = {}
         self.failures: list[grpc.StatusCode] = []  # given to the next calls, first to last
         self.gate = threading.Event()  # Fetch waits for it
