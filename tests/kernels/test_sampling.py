@@ -61,6 +61,7 @@ def test_draws_follow_the_softmax(device: torch.device, temperature: float) -> N
     assert chi_square(counts, probabilities) < 20.5  # the 99.9th percentile for 5 degrees of freedom
 
 
+@pytest.mark.slow
 def test_unlikely_tokens_are_drawn_as_often_as_they_should(device: torch.device) -> None:
     logits = torch.zeros(4096, device=device)
     logits[0] = 16.0  # the others share 4095 / (4095 + e^16) = 4.6e-4
