@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -110,7 +110,9 @@ class Settings(BaseSettings):
         False, description="never use CUDA graphs; this version runs every step eagerly, so it changes nothing yet"
     )
     num_threads: int | None = Field(
-        None, ge=1, description="threads that one operation may use on cpu; default: torch's choice, one a core"
+        None,
+        ge=1,
+        description="threads that one operation may use on cpu; default: one less than cores, at least 1, at most 16",
     )
 
     max_adapters: int = Field(8, ge=0, description="adapter slots: adapters that can run in one batch; 0 is none")
@@ -155,7 +157,12 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(
         None,
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        description="where spans are sent by OTLP over gRPC; tracing is off without it",
+        description="where spans are sent by OTLP; tracing is off without it",
+    )
+    otlp_protocol: Annotated[Literal["grpc", "http/protobuf"], BeforeValidator(lambda text: text or "grpc")] = Field(
+        "grpc",
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        description="how spans are sent: grpc or http/protobuf",
     )
     cc: str | None = Field(
         None, validation_alias="CC", description="the C compiler that triton calls on cuda; default: gcc, cc or clang"

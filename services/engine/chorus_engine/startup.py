@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import os
 import shutil
 import socket
 import time
@@ -20,6 +21,8 @@ from chorus_engine.runner import RunnerSettings, measure_capacity
 
 log = logging.getLogger(__name__)
 
+MOST_THREADS = 16  # a step of a few rows has no work for more, and each waits for the slowest
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -35,8 +38,8 @@ def load_model(settings: Settings) -> Loaded:
     device = choose_device(settings)
     folder = locate(settings.model)
     bundle = read_bundle(folder)
-    if settings.num_threads:
-        torch.set_num_threads(settings.num_threads)
+    if settings.num_threads or device.type == "cpu":
+        torch.set_num_threads(settings.num_threads or default_threads())
     log.info("loading", extra={"model": settings.model, "device": str(device)})
     model = load(
         folder,
@@ -66,6 +69,16 @@ def choose_device(settings: Settings) -> torch.device:
         wanted = f"CC={settings.cc!r} is not there" if settings.cc else "there is no gcc, cc or clang"
         raise StartError(f"CUDA kernels are built with a C compiler and {wanted}; install gcc or set CC.")
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def default_threads() -> int:
+    """Threads of one operation on CPU: a core stays free for the gateway and for the engine's other threads.
+
+    A small model's operations take microseconds and wait for their slowest thread: with one on every core of a machine
+    that does anything else, they take several times as long as with one thread alone.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(1, cores - 1), MOST_THREADS)
 
 
 def runner_settings(settings: Settings, device: torch.device) -> RunnerSettings:
