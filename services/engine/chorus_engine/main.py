@@ -7,8 +7,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import grpc.aio
+import torch
 import uvloop
 from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
@@ -58,7 +60,7 @@ class Engine:
         self._epoch = time.time() - time.monotonic()
         self._engine_id = uuid.uuid4().hex[:12]
         self._metrics = EngineMetrics(device_utilization(loaded.model.device))
-        self._tracing = Tracing.from_endpoint(self._engine_id, settings.otlp_endpoint)
+        self._tracing = Tracing.from_endpoint(self._engine_id, settings.otlp_endpoint, settings.otlp_protocol)
 
         capacity = loaded.capacity
         self._cache = HostCache(int(settings.host_adapter_memory * GIB))
@@ -111,6 +113,8 @@ class Engine:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._event_loop.add_signal_handler(number, self._stopped.set)
         self._loop.start()
+        # OpenMP keeps the number a thread, and oneDNN asks it: said on another thread, it would not hold on the loop's.
+        self._loop.ask(partial(torch.set_num_threads, torch.get_num_threads()))
         self._metrics_server.start()
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()

@@ -1,11 +1,13 @@
 """The engine as it is put together: how it ends."""
 
 import asyncio
+import threading
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from chorus_engine import main
 from chorus_engine.config import load_settings
@@ -78,3 +80,12 @@ async def test_a_cancellation_that_meets_an_answer_is_not_swallowed(
     with monkeypatch.context() as patched, pytest.raises(asyncio.CancelledError):
         await engine.cancel_as_the_answer_comes(patched)
     assert await asyncio.wait_for(engine.serve_for_a_moment(), 20) == 0
+
+
+async def test_the_number_of_threads_is_said_on_the_loops_thread(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, int] = {}
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: said.update({threading.current_thread().name: n}))
+    assert await WatchedEngine(load_settings(), loaded).serve_for_a_moment() == 0
+    assert said == {"engine-loop": torch.get_num_threads()}
