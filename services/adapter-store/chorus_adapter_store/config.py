@@ -1,10 +1,11 @@
 """Every setting of the adapter store: read here, once, from CHORUS_* variables or command-line flags."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from chorus_adapter_store.errors import StartError
@@ -48,6 +49,16 @@ class Settings(BaseSettings):
     store_validations: int = Field(2, ge=1, description="Uploads validated at once")
     store_shutdown_grace: float = Field(10, ge=0, description="Time for running calls to finish at a stop, in seconds")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="Where spans are sent by OTLP; tracing is off without it",
+    )
+    otlp_protocol: Annotated[Literal["grpc", "http/protobuf"], BeforeValidator(lambda text: text or "grpc")] = Field(
+        "grpc",
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        description="How spans are sent: grpc or http/protobuf",
+    )
 
     def limits(self) -> Limits:
         return Limits(max_rank=self.max_lora_rank, max_weights_bytes=self.store_max_adapter_bytes)
@@ -63,10 +74,15 @@ def load_settings(arguments: Sequence[str]) -> Settings:
         raise StartError(" ".join(str(error).split())) from None
 
 
+def _aliased(name: str) -> str:
+    """The variable that was set: pydantic gives a setting's first, whichever it read."""
+    return name if name in os.environ else name.replace("_TRACES_", "_")
+
+
 def _sentence(problem: dict[str, object]) -> str:
     location = problem["loc"]
     field = str(location[0]) if isinstance(location, tuple) and location else ""
-    variable = f"CHORUS_{field.upper()}"
+    variable = _aliased(field) if field.isupper() else f"CHORUS_{field.upper()}"
     if problem["type"] == "missing":
         return f"{variable} is not set; {Settings.model_fields[field].description}"
     shown = "" if field == "service_token" else f"={problem['input']!r}"

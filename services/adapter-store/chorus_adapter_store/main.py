@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -55,7 +54,7 @@ async def serve(settings: Settings) -> None:
     """Raises StartError."""
     stopping = _stop_signal()
     async with AsyncExitStack() as stack:
-        metrics, tracing = Metrics(), Tracing(os.environ)
+        metrics, tracing = Metrics(), Tracing(settings.otlp_endpoint, settings.otlp_protocol)
         stack.callback(tracing.close)
         store, poller = await _compose(settings, metrics, stack)
         ports = await _listen(settings, store, metrics, tracing, stack)

@@ -1,5 +1,6 @@
 """The engine's settings: from the environment (`CHORUS_*`) or flags (`--max-model-len 4096`), read here only."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -183,10 +184,15 @@ def load_settings(arguments: Sequence[str] = ()) -> Settings:
         raise StartError(f"the command line cannot be read: {error}; see --help.") from error
 
 
+def _aliased(name: str) -> str:
+    """The variable that was set: pydantic gives a setting's first, whichever it read."""
+    return name if name in os.environ else name.replace("_TRACES_", "_")
+
+
 def _sentence(error: Any) -> str:
     name = str(error["loc"][0])
     field = Settings.model_fields.get(name)
-    variable = name if name.isupper() else f"CHORUS_{name.upper()}"
+    variable = _aliased(name) if name.isupper() else f"CHORUS_{name.upper()}"
     meaning = f" ({field.description})" if field else ""
     if error["type"] == "missing":
         return f"{variable} is not set{meaning}; set it in the environment."

@@ -1,9 +1,10 @@
 """The gateway's settings: from the environment (`CHORUS_*`) or flags (`--gateway-port 8000`), read here only."""
 
+import os
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 from sqlalchemy import make_url
@@ -122,6 +123,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         description="where spans are sent by OTLP; tracing is off without it",
     )
+    otlp_protocol: Annotated[Literal["grpc", "http/protobuf"], BeforeValidator(lambda text: text or "grpc")] = Field(
+        "grpc",
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        description="how spans are sent: grpc or http/protobuf",
+    )
 
     @property
     def static_engines(self) -> tuple[str, ...]:
@@ -138,10 +144,15 @@ def load_settings(arguments: Sequence[str] = ()) -> Settings:
         raise StartError(f"The command line cannot be read: {error}; see --help.") from error
 
 
+def _aliased(name: str) -> str:
+    """The variable that was set: pydantic gives a setting's first, whichever it read."""
+    return name if name in os.environ else name.replace("_TRACES_", "_")
+
+
 def _sentence(error: Any) -> str:
     name = str(error["loc"][0])
     field = Settings.model_fields.get(name)
-    variable = name if name.isupper() else f"CHORUS_{name.upper()}"
+    variable = _aliased(name) if name.isupper() else f"CHORUS_{name.upper()}"
     meaning = f" ({field.description})" if field else ""
     if error["type"] == "missing":
         return f"{variable} is not set{meaning}; set it in the environment."

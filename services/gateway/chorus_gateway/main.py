@@ -143,7 +143,7 @@ def _bytes(secret: SecretStr) -> bytes:
 
 
 def _tracing(settings: Settings, stack: AsyncExitStack) -> Tracing:
-    tracing = Tracing.exporting() if settings.otlp_endpoint else Tracing()
+    tracing = Tracing.exporting(settings.otlp_protocol) if settings.otlp_endpoint else Tracing()
     stack.callback(tracing.shutdown)
     return tracing
 

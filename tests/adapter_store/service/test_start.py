@@ -34,6 +34,7 @@ def run(folder: Path, *arguments: str, **more: str) -> "subprocess.CompletedProc
         ({"CHORUS_STORE_PORT": "eight"}, "CHORUS_STORE_PORT='eight' is wrong"),
         ({"CHORUS_MAX_LORA_RANK": "0"}, "CHORUS_MAX_LORA_RANK='0' is wrong"),
         ({"CHORUS_REDIS_URL": "http://x"}, "CHORUS_REDIS_URL is wrong"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_PROTOCOL='http/json' is wrong"),
         ({"CHORUS_BLOB_DIR": "/proc/blobs"}, "cannot write to CHORUS_BLOB_DIR='/proc/blobs'"),
         ({"CHORUS_STORE_DATABASE_URL": "sqlite+aiosqlite:////proc/x.db"}, "cannot use the database sqlite"),
         ({"CHORUS_STORE_HOST": "192.0.2.1"}, "cannot listen on 192.0.2.1"),

@@ -1,15 +1,18 @@
 """Spans of calls reach an OTLP receiver as children of the caller's; without a receiver there are none."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_exporter
+from opentelemetry.exporter.otlp.proto.http import trace_exporter as http_exporter
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from chorus_adapter_store.telemetry.tracing import Tracing
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
@@ -71,8 +74,25 @@ def test_calls_are_spans_of_the_callers_trace(tmp_path: Path, receiver: tuple[Re
 
 
 def test_tracing_is_off_without_an_endpoint() -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    tracing = Tracing(environment)
+    tracing = Tracing(None)
     with tracing.server_span("adapter.resolve", dict(METADATA)) as span:
         assert not span.is_recording()
     tracing.close()
+
+
+@pytest.mark.parametrize(("protocol", "sent_by"), [("grpc", "grpc"), ("http/protobuf", "http")])
+def test_the_protocol_chooses_the_exporter(monkeypatch: pytest.MonkeyPatch, protocol: str, sent_by: str) -> None:
+    sent: list[tuple[str, str]] = []
+    for kind, module in (("grpc", grpc_exporter), ("http", http_exporter)):
+
+        def export(self: object, spans: Sequence[ReadableSpan], kind: str = kind) -> SpanExportResult:
+            sent.extend((kind, span.name) for span in spans)
+            return SpanExportResult.SUCCESS
+
+        monkeypatch.setattr(module.OTLPSpanExporter, "export", export)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    tracing = Tracing("http://127.0.0.1:1", protocol)
+    with tracing.server_span("adapter.resolve", {}):
+        pass
+    tracing.close()
+    assert sent == [(sent_by, "adapter.resolve")]

@@ -46,6 +46,8 @@ def test_the_environment_and_flags_are_read(monkeypatch: pytest.MonkeyPatch) -> 
         ("CHORUS_REDIS_URL", "localhost", "redis://"),
         ("CHORUS_LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("CHORUS_MAX_ADAPTERS", "many", "valid integer"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift", "'grpc' or 'http/protobuf'"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "thrift", "'grpc' or 'http/protobuf'"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_sentence(
@@ -58,6 +60,21 @@ def test_a_wrong_value_is_named_in_one_sentence(
     assert sentence.startswith(f"{name}='{value}' is wrong: ")
     assert reason in sentence
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "protocol"),
+    [
+        ({}, "grpc"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": ""}, "grpc"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "http/protobuf"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "grpc"),
+    ],
+)
+def test_the_protocol_of_traces_wins(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], protocol: str) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().otlp_protocol == protocol
 
 
 def test_what_is_required_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

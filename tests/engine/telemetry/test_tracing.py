@@ -1,10 +1,13 @@
 """Spans of requests and fetches."""
 
 import time
+from collections.abc import Sequence
 
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_exporter
+from opentelemetry.exporter.otlp.proto.http import trace_exporter as http_exporter
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -116,3 +119,20 @@ def test_a_traceparent_that_is_none_begins_a_trace(
     tracing.finished(request(traceparent), Output("0:a", (), FinishReason.STOP))
     (span,) = exporter.get_finished_spans()
     assert span.parent is None
+
+
+@pytest.mark.parametrize(("protocol", "sent_by"), [("grpc", "grpc"), ("http/protobuf", "http")])
+def test_the_protocol_chooses_the_exporter(monkeypatch: pytest.MonkeyPatch, protocol: str, sent_by: str) -> None:
+    sent: list[tuple[str, str]] = []
+    for kind, module in (("grpc", grpc_exporter), ("http", http_exporter)):
+
+        def export(self: object, spans: Sequence[ReadableSpan], kind: str = kind) -> SpanExportResult:
+            sent.extend((kind, span.name) for span in spans)
+            return SpanExportResult.SUCCESS
+
+        monkeypatch.setattr(module.OTLPSpanExporter, "export", export)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    tracing = Tracing.from_endpoint("e1", "http://127.0.0.1:1", protocol)
+    tracing.finished(request(), Output("0:a", (), FinishReason.STOP))
+    tracing.close()
+    assert sent == [(sent_by, "engine.request")]

@@ -111,6 +111,7 @@ def test_a_corrupt_database_is_one_sentence(tmp_path: Path) -> None:
     [
         ({"CHORUS_KEY_PEPPER": "short"}, "CHORUS_KEY_PEPPER is wrong: it must have at least 16 characters"),
         ({"CHORUS_GATEWAY_PORT": "http"}, "CHORUS_GATEWAY_PORT='http' is wrong"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_PROTOCOL='http/json' is wrong"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(tmp_path: Path, changes: dict[str, str], words: str) -> None:

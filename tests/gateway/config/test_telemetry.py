@@ -2,9 +2,10 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import pytest
@@ -47,10 +48,37 @@ def receiving() -> Iterator[tuple[Receiver, str]]:
     server.stop(None).wait()
 
 
-def test_spans_reach_an_otlp_receiver_with_their_parents(monkeypatch: pytest.MonkeyPatch) -> None:
-    with receiving() as (receiver, url):
+@contextmanager
+def receiving_over_http() -> Iterator[tuple[Receiver, str]]:
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            known = (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            if known:
+                self.wfile.write(receiver.Export(ExportTraceServiceRequest.FromString(body), None).SerializeToString())
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield receiver, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("protocol", "serve"), [("grpc", receiving), ("http/protobuf", receiving_over_http)])
+def test_spans_reach_an_otlp_receiver_with_their_parents(
+    monkeypatch: pytest.MonkeyPatch, protocol: str, serve: Callable[[], AbstractContextManager[tuple[Receiver, str]]]
+) -> None:
+    with serve() as (receiver, url):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
-        tracing = Tracing.exporting()
+        tracing = Tracing.exporting(protocol)
         with tracing.span("outer", parent=extract({"traceparent": PARENT})), tracing.span("inner"):
             inner = current_traceparent()
         tracing.shutdown()

@@ -6,26 +6,27 @@ By hand, not by an interceptor: the ready-made ones break streaming handlers and
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import NoOpTracer, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-
 
 class Tracing:
-    """Off unless a standard OTLP endpoint variable is set."""
+    """Off without an endpoint. Where and how spans go, the standard OTEL_* variables tell the SDK."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, endpoint: str | None, protocol: str = "grpc") -> None:
         self._provider: TracerProvider | None = None
         self._tracer: Tracer = NoOpTracer()
-        if any(environment.get(name) for name in _ENDPOINTS):
-            name = environment.get("OTEL_SERVICE_NAME", "chorus-adapter-store")
-            self._provider = TracerProvider(resource=Resource.create({"service.name": name}), shutdown_on_exit=False)
-            self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        if endpoint:
+            # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over the name here.
+            named = Resource.create({"service.name": "chorus-adapter-store"})
+            resource = named.merge(OTELResourceDetector().detect())
+            self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+            self._provider.add_span_processor(BatchSpanProcessor(_exporter(protocol)))
             self._tracer = self._provider.get_tracer("chorus_adapter_store")
 
     @contextmanager
@@ -44,3 +45,8 @@ class Tracing:
     def close(self) -> None:
         if self._provider is not None:
             self._provider.shutdown()
+
+
+def _exporter(protocol: str) -> SpanExporter:
+    """Endpoint, headers, certificate and the like are the SDK's to read, by rules that differ between the two."""
+    return HttpExporter() if protocol == "http/protobuf" else GrpcExporter()

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -33,9 +34,9 @@ class Tracing:
             self._tracer = self._provider.get_tracer("chorus_engine")
 
     @classmethod
-    def from_endpoint(cls, engine_id: str, endpoint: str | None) -> "Tracing":
-        """OTLP over gRPC by the standard OTEL_* variables; nothing is recorded without an endpoint."""
-        return cls(engine_id, BatchSpanProcessor(OTLPSpanExporter()) if endpoint else None)
+    def from_endpoint(cls, engine_id: str, endpoint: str | None, protocol: str = "grpc") -> "Tracing":
+        """OTLP over `protocol` by the standard OTEL_* variables; nothing is recorded without an endpoint."""
+        return cls(engine_id, BatchSpanProcessor(_exporter(protocol)) if endpoint else None)
 
     def finished(self, request: Request, output: Output) -> None:
         """The spans of a request, told from its timing at its end."""
@@ -68,6 +69,11 @@ class Tracing:
             thread = threading.Thread(target=self._provider.shutdown, name="tracing-shutdown", daemon=True)
             thread.start()
             thread.join(2.0)
+
+
+def _exporter(protocol: str) -> SpanExporter:
+    """Endpoint, headers, certificate and the like are the SDK's to read, by rules that differ between the two."""
+    return HttpExporter() if protocol == "http/protobuf" else GrpcExporter()
 
 
 def _resource_from_environment() -> Resource:

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import NoOpTracerProvider, Span, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
@@ -25,12 +26,12 @@ class Tracing:
         self.tracer = self._provider.get_tracer("chorus_gateway")
 
     @classmethod
-    def exporting(cls) -> "Tracing":
-        """Sends spans by OTLP to where the standard OTEL_EXPORTER_OTLP_* variables say; OTEL_SERVICE_NAME and
-        OTEL_RESOURCE_ATTRIBUTES win over the name here."""
+    def exporting(cls, protocol: str = "grpc") -> "Tracing":
+        """Sends spans by OTLP over `protocol` to where the standard OTEL_EXPORTER_OTLP_* variables say;
+        OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over the name here."""
         resource = Resource({"service.name": "chorus-gateway"}).merge(OTELResourceDetector().detect())
         provider = SdkTracerProvider(resource=resource)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(BatchSpanProcessor(_exporter(protocol)))
         return cls(provider)
 
     @contextmanager
@@ -45,6 +46,11 @@ class Tracing:
         """Sends what is left; waits for the exporter's timeout at most."""
         if isinstance(self._provider, SdkTracerProvider):
             self._provider.shutdown()
+
+
+def _exporter(protocol: str) -> SpanExporter:
+    """Endpoint, headers, certificate and the like are the SDK's to read, by rules that differ between the two."""
+    return HttpExporter() if protocol == "http/protobuf" else GrpcExporter()
 
 
 def extract(headers: Mapping[str, str]) -> Context:
