@@ -24,7 +24,6 @@ from scripts.stack.secrets import ensure_secrets
 from scripts.stack.seed import Admin, seed
 from scripts.stack.services import read_services
 
-ENV_FILE = "env"
 CANNOT_START = 2  # the exit status of a service whose settings or data do not allow a start
 
 
@@ -82,7 +81,7 @@ class Up:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def _await_and_seed(self) -> None:
-        stopping, env_file = self._supervisor.stopping, self._config.state / ENV_FILE
+        stopping, env_file = self._supervisor.stopping, self._config.env_file
         with progress("Starting Chorus") as step:
             await_healthy(self._services, self._logs, step, stopping)
             values = seed(

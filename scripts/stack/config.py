@@ -64,8 +64,9 @@ class StackConfig:
         return f"http://{host}:{self.ports['CHORUS_GATEWAY_PORT']}"
 
     @property
-    def redis_folder(self) -> Path:
-        return self.state / "redis"
+    def env_file(self) -> Path:
+        """The address and the keys, for clients."""
+        return self.state / "env"
 
     def log(self, service: str) -> Path:
         return self.state / "logs" / f"{service}.log"
