@@ -49,16 +49,24 @@ class Describer(Protocol):
 
 
 class GrpcDescriber:
-    def __init__(self, token: str) -> None:
+    """TLS with `credentials`."""
+
+    def __init__(self, token: str, credentials: grpc.ChannelCredentials | None = None) -> None:
+        self._credentials = credentials
         self._metadata = (("authorization", f"Bearer {token}"),)
 
     async def describe(self, address: str) -> BaseSpec:
-        async with grpc.aio.insecure_channel(address) as channel:
+        async with self._connect(address) as channel:
             stub: engine_pb2_grpc.EngineAsyncStub = engine_pb2_grpc.EngineStub(channel)  # type: ignore[assignment]  # the stubs' own way
             answer = await stub.Describe(
                 engine_pb2.DescribeRequest(), metadata=self._metadata, timeout=_DESCRIBE_SECONDS
             )
         return _spec(answer.model)
+
+    def _connect(self, address: str) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(address)
+        return grpc.aio.secure_channel(address, self._credentials)
 
 
 class BasePoller:

@@ -27,6 +27,15 @@ class Settings(BaseSettings):
     service_token: SecretStr = Field(
         min_length=16, description="Secret shared by all services, at least 16 characters; required"
     )
+    tls_cert: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = Field(
+        None, description="PEM file with the certificate that gRPC shows; set all three for TLS between services"
+    )
+    tls_key: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = Field(
+        None, description="PEM file with the unencrypted key of that certificate"
+    )
+    tls_ca: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = Field(
+        None, description="PEM file with the CA that other services' certificates are checked against"
+    )
     store_host: str = Field("127.0.0.1", description="Address that gRPC and metrics listen on")
     store_port: int = Field(8003, ge=0, le=65535, description="Port of gRPC; 0 takes a free one")
     store_metrics_port: int = Field(

@@ -20,6 +20,7 @@ from chorus_adapter_store.config import Settings, load_settings
 from chorus_adapter_store.errors import StartError, Unavailable
 from chorus_adapter_store.events import RedisEvents
 from chorus_adapter_store.janitor import Janitor
+from chorus_adapter_store.rpc.credentials import Credentials, read_credentials
 from chorus_adapter_store.rpc.server import RpcServer
 from chorus_adapter_store.rpc.servicer import AdapterServicer
 from chorus_adapter_store.rpc.status import Calls
@@ -53,11 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def serve(settings: Settings) -> None:
     """Raises StartError."""
     stopping = _stop_signal()
+    credentials = read_credentials(settings.tls_cert, settings.tls_key, settings.tls_ca)
     async with AsyncExitStack() as stack:
         metrics, tracing = Metrics(), Tracing(settings.otlp_endpoint, settings.otlp_protocol)
         stack.callback(tracing.close)
-        store, poller = await _compose(settings, metrics, stack)
-        ports = await _listen(settings, store, metrics, tracing, stack)
+        store, poller = await _compose(settings, credentials, metrics, stack)
+        calls = Calls(metrics, tracing)
+        servicer = AdapterServicer(store, calls, metrics, idle_seconds=settings.store_upload_idle_timeout)
+        ports = await _listen(settings, servicer, credentials, metrics, stack)
         for work in (poller.run(_POLL_SECONDS), store.janitor.run(settings.store_sweep_interval)):
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         with suppress(Unavailable):
@@ -67,7 +71,9 @@ async def serve(settings: Settings) -> None:
         _log.info("stopping")
 
 
-async def _compose(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> tuple[AdapterStore, BasePoller]:
+async def _compose(
+    settings: Settings, credentials: Credentials, metrics: Metrics, stack: AsyncExitStack
+) -> tuple[AdapterStore, BasePoller]:
     database = await Database.open(settings.store_database_url)
     stack.push_async_callback(database.close)
     blobs = _open_blobs(settings.blob_dir)
@@ -86,12 +92,12 @@ async def _compose(settings: Settings, metrics: Metrics, stack: AsyncExitStack) 
         metrics=metrics,
         limits=limits,
     )
-    describer = GrpcDescriber(settings.service_token.get_secret_value())
+    describer = GrpcDescriber(settings.service_token.get_secret_value(), credentials.channel)
     return store, BasePoller(EngineRegistry(redis), describer, bases)
 
 
 async def _listen(
-    settings: Settings, store: AdapterStore, metrics: Metrics, tracing: Tracing, stack: AsyncExitStack
+    settings: Settings, servicer: AdapterServicer, credentials: Credentials, metrics: Metrics, stack: AsyncExitStack
 ) -> dict[str, int]:
     http = MetricsServer(metrics.registry)
     try:
@@ -102,9 +108,7 @@ async def _listen(
             f"{error.strerror or error}"
         ) from None
     stack.push_async_callback(http.stop)
-    calls = Calls(metrics, tracing)
-    servicer = AdapterServicer(store, calls, metrics, idle_seconds=settings.store_upload_idle_timeout)
-    server = RpcServer(servicer, settings.service_token.get_secret_value())
+    server = RpcServer(servicer, settings.service_token.get_secret_value(), credentials.server)
     port = await server.start(settings.store_host, settings.store_port)
     stack.push_async_callback(server.stop, settings.store_shutdown_grace)
     return {"port": port, "metrics_port": metrics_port}

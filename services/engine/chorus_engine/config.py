@@ -146,6 +146,15 @@ class Settings(BaseSettings):
     service_token: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
         description="secret that the services share; at least 16 characters"
     )
+    tls_cert: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = Field(
+        None, description="PEM file with the certificate that gRPC shows; set all three for TLS between services"
+    )
+    tls_key: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = Field(
+        None, description="PEM file with the unencrypted key of that certificate"
+    )
+    tls_ca: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = Field(
+        None, description="PEM file with the CA that other services' certificates are checked against"
+    )
     drain_seconds: float = Field(
         5.0, ge=0, description="how long running requests may go on after SIGTERM before they are ended, in seconds"
     )

@@ -22,7 +22,16 @@ from chorus_engine.core.load import Load, Residency
 from chorus_engine.core.request import Output, Request
 from chorus_engine.loop import EngineLoop
 from chorus_engine.presence import Held, Presence, Registration, connect, merge
-from chorus_engine.rpc import CreditLedger, Description, EngineService, Limits, Sessions, create_server
+from chorus_engine.rpc import (
+    Credentials,
+    CreditLedger,
+    Description,
+    EngineService,
+    Limits,
+    Sessions,
+    create_server,
+    read_credentials,
+)
 from chorus_engine.runner import Runner
 from chorus_engine.scheduler import Scheduler
 from chorus_engine.startup import Loaded, check_free, device_utilization, load_model
@@ -41,17 +50,18 @@ def run(settings: Settings) -> int:
     configure_logging(settings.log_level)
     check_free(settings.engine_host, settings.engine_port, "CHORUS_ENGINE_PORT")
     check_free(settings.engine_host, settings.engine_metrics_port, "CHORUS_ENGINE_METRICS_PORT")
-    return uvloop.run(_serve(settings, load_model(settings)))
+    credentials = read_credentials(settings.tls_cert, settings.tls_key, settings.tls_ca)
+    return uvloop.run(_serve(settings, load_model(settings), credentials))
 
 
-async def _serve(settings: Settings, loaded: Loaded) -> int:
-    return await Engine(settings, loaded).serve()
+async def _serve(settings: Settings, loaded: Loaded, credentials: Credentials) -> int:
+    return await Engine(settings, loaded, credentials).serve()
 
 
 class Engine:
     """Made inside the event loop that it serves on."""
 
-    def __init__(self, settings: Settings, loaded: Loaded) -> None:
+    def __init__(self, settings: Settings, loaded: Loaded, credentials: Credentials) -> None:
         self._settings = settings
         self._event_loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
@@ -74,7 +84,9 @@ class Engine:
             observer=self._metrics,
         )
         token = settings.service_token.get_secret_value()
-        self._store = StoreClient(settings.store_address, token, max_bytes=self._cache.limit)
+        self._store = StoreClient(
+            settings.store_address, token, max_bytes=self._cache.limit, credentials=credentials.channel
+        )
         model = loaded.model
         self._fetcher = AdapterFetcher(
             self._store,
@@ -97,6 +109,7 @@ class Engine:
             EngineService(description, loaded.bundle, self._sessions),
             address=f"{settings.engine_host}:{settings.engine_port}",
             token=token,
+            credentials=credentials.server,
             add_services=[self._add_health],
             open_services=[HEALTH],
         )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
@@ -88,6 +89,11 @@ class Settings(BaseSettings):
     )
 
     service_token: Secret = Field(description="secret that the services share; at least 16 characters")
+    tls_ca: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = Field(
+        None,
+        description="PEM file with the CA that engines' and the store's certificates are checked against; "
+        "calls to them go without TLS unless it is set",
+    )
     key_pepper: Secret = Field(description="secret under which API keys are hashed; at least 16 characters")
     namespace_secret: Secret = Field(
         description="secret under which prefix-cache namespaces are derived, the same for all gateways; "

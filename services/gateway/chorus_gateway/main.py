@@ -28,6 +28,7 @@ from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.auth import Authenticator, AuthEvents, parse_key
 from chorus_gateway.background import running
 from chorus_gateway.config import Settings, load_settings
+from chorus_gateway.credentials import open_channel, read_credentials
 from chorus_gateway.db import Database, connect, migrate
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import StartError, Unavailable
@@ -94,12 +95,13 @@ class Gateway:
 async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
     """Whatever has to be closed is left with `stack`."""
     metrics, tracing = Metrics(), _tracing(settings, stack)
+    credentials = read_credentials(settings.tls_ca)
     database = await _database(settings, stack)
     keys = await _keys(settings, database)
     redis = _redis(settings.redis_url, REDIS_TIMEOUT, stack)
     events = _redis(settings.redis_url, REDIS_READ_TIMEOUT, stack)
-    adapters = _adapters(settings, stack)
-    engines = _engines(settings, redis)
+    adapters = _adapters(settings, credentials, stack)
+    engines = _engines(settings, credentials, redis)
     authenticator = Authenticator(keys, pepper=_bytes(settings.key_pepper), cache_ttl=settings.auth_cache_ttl)
     secret = _bytes(settings.namespace_secret)
     resolver = Resolver(engines, adapters, namespace_secret=secret, cache_ttl=settings.model_cache_ttl)
@@ -184,18 +186,25 @@ def _redis(url: str, timeout: float, stack: AsyncExitStack) -> Redis:
     return redis
 
 
-def _adapters(settings: Settings, stack: AsyncExitStack) -> AdapterClient:
-    channel = grpc.aio.insecure_channel(settings.store_address, options=STORE_OPTIONS)
+def _adapters(settings: Settings, credentials: grpc.ChannelCredentials | None, stack: AsyncExitStack) -> AdapterClient:
+    channel = open_channel(settings.store_address, credentials, STORE_OPTIONS)
     stack.push_async_callback(channel.close)
     return AdapterClient(channel, token=settings.service_token.get_secret_value())
 
 
-def _engines(settings: Settings, redis: Redis) -> EnginePool:
+def _engines(settings: Settings, credentials: grpc.ChannelCredentials | None, redis: Redis) -> EnginePool:
     worker_id, started = uuid.uuid4().hex, int(time.time())
     token = settings.service_token.get_secret_value()
 
     def connect_engine(address: str, events: Events) -> EngineClient:
-        return EngineClient(address, service_token=token, worker_id=worker_id, created=started, events=events)
+        return EngineClient(
+            address,
+            service_token=token,
+            worker_id=worker_id,
+            created=started,
+            events=events,
+            credentials=credentials,
+        )
 
     return EnginePool(RedisRegistry(redis), connect_engine, addresses=settings.static_engines)
 

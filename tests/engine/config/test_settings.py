@@ -122,7 +122,7 @@ def test_help_lists_every_setting() -> None:
     ],
 )
 def test_a_start_that_fails_says_one_sentence_and_exits_with_2(wrong: dict[str, str], sentence: str) -> None:
-    ended = _run(CHORUS_ENGINE_PORT="0", **wrong)
+    ended = _run(CHORUS_ENGINE_PORT="0", CHORUS_ENGINE_METRICS_PORT="0", **wrong)
     assert ended.returncode == 2
     assert sentence in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -12,6 +12,7 @@ import torch
 from chorus_engine import main
 from chorus_engine.config import load_settings
 from chorus_engine.core.plan import StepPlan
+from chorus_engine.rpc import Credentials
 from chorus_engine.runner import Runner
 from chorus_engine.startup import Loaded, load_model
 from chorus_proto.engine.v1 import engine_pb2 as pb
@@ -66,7 +67,7 @@ async def test_the_status_is_1_and_the_request_gets_its_error(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(main, "Runner", BreakingRunner)
-    status, end = await WatchedEngine(load_settings(), loaded).ask()
+    status, end = await WatchedEngine(load_settings(), loaded, Credentials()).ask()
     assert status == 1
     assert end.error.code == pb.ERROR_CODE_INTERNAL
     assert "illegal memory access" not in end.error.message
@@ -76,7 +77,7 @@ async def test_the_status_is_1_and_the_request_gets_its_error(
 async def test_a_cancellation_that_meets_an_answer_is_not_swallowed(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = WatchedEngine(load_settings(), loaded)
+    engine = WatchedEngine(load_settings(), loaded, Credentials())
     with monkeypatch.context() as patched, pytest.raises(asyncio.CancelledError):
         await engine.cancel_as_the_answer_comes(patched)
     assert await asyncio.wait_for(engine.serve_for_a_moment(), 20) == 0
@@ -87,5 +88,5 @@ async def test_the_number_of_threads_is_said_on_the_loops_thread(
 ) -> None:
     said: dict[str, int] = {}
     monkeypatch.setattr(torch, "set_num_threads", lambda n: said.update({threading.current_thread().name: n}))
-    assert await WatchedEngine(load_settings(), loaded).serve_for_a_moment() == 0
+    assert await WatchedEngine(load_settings(), loaded, Credentials()).serve_for_a_moment() == 0
     assert said == {"engine-loop": torch.get_num_threads()}

@@ -22,7 +22,12 @@ _OPTIONS = (
 
 
 class RpcServer:
-    def __init__(self, servicer: AdapterServicer, token: str) -> None:
+    """TLS with `credentials`."""
+
+    def __init__(
+        self, servicer: AdapterServicer, token: str, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
+        self._credentials = credentials
         self._server = grpc.aio.server(interceptors=(TokenInterceptor(token),), options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         adapters_pb2_grpc.add_AdapterStoreServicer_to_server(servicer, self._server)
@@ -31,7 +36,7 @@ class RpcServer:
     async def start(self, host: str, port: int) -> int:
         """The port it listens on. Raises StartError."""
         try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
+            bound = self._bind(f"{host}:{port}")
         except RuntimeError:
             bound = 0
         if not bound:
@@ -42,6 +47,11 @@ class RpcServer:
         await self._server.start()
         await self._health.set(_SERVICE, health_pb2.HealthCheckResponse.SERVING)
         return bound
+
+    def _bind(self, address: str) -> int:
+        if self._credentials is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, self._credentials)
 
     async def stop(self, grace: float) -> None:
         """New calls are refused at once; running ones have `grace` seconds."""

@@ -30,14 +30,25 @@ _CHANNEL_OPTIONS = (
 
 
 class StoreClient:
-    """One channel. `max_bytes` bounds what one adapter may take of this process's memory."""
+    """One channel. `max_bytes` bounds what one adapter may take of this process's memory. TLS with `credentials`."""
 
-    def __init__(self, address: str, token: str, *, max_bytes: int, timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        *,
+        max_bytes: int,
+        timeout: float = 60.0,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
         self._address = address
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._max_bytes = max_bytes
         self._timeout = timeout  # seconds, for the whole transfer
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
         self._stub: AdapterStoreAsyncStub = AdapterStoreStub(self._channel)  # type: ignore[assignment]  # one class, two stubs
 
     async def fetch(self, digest: str, traceparent: str = "") -> AdapterFiles:

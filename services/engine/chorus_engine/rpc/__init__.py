@@ -1,6 +1,7 @@
 """The engine's wire: protobuf becomes `core` values here, and goes no further."""
 
 from chorus_engine.rpc.bundle import TokenizerBundle, read_bundle
+from chorus_engine.rpc.credentials import Credentials, read_credentials
 from chorus_engine.rpc.credits import CreditLedger
 from chorus_engine.rpc.server import create_server
 from chorus_engine.rpc.service import Description, EngineService
@@ -8,6 +9,7 @@ from chorus_engine.rpc.sessions import Engine, Sessions
 from chorus_engine.rpc.submission import Limits
 
 __all__ = [
+    "Credentials",
     "CreditLedger",
     "Description",
     "Engine",
@@ -17,4 +19,5 @@ __all__ = [
     "TokenizerBundle",
     "create_server",
     "read_bundle",
+    "read_credentials",
 ]

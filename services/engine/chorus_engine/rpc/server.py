@@ -31,20 +31,24 @@ def create_server(
     *,
     address: str,
     token: str,
+    credentials: grpc.ServerCredentials | None = None,
     add_services: Sequence[Callable[[grpc.aio.Server], None]] = (),
     open_services: Sequence[str] = (),
 ) -> tuple[grpc.aio.Server, int]:
     """A server, not started, and the port that it is bound to; port 0 in `address` takes a free one.
 
-    `add_services` register what is served beside the engine; those named in `open_services` need no token.
-    Raises StartError when the port cannot be bound.
+    TLS with `credentials`. `add_services` register what is served beside the engine; those named in
+    `open_services` need no token. Raises StartError when the port cannot be bound.
     """
     server = grpc.aio.server(interceptors=[ServiceTokenInterceptor(token, open_services)], options=_OPTIONS)
     add_EngineServicer_to_server(service, server)
     for add in add_services:
         add(server)
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError:
         raise StartError(
             f"the engine cannot listen on {address}; stop what uses that port or set CHORUS_ENGINE_PORT to another."

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 import grpc
 import grpc.aio
 
+from chorus_gateway.credentials import open_channel
 from chorus_gateway.engine_client.codec import Failure
 from chorus_gateway.engine_client.session import Session
 from chorus_gateway.errors import Unavailable
@@ -57,9 +58,19 @@ class Events(Protocol):
 
 
 class EngineClient:
-    """`run` keeps a session open until it is cancelled. `session` is None while there is none."""
+    """`run` keeps a session open until it is cancelled. `session` is None while there is none. TLS with
+    `credentials`."""
 
-    def __init__(self, address: str, *, service_token: str, worker_id: str, created: int, events: Events) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        service_token: str,
+        worker_id: str,
+        created: int,
+        events: Events,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
         self.address = address
         self.session: Session | None = None
         self.description: Description | None = None
@@ -68,7 +79,7 @@ class EngineClient:
         self._events = events
         self._metadata = (("authorization", f"Bearer {service_token}"),)
         self._wake = asyncio.Event()
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._channel = open_channel(address, credentials, _CHANNEL_OPTIONS)
         # On an aio channel the one stub class answers as the typed stubs call EngineAsyncStub.
         self._stub = cast("engine_pb2_grpc.EngineAsyncStub", engine_pb2_grpc.EngineStub(self._channel))
 
