@@ -37,6 +37,15 @@ def test_every_variable_that_compose_reads_is_listed_with_its_default() -> None:
         assert not default or f"| `{default}` |" in row or "for development alone" in row, name
 
 
+def test_what_compose_passes_on_is_a_setting_and_listed() -> None:
+    by_hand = PAGE.read_text().partition("## Compose")[2]
+    passed_on = re.findall(r"^  (CHORUS_\w+):$", (ROOT / "compose.yaml").read_text(), re.MULTILINE)
+    assert passed_on
+    engine = {name for field in SERVICES["engine"].model_fields.items() for name in variables(*field)}
+    assert set(passed_on) <= engine
+    assert all(f"`{name}`" in by_hand for name in passed_on)
+
+
 def test_what_the_stack_sets_by_itself_is_listed() -> None:
     by_hand = PAGE.read_text().partition("## `make up`")[2]
     secrets = dict.fromkeys(("CHORUS_REDIS_PASSWORD", "CHORUS_SERVICE_TOKEN", "CHORUS_ADMIN_KEY"), "x")
