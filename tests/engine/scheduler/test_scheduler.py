@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chorus_engine.core.errors import Draining, InvalidRequest, StartError
+from chorus_engine.core.errors import InvalidRequest, StartError
 from chorus_engine.core.plan import BASE_SLOT, Admission, RowStep, StepPlan
 from chorus_engine.core.request import Band, FinishReason
 from chorus_engine.scheduler import Scheduler
@@ -249,14 +249,3 @@ def test_the_largest_request_that_fits_runs_alone_to_its_end() -> None:
 def test_a_budget_below_one_token_a_row_does_not_start() -> None:
     with pytest.raises(StartError, match="max_num_batched_tokens is 3, less than max_num_seqs 4"):
         Scheduler(replace(SMALL, max_num_batched_tokens=3))
-
-
-def test_draining_refuses_the_new_and_finishes_the_old() -> None:
-    drive = Drive()
-    drive.add(request("a"))
-    drive.scheduler.drain()
-    with pytest.raises(Draining):
-        drive.add(request("b"))
-    drive.run()
-    assert drive.end("a").finish is FinishReason.LENGTH
-    assert drive.scheduler.idle

@@ -7,7 +7,7 @@ given back only when it is committed, whatever became of the request meanwhile.
 from collections import deque
 from dataclasses import dataclass
 
-from chorus_engine.core.errors import AdapterError, AdapterUnusable, Draining, InvalidRequest
+from chorus_engine.core.errors import AdapterError, AdapterUnusable, InvalidRequest
 from chorus_engine.core.load import Load, Residency
 from chorus_engine.core.plan import StepPlan, StepResult
 from chorus_engine.core.request import FinishReason, Output, Request
@@ -55,14 +55,11 @@ class Scheduler:
         self._step = 0
         self._preemptions = 0
         self._short_of_blocks = False
-        self._draining = False
 
     # ---------------------------------------------------------------- requests and adapters come and go
 
     def add(self, request: Request) -> None:
-        """Raises InvalidRequest or AdapterUnusable for what can never be served, Draining after `drain`."""
-        if self._draining:
-            raise Draining("the engine is shutting down; send the request to another engine")
+        """Raises InvalidRequest or AdapterUnusable for what can never be served."""
         if request.id in self._live:
             raise InvalidRequest(f"request id {request.id} is in use; choose another")
         check_request(request, self._capacity)
@@ -79,10 +76,6 @@ class Scheduler:
         """End a request; unknown ones are ignored, since an end and a cancel may cross."""
         if (sequence := self._live.get(request_id)) is not None:
             self._end(sequence, reason)
-
-    def drain(self) -> None:
-        """Accept no further requests; what was accepted runs to its end."""
-        self._draining = True
 
     def wanted_adapters(self) -> tuple[str, ...]:
         """Digests to fetch, the first needed first; each is named once until fetched, failed or evicted."""
