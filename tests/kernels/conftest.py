@@ -1,15 +1,29 @@
-"""Kernel tests run on the CPU, and on CUDA too where there is a device (marked `gpu`)."""
+"""Kernel tests run on the CPU, and on CUDA too where there is a device (marked `gpu`).
 
+Without a device Triton's kernels run under its interpreter, which must be asked for before they are imported.
+"""
+
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else [])]
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
+CUDA = [pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else []
+DEVICES = ["cpu", *CUDA]
 
 
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.param)
+
+
+@pytest.fixture(params=CUDA or ["cpu"])
+def kernel_device(request: pytest.FixtureRequest) -> torch.device:
+    """Where Triton's kernels run: on CUDA, else interpreted."""
     return torch.device(request.param)
 
 
