@@ -41,6 +41,9 @@ class Admission:
     prompt_len: int
     slot: int  # adapter slot or BASE_SLOT
     sampling: SamplingParams
+    # The first blocks of the row's table, never cleared: cached ones, swapped-in ones, the target of a copy. The row's
+    # first RowStep starts past the positions that are in them.
+    blocks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +57,19 @@ class RowStep:
     row: int
     start: int
     count: int
-    new_blocks: tuple[int, ...]  # appended to the row's block table first
+    new_blocks: tuple[int, ...]  # appended to the row's block table first; to be cleared
     sample: bool  # draw a token from the logits of the last position
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """Plans are launched and take effect in order: release, load, admit, then rows.
+    """Plans take effect in the order of their launch, and each in this: swap out, release, load, admit, clear new
+    blocks, swap in, copy, rows.
 
     What a plan releases (a row, its blocks, the slot it leased) no step in flight uses: steps that did are committed.
+    In one plan no block is the target of two of clear, swap in and copy, and none of them touches the source of a copy.
+    A row may read blocks that another row of the same plan fills: keys and values of all rows are stored before any is
+    read, layer by layer.
     A plan without rows is there for its loads or for loads under way; its result may wait until one of them is ready.
     """
 
@@ -71,6 +78,9 @@ class StepPlan:
     release: tuple[int, ...] = ()  # rows whose state is dropped, before admissions
     admit: tuple[Admission, ...] = ()
     load: tuple[SlotLoad, ...] = ()
+    swap_out: tuple[tuple[int, int], ...] = ()  # (block, host block): the block may be cleared by this very plan
+    swap_in: tuple[tuple[int, int], ...] = ()  # (host block, block); the host block may be taken by the next plan
+    copy: tuple[tuple[int, int], ...] = ()  # (from block, to block), before a row writes into a block that others read
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +88,4 @@ class StepResult:
     step: int
     # Aligned with StepPlan.rows: none where nothing was sampled, one token, or more once drafts are verified.
     sampled: tuple[tuple[SampledToken, ...], ...]
-    loaded: tuple[int, ...] = ()  # adapter slots that became ready
+    loaded: tuple[int, ...] = ()  # adapter slots whose copy has finished, begun by this plan or an earlier one

@@ -40,6 +40,9 @@ class Capacity:
     max_adapters: int  # adapter slots
     adapter_page_rows: int  # rank rows a page
     adapter_pages: int  # pages of each (layer, module) pool
+    swap_blocks: int = 0  # KV blocks of pinned host memory
+    swap_seconds: float = 0.0  # measured: one block, one way; 0 is unknown
+    recompute_seconds: float = 0.0  # measured: one token of a prompt; 0 is unknown
 
 
 @dataclass(frozen=True, slots=True)
