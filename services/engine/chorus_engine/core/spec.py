@@ -43,6 +43,7 @@ class Capacity:
     swap_blocks: int = 0  # KV blocks of pinned host memory
     swap_seconds: float = 0.0  # measured: one block, one way; 0 is unknown
     recompute_seconds: float = 0.0  # measured: one token of a prompt; 0 is unknown
+    max_lora_rank: int = 0  # rank rows that one module of an adapter may take
 
 
 @dataclass(frozen=True, slots=True)
