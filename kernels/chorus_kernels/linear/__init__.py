@@ -1,4 +1,4 @@
-"""The product with a dense weight: torch's own everywhere but on CPU, where oneDNN is faster."""
+"""The product with a dense weight: our own for few rows on CUDA, oneDNN's on CPU, else torch's."""
 
 import torch
 from torch import Tensor
@@ -14,11 +14,20 @@ def pack(weight: Tensor) -> Tensor:
     return onednn.pack(weight) if _on_onednn(weight) else weight
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias. x: [rows, in]; weight: [out, in], packed or not; bias: [out]; the result is [rows, out]."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias, added to `onto` in place where there is one. The result (or `onto`) is [rows, out].
+
+    x: [rows, in]; weight: [out, in], packed or not; bias: [out]; onto: [rows, out], in x's type.
+    On CUDA one product runs at a time: those of a few rows share counters.
+    """
+    if weight.is_cuda:
+        from chorus_kernels.linear import triton as gpu
+
+        return gpu.linear(x, weight, bias, onto)
     if weight.is_mkldnn or (len(x) >= onednn.FEWEST_ROWS and _on_onednn(weight)):
-        return onednn.linear(x, weight, bias)
-    return reference_linear(x, weight, bias)
+        y = onednn.linear(x, weight, bias)
+        return y if onto is None else onto.add_(y)
+    return reference_linear(x, weight, bias, onto)
 
 
 def _on_onednn(weight: Tensor) -> bool:
