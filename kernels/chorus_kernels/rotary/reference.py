@@ -1,4 +1,5 @@
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -13,17 +14,27 @@ def rotation_table(inv_freq: Tensor, positions: int, dtype: torch.dtype) -> Tens
     return torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), 1).to(dtype)
 
 
-def rotary_store(qkv: Tensor, rotation: Tensor, slots: Tensor, cache: Tensor) -> Tensor:
-    """Rotates the heads of query and key in place, writes key and value to the cache, returns the query heads.
-
-    qkv: [tokens, heads + 2 * kv_heads, head_dim], contiguous, query before key before value
-    rotation: [tokens, 2, head_dim], rows of `rotation_table` at the tokens' positions
-    slots: [tokens] int64, block * block_size + offset of each token
-    cache: [slots, 2, kv_heads, head_dim], key before value
-    """
-    heads = qkv.shape[1] - 2 * cache.shape[2]
+def rotary_store(
+    qkv: Tensor,
+    rotation: Tensor,
+    slots: Tensor,
+    cache: Tensor,
+    *,
+    delta: Tensor | None = None,
+    qk_norm: Tensor | None = None,
+    eps: float = 0.0,
+) -> Tensor:
+    """Rotates query and key, writes key and value to the cache, returns the query."""
+    heads, head_dim = qkv.shape[1] - 2 * cache.shape[2], qkv.shape[2]
+    if delta is not None:
+        qkv += delta
     rotated = qkv[:, : heads + cache.shape[2]]  # [tokens, heads + kv_heads, head_dim]
-    swapped = rotated.roll(rotated.shape[-1] // 2, -1)
+    if qk_norm is not None:
+        rotated.copy_(F.rms_norm(rotated, (head_dim,), None, eps) * qk_norm)
+    swapped = rotated.roll(head_dim // 2, -1)
     rotated.mul_(rotation[:, :1]).addcmul_(swapped, rotation[:, 1:])
-    cache.flatten(1).index_copy_(0, slots, qkv[:, heads:].flatten(1))
+    stored = qkv[:, heads:].flatten(1)
+    if len(slots) and slots.min().item() < 0:
+        slots, stored = slots[slots >= 0], stored[slots >= 0]
+    cache.flatten(1).index_copy_(0, slots, stored)
     return qkv[:, :heads]
