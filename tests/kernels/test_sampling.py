@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -122,6 +123,14 @@ def test_a_seed_draws_the_same_in_every_batch(device: torch.device) -> None:
     mixed = sample(logits, SamplingBatch(random=some))
     assert mixed[[5, 2]].tolist() == together[[5, 2]].tolist()
     assert mixed[[0, 1, 3]].tolist() == logits[[0, 1, 3]].argmax(-1).tolist()
+
+
+def test_a_seed_draws_the_same_beside_filtered_rows(device: torch.device) -> None:
+    logits = torch.randn(4, 301, device=device).bfloat16()
+    plain = random_rows(device, [0, 1, 2, 3], [5, 6, 7, 8], temperature=0.8)
+    top_p = torch.tensor([1.0, 0.1, 1.0, 0.5], device=device)
+    filtered = sample(logits, SamplingBatch(random=replace(plain, top_p=top_p)))
+    assert filtered[[0, 2]].equal(sample(logits, SamplingBatch(random=plain))[[0, 2]])
 
 
 def test_seed_and_position_both_matter(device: torch.device) -> None:
