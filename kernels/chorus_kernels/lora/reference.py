@@ -8,10 +8,12 @@ do the products stay as small as the true ranks and apart from one another.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from chorus_kernels.linear import linear
 from chorus_kernels.lora.site import Segment
+from chorus_kernels.lora.values import SitePool, Tiles
 
 Gather = Callable[[int], tuple[Tensor, Tensor]]  # slot → A [rank, in], B [rank, out], as Site.gather
 
@@ -39,3 +41,26 @@ def lora(y: Tensor, x: Tensor, parts: Sequence[Part]) -> None:
     for part in parts:
         tokens = part.tokens
         y[tokens].addmm_(linear(x[tokens], part.a), part.b)
+
+
+def lora_delta(x: Tensor, pool: SitePool, tiles: Tiles, max_rank: int) -> Tensor:
+    """What each token's adapter adds to the site's output. [tokens, sum of outs], zeros for base tokens."""
+    delta = x.new_zeros(len(x), sum(pool.outs))
+    assert int(pool.ranks.max()) <= max_rank
+    for first, past, slot in tiles.table.tolist():
+        if slot < 0:
+            continue
+        column = 0
+        for module, (out, offset) in enumerate(zip(pool.outs, pool.b_offsets, strict=True)):
+            rows = _rows(pool, slot, module)
+            b = pool.b[offset:][: len(pool.a[module]) * out].view(-1, out)
+            delta[first:past, column : column + out] = x[first:past] @ pool.a[module, rows].T @ b[rows]
+            column += out
+    return delta
+
+
+def _rows(pool: SitePool, slot: int, module: int) -> Tensor:
+    """The pool's rows that hold an adapter's ranks of one module: [rank] int64."""
+    rank = int(pool.ranks[slot, module])
+    pages = pool.pages[slot, module, : -(-rank // pool.page_rows)].long()
+    return (pages[:, None] * pool.page_rows + torch.arange(pool.page_rows)).flatten()[:rank]
