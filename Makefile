@@ -5,6 +5,9 @@ RUN := $(VENV)/python
 TESTS ?= tests
 WORKERS ?= 2
 ARGS ?=
+ROWS ?=
+COMMIT ?=
+RESULTS ?=
 PYTEST_ARGS ?=
 SOURCES := proto/generate.py kernels services scripts tests benchmarks examples
 # The GPU machine brings its own Python packages; nothing is installed there.
@@ -12,7 +15,7 @@ PYTHON ?= python3
 GPU_PATH := proto:kernels:services/engine:services/gateway:services/adapter-store:.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check format test-compose gpu-test bench demo-eval proto setup setup-dev
+.PHONY: help up down test check format test-compose gpu-test bench bench-gpu demo-eval proto setup setup-dev
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -54,6 +57,10 @@ gpu-test: ## Run the CUDA tests with PYTHON (python3) as it is installed on a CU
 
 bench: setup-dev ## Measure the engine on this machine's CPU against transformers and PEFT in the same run
 	@$(RUN) -m benchmarks.engine $(ARGS)
+
+bench-gpu: ## Measure the engine with PYTHON on a CUDA machine. ROWS=single,batch32 COMMIT=<id> RESULTS=<folder>
+	@GRPC_VERBOSITY=ERROR PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m benchmarks.gpu \
+		--rows "$(ROWS)" --commit "$(COMMIT)" --results "$(RESULTS)" $(ARGS)
 
 demo-eval: setup-dev ## Grade the demo's adapters through HTTP, on the stack that runs here or one started for it
 	@$(RUN) -m scripts.with_stack $(RUN) examples/demo/evaluate.py $(ARGS)

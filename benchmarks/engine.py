@@ -22,7 +22,8 @@ import time
 import torch
 from transformers import AutoTokenizer
 
-from benchmarks.report import ROOT, Row, write
+from benchmarks.commit import ROOT
+from benchmarks.report import Row, write
 from benchmarks.sides import Chorus, Peers, Tokens, Workload
 from chorus_engine.startup import default_threads
 

@@ -1,12 +1,13 @@
 """The engine without services, for benchmarks: scheduler, runner and the loop's three lines in this process."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from chorus_engine.adapters import AdapterFiles, HostAdapter, Layout, convert
+from chorus_engine.adapters.host import Weights
 from chorus_engine.core.request import Request
 from chorus_engine.core.spec import AdapterFootprint
 from chorus_engine.model import load
@@ -32,7 +33,7 @@ class HostAdapters:
     def footprint(self, digest: str) -> AdapterFootprint:
         return self._adapters[digest].footprint
 
-    def get(self, digest: str) -> Mapping[tuple[int, str], tuple[torch.Tensor, torch.Tensor]]:
+    def get(self, digest: str) -> Weights:
         return self._adapters[digest].weights
 
 
@@ -43,9 +44,9 @@ class InProcessEngine:
         self._adapters = HostAdapters(layout)
         self.digests = [self._adapters.read(folder) for folder in adapters]
         self.spec = loaded.spec
-        capacity = measure_capacity(loaded, settings)
-        self._scheduler = Scheduler(capacity)
-        self._runner = Runner(loaded, capacity, self._adapters)
+        self._runner = Runner(loaded, measure_capacity(loaded, settings), self._adapters)
+        self._runner.warm_up()
+        self._scheduler = Scheduler(self._runner.capacity, prefix_caching=False)  # the same prompts are run repeatedly
 
     def generate(self, requests: Sequence[Request]) -> dict[str, list[int]]:
         """Run all requests to their end; the tokens of each by its id."""

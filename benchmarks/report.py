@@ -2,13 +2,13 @@
 
 import json
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.commit import ROOT, commit
+
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -51,16 +51,6 @@ def write(rows: Sequence[Row], threads: int, repeats: int) -> None:
     }
     (RESULTS / "cpu.json").write_text(json.dumps(report, indent=2) + "\n")
     plot(rows, RESULTS / "cpu.png")
-
-
-def commit() -> str:
-    """The commit that the figures belong to; a dirty tree is said so."""
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "kernels", "services", "benchmarks/*.py"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return head.stdout.strip() + (" (dirty)" if changed.stdout.strip() else "")
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:

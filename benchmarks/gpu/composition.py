@@ -1,0 +1,112 @@
+"""The engine put together for measurements, as chorus_engine.main does it, without services: the one place here that
+knows its parts."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.gpu.adapters import random_adapter
+from benchmarks.gpu.engines import EngineConfig
+from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache
+from chorus_engine.core.load import Load
+from chorus_engine.core.plan import StepPlan
+from chorus_engine.core.request import Output
+from chorus_engine.loop import EngineLoop
+from chorus_engine.model import load
+from chorus_engine.runner import Runner, RunnerSettings, measure_capacity
+from chorus_engine.runner.capacity import adapter_page_bytes, block_bytes
+from chorus_engine.scheduler import Scheduler
+
+Publish = Callable[[tuple[Output, ...], Load], None]
+
+
+class _Unobserved:
+    def step(self, plan: StepPlan, seconds: float) -> None:
+        pass
+
+
+class Engine:
+    """`publish` and `broken` are called on the loop's thread."""
+
+    def __init__(
+        self, config: EngineConfig, model: Path, device: torch.device, publish: Publish, broken: Callable[[], None]
+    ) -> None:
+        before = used_bytes(device)
+        self.device = device
+        self._config = config
+        self._model = load(
+            model, name="benchmark", device=device, load_format="dummy", max_model_len=config.max_model_len
+        )
+        self.spec = self._model.spec
+        settings = runner_settings(config, device)
+        weights = used_bytes(device) - before
+        self._host: dict[str, HostAdapter] = {}
+        cache = HostCache(limit=2**40)
+        runner = Runner(self._model, measure_capacity(self._model, settings), cache)
+        runner.warm_up()
+        self.capacity = runner.capacity
+        self.loop = EngineLoop(
+            Scheduler(self.capacity, prefix_caching=config.prefix_caching),
+            runner,
+            AdapterSupply(cache, self._fetch),
+            publish=publish,
+            broken=broken,
+            observer=_Unobserved(),
+            depth=2 if device.type == "cuda" else 1,
+        )
+        self.memory = self._memory(weights, used_bytes(device) - before)
+
+    def start(self) -> None:
+        self.loop.start()
+        threads = torch.get_num_threads()
+        self.loop.ask(lambda: torch.set_num_threads(threads))  # OpenMP keeps the number a thread
+
+    def draw_adapters(self) -> float:
+        """Fill host memory; the seconds that took. Before that, requests for adapters wait in vain."""
+        began = time.perf_counter()
+        ranks = self._config.ranks
+        for index in range(self._config.adapters):
+            rank = ranks[index % len(ranks)]
+            adapter = random_adapter(index, rank, self.spec, self._model.dtype, self.device)
+            self._host[adapter.digest] = adapter
+        return time.perf_counter() - began
+
+    def _fetch(self, digest: str) -> None:
+        self.loop.adapter_arrived(self._host[digest])
+
+    def _memory(self, weights: int, total: int) -> dict[str, int]:
+        """Bytes on the device by what holds them."""
+        capacity = self.capacity
+        block = block_bytes(self._model.decoder.config, capacity.block_size, self._model.dtype)
+        cache, pool = capacity.num_blocks * block, capacity.adapter_pages * adapter_page_bytes(self._model)
+        return {
+            "weights": weights,
+            "kv_cache": cache,
+            "adapters": pool,
+            "graphs_and_workspace": max(0, total - weights - cache - pool),
+        }
+
+
+def runner_settings(config: EngineConfig, device: torch.device) -> RunnerSettings:
+    default = max(config.max_num_seqs, 2048 if device.type == "cuda" else 512)
+    return RunnerSettings(
+        max_num_seqs=config.max_num_seqs,
+        max_num_batched_tokens=config.max_num_batched_tokens or default,
+        max_adapters=config.slots,
+        max_lora_rank=config.max_rank,
+        max_model_len=config.max_model_len,
+        kv_cache_bytes=config.kv_cache_bytes,
+        gpu_memory_utilization=config.gpu_memory_utilization,
+        swap_bytes=config.swap_bytes,
+    )
+
+
+def used_bytes(device: torch.device) -> int:
+    """Of the device's memory, by all of this process; 0 on CPU."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.synchronize(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free - (torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))

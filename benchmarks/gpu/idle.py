@@ -1,0 +1,82 @@
+"""How long the device does nothing while it decodes, from a trace of the profiler."""
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+WORK = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of what occupies the device
+GRAPH_KERNELS = 8  # what one launch brought at least, where that launch was a graph
+
+Span = tuple[float, float]  # microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    seconds: float  # of the trace, from the first work to the last
+    share: float  # of that time in which nothing ran
+    between_steps: float | None  # the part of it that lies between two graphs; None without graphs
+    steps: int  # graphs launched
+
+
+def read_trace(path: Path) -> list[dict[str, Any]]:
+    """Events of a trace file, gzipped or not."""
+    data = path.read_bytes()
+    events: list[dict[str, Any]] = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)["traceEvents"]
+    return events
+
+
+def device_work(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if event.get("cat") in WORK and "dur" in event]
+
+
+def measure(events: Iterable[dict[str, Any]]) -> Idle | None:
+    """None for a trace in which nothing ran on the device."""
+    work = device_work(events)
+    if not work:
+        return None
+    busy = union([(event["ts"], event["ts"] + event["dur"]) for event in work])
+    whole = busy[-1][1] - busy[0][0]
+    gaps = [(end, begin) for (_, end), (begin, _) in pairwise(busy)]
+    graphs = _graphs(work)
+    between = [
+        min(gap[1], later[0]) - max(gap[0], earlier[1])
+        for earlier, later in pairwise(graphs)
+        for gap in gaps
+        if gap[0] < later[0] and gap[1] > earlier[1]
+    ]
+    idle = sum(end - begin for begin, end in gaps)
+    return Idle(whole / 1e6, idle / whole, sum(between) / whole if graphs else None, len(graphs))
+
+
+def union(spans: Sequence[Span]) -> list[Span]:
+    """Sorted, and those that touch are one."""
+    merged: list[Span] = []
+    for begin, end in sorted(spans):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def keep(events: Iterable[dict[str, Any]], path: Path, most: int = 20_000) -> None:
+    """Gzip the device's part of a trace, for chrome://tracing or Perfetto: at most so many events, from its middle."""
+    work = sorted(device_work(events), key=lambda event: float(event["ts"]))
+    skip = max(0, len(work) - most) // 2
+    with gzip.open(path, "wt", compresslevel=9) as file:
+        json.dump({"traceEvents": work[skip : skip + most]}, file, separators=(",", ":"))
+
+
+def _graphs(work: Iterable[dict[str, Any]]) -> list[Span]:
+    """First start and last end of each launch of a graph: its kernels share the launch's correlation."""
+    launches: dict[int, list[Span]] = defaultdict(list)
+    for event in work:
+        if "correlation" in event.get("args", {}):
+            launches[event["args"]["correlation"]].append((event["ts"], event["ts"] + event["dur"]))
+    spans = [spans for spans in launches.values() if len(spans) >= GRAPH_KERNELS]
+    return sorted((min(begin for begin, _ in each), max(end for _, end in each)) for each in spans)
