@@ -24,19 +24,26 @@ PROGRAMS = 1056  # 8 on each of an H200's multiprocessors: enough bytes in fligh
 
 
 @triton.jit
+def _blocks(table, first, context, PAGE: tl.constexpr, BLOCK_N: tl.constexpr):
+    """The cache blocks of keys first ... first + BLOCK_N - 1."""
+    positions = first + tl.arange(0, BLOCK_N)
+    return tl.load(table + positions // PAGE, mask=positions < context, other=0)
+
+
+@triton.jit
 def _keys(
-    query, cache, table, first, context, reach, scale, peak, total, output,
+    query, cache, table, blocks, first, context, reach, scale, peak, total, output,
     SLOT: tl.constexpr, HEAD_DIM: tl.constexpr, D: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr,
     BLOCK_N: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
-    """Adds keys first ... first + BLOCK_N - 1 to the running softmax (peak, total, output) of queries at `reach`."""
+    """Adds keys first ... first + BLOCK_N - 1, in `blocks`, to the running softmax of queries at `reach`.
+
+    It returns the next keys' blocks too: an address that is known a tile ahead lets loads run several tiles ahead.
+    """
     positions = first + tl.arange(0, BLOCK_N)
     dims = tl.arange(0, D)
-    if MASKED:
-        blocks = tl.load(table + positions // PAGE, mask=positions < context, other=0)
-    else:
-        blocks = tl.load(table + positions // PAGE)
     slots = blocks.to(tl.int64) * PAGE + positions % PAGE
+    blocks = _blocks(table, first + BLOCK_N, context, PAGE, BLOCK_N)
     pointers = cache + slots[:, None] * SLOT + dims[None, :]  # [BLOCK_N, D]
     if MASKED:
         present = (positions < context)[:, None] & (dims < HEAD_DIM)[None, :]
@@ -59,7 +66,7 @@ def _keys(
     fade = tl.exp2(peak - higher)
     total = total * fade + tl.sum(weights, 1)
     output = tl.dot(weights.to(value.dtype), value, output * fade[:, None], input_precision="ieee")
-    return higher, total, output
+    return blocks, higher, total, output
 
 
 @triton.jit
@@ -99,9 +106,10 @@ def _decode(
         total = tl.zeros([BLOCK_M], tl.float32)
         mean = tl.zeros([BLOCK_M, D], tl.float32)
         first = (begin + split * each) * BLOCK_N
+        blocks = _blocks(table, first, context, PAGE, BLOCK_N)
         for start in tl.range(first, tl.minimum(first + each * BLOCK_N, context), BLOCK_N):
-            peak, total, mean = _keys(
-                q, cache + kv_head * HEAD_DIM, table, start, context, reach, scale, peak, total, mean,
+            blocks, peak, total, mean = _keys(
+                q, cache + kv_head * HEAD_DIM, table, blocks, start, context, reach, scale, peak, total, mean,
                 2 * KV_HEADS * HEAD_DIM, HEAD_DIM, D, PAGE, WINDOW, BLOCK_N, True,
             )  # fmt: skip
         trigger(PDL)
@@ -185,20 +193,21 @@ def _prompt(
         peak = tl.full([BLOCK_M], LOWEST, tl.float32)
         total = tl.zeros([BLOCK_M], tl.float32)
         mean = tl.zeros([BLOCK_M, D], tl.float32)
+        blocks = _blocks(table, begin, context, PAGE, BLOCK_N)
         if WINDOW:
             for start in tl.range(begin, seen_begin, BLOCK_N):
-                peak, total, mean = _keys(
-                    q, cache + kv_head * HEAD_DIM, table, start, context, reach, scale, peak, total, mean,
+                blocks, peak, total, mean = _keys(
+                    q, cache + kv_head * HEAD_DIM, table, blocks, start, context, reach, scale, peak, total, mean,
                     2 * KV_HEADS * HEAD_DIM, HEAD_DIM, D, PAGE, WINDOW, BLOCK_N, True,
                 )  # fmt: skip
         for start in tl.range(seen_begin, seen_end, BLOCK_N):
-            peak, total, mean = _keys(
-                q, cache + kv_head * HEAD_DIM, table, start, context, reach, scale, peak, total, mean,
+            blocks, peak, total, mean = _keys(
+                q, cache + kv_head * HEAD_DIM, table, blocks, start, context, reach, scale, peak, total, mean,
                 2 * KV_HEADS * HEAD_DIM, HEAD_DIM, D, PAGE, WINDOW, BLOCK_N, False,
             )  # fmt: skip
         for start in tl.range(seen_end, end, BLOCK_N):
-            peak, total, mean = _keys(
-                q, cache + kv_head * HEAD_DIM, table, start, context, reach, scale, peak, total, mean,
+            blocks, peak, total, mean = _keys(
+                q, cache + kv_head * HEAD_DIM, table, blocks, start, context, reach, scale, peak, total, mean,
                 2 * KV_HEADS * HEAD_DIM, HEAD_DIM, D, PAGE, WINDOW, BLOCK_N, True,
             )  # fmt: skip
         trigger(PDL)
@@ -237,7 +246,7 @@ def _launch_decode(query: Tensor, cache: Tensor, batch: PagedBatch, scale: float
         batch.block_tables.stride(0), query.stride(0), query.stride(1), scale,
         KV_HEADS=kv_heads, GROUP=heads // kv_heads, HEAD_DIM=head_dim, D=padded, PAGE=batch.block_size, WINDOW=window,
         BLOCK_M=max(16, triton.next_power_of_2(heads // kv_heads)), BLOCK_N=keys, SPLIT=parts > 1,
-        num_warps=4, num_stages=3, **extra,
+        num_warps=4, num_stages=2, **extra,
     )  # fmt: skip
     if parts > 1:
         _combine[heads, batch.singles](
