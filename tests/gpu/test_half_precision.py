@@ -1,13 +1,13 @@
 """In float16 and bfloat16 the logits are about as far from float32's as those of transformers."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
 
 from chorus_engine.model import ModelInput, load
-from chorus_engine.model.attention import PagedAttention
-from chorus_kernels.paged_attention import AttentionBatch
+from chorus_kernels.paged_attention import PagedBatch, paged_attention, tile_queries, tile_table
 from tests.engine.oracle.support.checkpoints import MAX_POSITIONS
 from tests.engine.oracle.support.truth import Oracle
 from tests.engine.oracle.support.world import World
@@ -39,17 +39,41 @@ def our_logits(world: World, dtype: str, ids: Sequence[int]) -> torch.Tensor:
     device = torch.device("cuda")
     model = load(world.folder, name="half", device=device, dtype=dtype, max_model_len=MAX_POSITIONS)
     config = model.decoder.config
-    blocks = -(-len(ids) // 16)
-    cache = torch.zeros(blocks * 16, 2, config.num_kv_heads, config.head_dim, dtype=model.dtype, device=device)
+    blocks, group = -(-len(ids) // 16), config.num_heads // config.num_kv_heads
+    cache = torch.full(
+        (blocks * 16, 2, config.num_kv_heads, config.head_dim), torch.nan, dtype=model.dtype, device=device
+    )
     positions = torch.arange(len(ids), device=device)
-    tables = torch.arange(blocks, device=device)[None]
-    batch = AttentionBatch((len(ids),), (len(ids),), tables, 16, config.sliding_window)
     step = ModelInput(
         token_ids=torch.tensor(ids, device=device),
         positions=positions,
         slots=positions,
         cache=tuple(cache.clone() for _ in range(config.num_layers)),
-        attention=PagedAttention(batch, model.dtype),
+        attention=partial(
+            attend, one_prompt(len(ids), blocks, tile_queries(model.dtype, group), config.sliding_window)
+        ),
         lora=None,
     )
-    return model.decoder.logits(model.decoder.hidden(step))
+    return model.decoder.logits(model.decoder.normed(model.decoder.hidden(step)))
+
+
+def one_prompt(length: int, blocks: int, queries: int, window: int | None) -> PagedBatch:
+    def numbers(*values: int) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.int32, device="cuda")
+
+    return PagedBatch(
+        rows=numbers(0),
+        starts=numbers(0),
+        counts=numbers(length),
+        contexts=numbers(length),
+        block_tables=numbers(*range(blocks))[None],
+        block_size=16,
+        singles=0,
+        window=window,
+        tiles=tile_table([length], [length], 0, queries).cuda(),
+        tile_queries=queries,
+    )
+
+
+def attend(batch: PagedBatch, query: torch.Tensor, cache: torch.Tensor, scale: float) -> torch.Tensor:
+    return paged_attention(query, cache, batch, scale)

@@ -104,11 +104,11 @@ class Settings(BaseSettings):
     swap_space: float = Field(
         0.0,
         ge=0,
-        description="host memory for KV blocks swapped out under pressure, in GiB; reserved for a version that swaps: "
-        "this one computes preempted requests again and takes none",
+        description="host memory for KV blocks swapped out under pressure, in GiB; used where a swap is measured to cost "
+        "less than computing a preempted request again; 0: always computed again",
     )
     enforce_eager: bool = Field(
-        False, description="never use CUDA graphs; this version runs every step eagerly, so it changes nothing yet"
+        False, description="never use CUDA graphs: starts faster and decodes slower; for finding faults"
     )
     num_threads: int | None = Field(
         None,

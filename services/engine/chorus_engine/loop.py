@@ -1,5 +1,8 @@
 """The engine's loop: one thread, one step after another.
 
+On CUDA `depth` is 2: step n+1 is scheduled and launched while the device still computes step n, so that the device
+never waits for the host.
+
 A request, an adapter or a stranger's mistake can end requests, never the loop. An exception inside a step is another
 matter: rows, block tables and the adapter pool may then hold anything, and nobody could vouch for the next token. So
 the loop logs it, ends every request with an internal error, takes no more, and calls `broken`, whose part is to end the
@@ -10,8 +13,10 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -82,6 +87,7 @@ class EngineLoop:
         publish: Callable[[tuple[Output, ...], Load], None],
         broken: Callable[[], None],
         observer: Observer,
+        depth: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
@@ -90,6 +96,9 @@ class EngineLoop:
         self._publish_news = publish
         self._broken = broken
         self._observer = observer
+        self._depth = depth
+        self._flights: deque[_Flight] = deque()
+        self._committed = 0.0  # when the last step was taken in
         self._clock = clock
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._live: set[str] = set()
@@ -146,19 +155,27 @@ class EngineLoop:
                 self._inbox.get()()
 
     def _advance(self) -> bool:
-        """One step; False when there was none to take."""
+        """Launches a step, and takes in the oldest one in flight when there are enough; False when there was neither."""
         for digest in self._scheduler.wanted_adapters():
             self._supply.want(digest)
         self._supply.pump(self._scheduler.awaits_adapter)
         began = self._clock()
         plan = self._scheduler.schedule(began)
-        if plan is None:
+        if plan is not None:
+            self._flights.append(_Flight(plan, self._runner.launch(plan), began))
+        elif not self._flights:
             self._publish(self._scheduler.take_outputs())
             return False
-        pending = self._runner.launch(plan)
-        self._publish(self._scheduler.commit(plan, pending.result(), self._clock()))
-        self._observer.step(plan, self._clock() - began)
+        if plan is None or len(self._flights) >= self._depth:
+            self._commit(self._flights.popleft())
         return True
+
+    def _commit(self, flight: "_Flight") -> None:
+        result = flight.pending.result()
+        now = self._clock()
+        self._publish(self._scheduler.commit(flight.plan, result, now))
+        self._observer.step(flight.plan, now - max(flight.began, self._committed))
+        self._committed = now
 
     def _take_in(self, *, wait: bool) -> None:
         """Do what came in; when there is nothing else to do, wait for it."""
@@ -217,6 +234,15 @@ class EngineLoop:
 
     def _leave(self) -> None:
         self._running = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A step launched and not committed."""
+
+    plan: StepPlan
+    pending: Pending
+    began: float
 
 
 def _internal_error(request_id: str) -> Output:

@@ -72,16 +72,19 @@ class Engine:
         self._metrics = EngineMetrics(device_utilization(loaded.model.device))
         self._tracing = Tracing.from_endpoint(self._engine_id, settings.otlp_endpoint, settings.otlp_protocol)
 
-        capacity = loaded.capacity
         self._cache = HostCache(int(settings.host_adapter_memory * GIB))
+        runner = Runner(loaded.model, loaded.capacity, self._cache, eager=settings.enforce_eager)
+        runner.warm_up()
+        capacity = runner.capacity
         self._scheduler = Scheduler(capacity, settings.slot_patience)
         self._loop = EngineLoop(
             self._scheduler,
-            Runner(loaded.model, capacity, self._cache),
+            runner,
             AdapterSupply(self._cache, self._want),
             publish=self._publish,
             broken=self._broken,
             observer=self._metrics,
+            depth=2 if loaded.model.device.type == "cuda" else 1,
         )
         token = settings.service_token.get_secret_value()
         self._store = StoreClient(

@@ -52,8 +52,6 @@ def load_model(settings: Settings) -> Loaded:
         seed=settings.seed,
     )
     capacity = measure_capacity(model, runner_settings(settings, device))
-    if settings.swap_space:
-        log.info("swap_space is set aside: preempted requests are computed again", extra={"gib": settings.swap_space})
     log.info("loaded", extra={"seconds": round(time.monotonic() - began, 2), "kv_blocks": capacity.num_blocks})
     return Loaded(model, capacity, bundle)
 
@@ -93,6 +91,7 @@ def runner_settings(settings: Settings, device: torch.device) -> RunnerSettings:
         max_lora_rank=settings.max_lora_rank,
         max_model_len=settings.max_model_len,
         num_kv_blocks=settings.num_kv_blocks,
+        swap_bytes=int(settings.swap_space * GIB),
         kv_cache_bytes=int(settings.kv_cache_memory * GIB),
         gpu_memory_utilization=settings.gpu_memory_utilization,
         adapter_pool_bytes=None if pool is None else int(pool * GIB),

@@ -8,6 +8,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from chorus_engine.adapters import AdapterFiles, HostAdapter, Layout, convert
+from chorus_engine.adapters.host import Weights
 from chorus_engine.core.spec import AdapterFootprint, LinearModule, ModelSpec
 
 SPEC = ModelSpec(
@@ -52,4 +53,4 @@ def converted(adapter: AdapterFiles, layout: Layout = LAYOUT) -> HostAdapter:
 
 def held(digest: str, size: int) -> HostAdapter:
     """One that takes `size` bytes, for those who only count."""
-    return HostAdapter(digest, AdapterFootprint(digest, ()), {}, size)
+    return HostAdapter(digest, AdapterFootprint(digest, ()), Weights(torch.empty(size, dtype=torch.uint8), {}))

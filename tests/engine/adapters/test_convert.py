@@ -51,11 +51,11 @@ def test_weights_give_what_peft_adds(name: str, tmp_path: Path) -> None:
     )
     host = converted(saved, Layout(LLAMA, torch.float32, 64, pinned=False))
     expected = _deltas(model)
-    assert host.weights.keys() == expected.keys()
-    for key, (a, b) in host.weights.items():
+    assert host.weights.modules.keys() == expected.keys()
+    for key, (a, b) in host.weights.modules.items():
         torch.testing.assert_close((a.T @ b).T, expected[key], rtol=1e-5, atol=1e-6)
     assert {(layer, path): rank for layer, path, rank in host.footprint.ranks} == {
-        key: len(a) for key, (a, _) in host.weights.items()
+        key: len(a) for key, (a, _) in host.weights.modules.items()
     }
 
 
@@ -92,15 +92,15 @@ def _deltas(model: PeftModel) -> dict[tuple[int, str], Tensor]:
 def test_bytes_footprint_and_dtype_are_those_of_the_layout() -> None:
     host = converted(files(), Layout(SPEC, torch.bfloat16, 16, pinned=False))
     assert host.footprint.ranks == ((0, "self_attn.q_proj", 4), (1, "mlp.down_proj", 4))
-    assert {tensor.dtype for both in host.weights.values() for tensor in both} == {torch.bfloat16}
+    assert {tensor.dtype for both in host.weights.modules.values() for tensor in both} == {torch.bfloat16}
     assert host.bytes == 2 * (4 * 8 + 4 * 6 + 4 * 10 + 4 * 8)
-    assert all(tensor.is_contiguous() for both in host.weights.values() for tensor in both)
+    assert all(tensor.is_contiguous() for both in host.weights.modules.values() for tensor in both)
 
 
 def test_rslora_scales_by_the_root_of_the_rank() -> None:
     tensors = plain_tensors()
     host = converted(files(tensors, use_rslora=True))
-    _, b = host.weights[0, "self_attn.q_proj"]
+    _, b = host.weights.modules[0, "self_attn.q_proj"]
     raw = tensors["base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"]
     torch.testing.assert_close(b, raw.T * (8 / math.sqrt(4)))
 

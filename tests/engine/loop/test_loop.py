@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+import torch
 
 from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache
+from chorus_engine.adapters.host import Weights
 from chorus_engine.core.errors import AdapterNotFound, AdapterUnusable, InvalidRequest
 from chorus_engine.core.load import Load
 from chorus_engine.core.plan import StepPlan, StepResult
@@ -119,7 +121,11 @@ def request(request_id: str, max_tokens: int = 5, **fields: object) -> Request:
 
 
 def adapter(digest: str, rank: int = 8, size: int = 10) -> HostAdapter:
-    return HostAdapter(digest, AdapterFootprint(digest, ((0, "self_attn.q_proj", rank),)), {}, size)
+    return HostAdapter(
+        digest,
+        AdapterFootprint(digest, ((0, "self_attn.q_proj", rank),)),
+        Weights(torch.empty(size, dtype=torch.uint8), {}),
+    )
 
 
 def test_a_request_runs_to_its_end(bench: Bench) -> None:

@@ -16,7 +16,7 @@ LENGTHS = [1, 700, 2, 16, 290, 300, 31, 33, 100, 257, 210, 64, 129, 400, 48, 3, 
 
 
 def footprint(world: World, name: str) -> AdapterFootprint:
-    ranks = tuple((layer, module, len(a)) for (layer, module), (a, _) in world.memory.get(name).items())
+    ranks = tuple((layer, module, len(a)) for (layer, module), (a, _) in world.memory.get(name).modules.items())
     return AdapterFootprint(name, ranks)
 
 

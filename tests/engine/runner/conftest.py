@@ -4,18 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from chorus_engine.core.plan import BASE_SLOT, Admission, RowStep, StepPlan
 from chorus_engine.core.request import SampledToken, SamplingParams
 from chorus_engine.model import LoadedModel, load
-from chorus_engine.runner import Runner, RunnerSettings, measure_capacity
+from chorus_engine.runner import AdapterWeights, Runner, RunnerSettings, measure_capacity
 
 SETTINGS = RunnerSettings(max_num_seqs=8, num_kv_blocks=40, block_size=4, max_adapters=2, max_lora_rank=16)
 
 
 class NoAdapters:
-    def get(self, digest: str) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
+    def get(self, digest: str) -> AdapterWeights:
         raise AssertionError(f"nobody should ask for {digest}")
 
 

@@ -1,6 +1,6 @@
 import torch
-from torch import Tensor
 
+from chorus_engine.adapters.host import Weights, pack
 from chorus_engine.core.plan import BASE_SLOT, Admission, ModulePages, RowStep, SlotLoad, StepPlan
 from chorus_engine.core.request import SamplingParams
 from chorus_engine.model import LoadedModel
@@ -51,8 +51,9 @@ def test_what_others_left_in_a_block_reaches_nobody(model: LoadedModel) -> None:
 
 
 class Poison:
-    def get(self, digest: str) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
-        return {(0, "self_attn.v_proj"): (torch.full((3, 32), torch.inf), torch.full((3, 16), torch.nan))}
+    def get(self, digest: str) -> Weights:
+        values = (torch.full((3, 32), torch.inf), torch.full((3, 16), torch.nan))
+        return pack({(0, "self_attn.v_proj"): values}, torch.float32, pinned=False)
 
 
 def test_an_empty_plan_is_a_step(runner: Runner) -> None:

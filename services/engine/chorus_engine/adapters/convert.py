@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from chorus_engine.adapters.config import LoraSettings, parse_settings
-from chorus_engine.adapters.host import AdapterFiles, HostAdapter
+from chorus_engine.adapters.host import AdapterFiles, HostAdapter, pack
 from chorus_engine.adapters.tensors import read_tensors
 from chorus_engine.core.errors import AdapterUnusable
 from chorus_engine.core.spec import AdapterFootprint, LinearModule, ModelSpec
@@ -36,13 +36,12 @@ def convert(digest: str, files: AdapterFiles, layout: Layout) -> HostAdapter:
     spec = layout.spec
     tensors = read_tensors(files.model, max_tensors=2 * spec.num_layers * len(spec.modules))
     pairs = _pair(tensors, spec)
-    weights = {}
+    scaled = {}
     for (layer, path), (a, b) in sorted(pairs.items()):
         scale = _checked_scale(settings, f"model.layers.{layer}.{path}", a, b, layout.max_rank)
-        weights[layer, path] = (_place(a, layout), _place((b.float() * scale).T, layout))
-    ranks = tuple((layer, path, len(a)) for (layer, path), (a, _) in weights.items())
-    size = sum(t.numel() * t.element_size() for pair in weights.values() for t in pair)
-    return HostAdapter(digest, AdapterFootprint(digest, ranks), weights, size)
+        scaled[layer, path] = (a, (b.float() * scale).T)
+    ranks = tuple((layer, path, len(a)) for (layer, path), (a, _) in scaled.items())
+    return HostAdapter(digest, AdapterFootprint(digest, ranks), pack(scaled, layout.dtype, pinned=layout.pinned))
 
 
 def _pair(tensors: dict[str, Tensor], spec: ModelSpec) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
@@ -84,8 +83,3 @@ def _checked_scale(settings: LoraSettings, module: str, a: Tensor, b: Tensor, ma
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
         raise AdapterUnusable(f"{module} has values that are not finite.")
     return settings.scale_of(module)
-
-
-def _place(tensor: Tensor, layout: Layout) -> Tensor:
-    placed = tensor.to(layout.dtype).contiguous()
-    return placed.pin_memory() if layout.pinned else placed

@@ -47,30 +47,57 @@ class Decoder:
     head: Tensor  # [vocab, hidden], packed
     rotation: Tensor  # [positions, 2, head_dim]
 
-    def hidden(self, step: ModelInput) -> Tensor:
-        """The last layer's output before the final norm: [tokens, hidden]. Writes the cache."""
+    def hidden(self, step: ModelInput) -> "Hidden":
+        """Through all layers. Writes the cache."""
         eps = self.config.norm_eps
         rotation = self.rotation[step.positions]  # [tokens, 2, head_dim]
         residual = F.embedding(step.token_ids, self.embedding)  # [tokens, hidden]
-        x = None
+        x, delta = None, None
         for layer, cache in zip(self.layers, step.cache, strict=True):
             norm = layer.input_norm
-            x = rms_norm(residual, norm, eps) if x is None else add_rms_norm(x, residual, norm, eps)
-            x = self._attend(layer, x, rotation, cache, step)
-            x = add_rms_norm(x, residual, layer.mlp_norm, eps)
-            x = layer.down(silu_mul(layer.gate_up(x, step.lora)), step.lora)
-        return residual if x is None else residual.add_(x)
+            x = rms_norm(residual, norm, eps) if x is None else add_rms_norm(x, residual, norm, eps, delta)
+            x, delta = self._attend(layer, x, rotation, cache, step)
+            x = add_rms_norm(x, residual, layer.mlp_norm, eps, delta)
+            gate_up, delta = layer.gate_up(x, step.lora)
+            x, delta = layer.down(silu_mul(gate_up, delta), step.lora)
+        assert x is not None, "a model has at least one layer"
+        return Hidden(x, residual, delta)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """hidden: [rows, hidden], of `hidden`; the result is [rows, vocab]."""
-        return linear(rms_norm(hidden, self.norm, self.config.norm_eps), self.head)
+    def normed(self, hidden: "Hidden") -> Tensor:
+        """What the head reads: [tokens, hidden]. Uses `hidden` up."""
+        return add_rms_norm(hidden.x, hidden.residual, self.norm, self.config.norm_eps, hidden.delta)
 
-    def _attend(self, layer: Layer, x: Tensor, rotation: Tensor, cache: Tensor, step: ModelInput) -> Tensor:
+    def logits(self, normed: Tensor) -> Tensor:
+        """normed: [rows, hidden]; the result is [rows, vocab]."""
+        return linear(normed, self.head)
+
+    def _attend(
+        self, layer: Layer, x: Tensor, rotation: Tensor, cache: Tensor, step: ModelInput
+    ) -> tuple[Tensor, Tensor | None]:
         head_dim = self.config.head_dim
-        qkv = layer.qkv(x, step.lora).view(len(x), -1, head_dim)  # [tokens, heads + 2 * kv_heads, head_dim]
-        if layer.qk_norm is not None:
-            rotated = qkv[:, : len(layer.qk_norm)]  # query and key heads
-            rotated.copy_(F.rms_norm(rotated, (head_dim,), None, self.config.norm_eps) * layer.qk_norm)
-        query = rotary_store(qkv, rotation, step.slots, cache)  # [tokens, heads, head_dim]
+        qkv, delta = layer.qkv(x, step.lora)
+        query = rotary_store(
+            qkv.view(len(x), -1, head_dim),  # [tokens, heads + 2 * kv_heads, head_dim]
+            rotation,
+            step.slots,
+            cache,
+            delta=None if delta is None else delta.view(len(x), -1, head_dim),
+            qk_norm=layer.qk_norm,
+            eps=self.config.norm_eps,
+        )  # [tokens, heads, head_dim]
         output = step.attention(query, cache, head_dim**-0.5)  # [tokens, heads, head_dim]
         return layer.output(output.flatten(1), step.lora)
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """The last layer's output in its parts, which the final norm adds up. All are [tokens, hidden]."""
+
+    x: Tensor
+    residual: Tensor
+    delta: Tensor | None
+
+    def of(self, tokens: Tensor) -> "Hidden":
+        """tokens: [rows] int64; the result's parts are [rows, hidden]."""
+        delta = None if self.delta is None else self.delta.index_select(0, tokens)
+        return Hidden(self.x.index_select(0, tokens), self.residual.index_select(0, tokens), delta)

@@ -9,8 +9,9 @@ from chorus_kernels.linear import linear, pack
 class Linear(Protocol):
     """One product of a layer with what adapters add to it. Quantized and sharded ones have the same face."""
 
-    def __call__(self, x: Tensor, lora: LoraStep | None) -> Tensor:
-        """x: [tokens, in]; the result is [tokens, out]."""
+    def __call__(self, x: Tensor, lora: LoraStep | None) -> tuple[Tensor, Tensor | None]:
+        """x: [tokens, in]. The result is y [tokens, out] and, where it was computed beside y, a delta of the same shape
+        that whoever reads y must add."""
 
 
 class DenseLinear:
@@ -20,8 +21,10 @@ class DenseLinear:
         self._layer = layer
         self._site = site
 
-    def __call__(self, x: Tensor, lora: LoraStep | None) -> Tensor:
-        y = linear(x, self._weight, self._bias)
-        if lora is not None:
-            lora.add(y, x, self._layer, self._site)
-        return y
+    def __call__(self, x: Tensor, lora: LoraStep | None) -> tuple[Tensor, Tensor | None]:
+        if lora is None:
+            return self._product(x), None
+        return lora.apply(self._product, x, self._layer, self._site)
+
+    def _product(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        return linear(x, self._weight, self._bias, onto)

@@ -18,13 +18,18 @@ class Site(StrEnum):
     DOWN = "down"
 
 
+class Product(Protocol):
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """x: [tokens, in]; the result is [tokens, out]. With `onto` it is added to that, in place."""
+
+
 class LoraStep(Protocol):
     """The adapters of one step's tokens."""
 
-    def add(self, y: Tensor, x: Tensor, layer: int, site: Site) -> None:
-        """y[t] += what token t's adapter adds at this site for input x[t], in place.
+    def apply(self, product: Product, x: Tensor, layer: int, site: Site) -> tuple[Tensor, Tensor | None]:
+        """The product of x with the base's weight, and what each token's adapter adds to it: in it, or beside it.
 
-        y: [tokens, out]; x: [tokens, in].
+        x: [tokens, in]; the results are [tokens, out].
         """
 
 

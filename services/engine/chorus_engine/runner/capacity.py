@@ -27,6 +27,7 @@ class RunnerSettings:
     num_kv_blocks: int | None = None  # None: from memory
     kv_cache_bytes: int = 512 * 2**20  # on CPU
     gpu_memory_utilization: float = 0.9  # on CUDA: share of the card's memory that weights, cache and pool may take
+    swap_bytes: int = 0  # host memory for swapped KV blocks
     adapter_pool_bytes: int | None = None  # None: every slot may hold an adapter of the largest rank on all modules
 
 
@@ -48,6 +49,8 @@ def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
         max_adapters=settings.max_adapters,
         adapter_page_rows=ADAPTER_PAGE_ROWS,
         adapter_pages=pages,
+        max_lora_rank=settings.max_lora_rank,
+        swap_blocks=settings.swap_bytes // block_bytes(model.decoder.config, settings.block_size, model.dtype),
     )
 
 

@@ -1,18 +1,23 @@
 """Runs one plan after another; owns every tensor that lives from step to step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from chorus_engine.core.plan import RowStep, StepPlan, StepResult
+from chorus_engine.core.plan import StepPlan, StepResult
+from chorus_engine.core.request import SampledToken
 from chorus_engine.core.spec import Capacity
-from chorus_engine.model import LoadedModel, ModelInput
+from chorus_engine.model import LoadedModel
 from chorus_engine.model.attention import AttentionBackend, PagedAttention
 from chorus_engine.model.lora import lora_sites
-from chorus_engine.runner.adapter_pool import AdapterPool, HostWeights
-from chorus_engine.runner.inputs import StepInput, build_input
+from chorus_engine.runner.adapters import AdapterPool, AdapterSource
+from chorus_engine.runner.device_network import DeviceNetwork
+from chorus_engine.runner.device_pool import DevicePool
+from chorus_engine.runner.host_network import HostNetwork
+from chorus_engine.runner.host_pool import HostPool
 from chorus_engine.runner.kv_cache import KvCache
+from chorus_engine.runner.network import Network
 from chorus_engine.runner.rows import RowTable
 from chorus_engine.runner.sampler import Drawn, Sampler
 
@@ -22,16 +27,17 @@ class Pending:
     """A step under way. On CPU it is complete already."""
 
     plan: StepPlan
-    drawn: Drawn | None  # aligned with the plan's rows that sample
+    drawn: Drawn | None
+    sampling: tuple[int, ...]  # index in the plan of each row of `drawn`
+    loaded: Callable[[], tuple[int, ...]]
 
     def result(self) -> StepResult:
-        """Waits for the step's tokens."""
-        tokens = iter(self.drawn.read() if self.drawn is not None else ())
-        return StepResult(
-            step=self.plan.step,
-            sampled=tuple((next(tokens),) if row.sample else () for row in self.plan.rows),
-            loaded=tuple(load.slot for load in self.plan.load),
-        )
+        """Waits for the step's tokens; without rows, for the first load under way."""
+        sampled: list[tuple[SampledToken, ...]] = [()] * len(self.plan.rows)
+        if self.drawn is not None:
+            for index, token in zip(self.sampling, self.drawn.read(), strict=True):
+                sampled[index] = (token,)
+        return StepResult(self.plan.step, tuple(sampled), self.loaded())
 
 
 class Runner:
@@ -41,21 +47,37 @@ class Runner:
         self,
         model: LoadedModel,
         capacity: Capacity,
-        adapters: HostWeights,
+        adapters: AdapterSource,
+        *,
+        eager: bool = False,
         attention: AttentionBackend = PagedAttention,
     ) -> None:
+        """eager: no CUDA graphs. attention: the CPU's."""
         self.capacity = capacity
-        config = model.decoder.config
+        config, device = model.decoder.config, model.device
         self._model = model
-        self._attention = attention
-        self._cache = KvCache(config, capacity, model.dtype, model.device)
-        self._rows = RowTable(capacity, self._cache.null_block, model.device)
-        self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, model.device)
-        self._pool = AdapterPool(lora_sites(config), config.num_layers, capacity, adapters, model.dtype, model.device)
+        self._cache = KvCache(config, capacity, model.dtype, device)
+        self._rows = RowTable(capacity, self._cache.null_block, device)
+        self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, device)
+        arguments = (lora_sites(config), config.num_layers, capacity, adapters, model.dtype, device)
+        self._pool: AdapterPool
+        self._network: Network
+        if device.type == "cuda":
+            self._pool = pool = DevicePool(*arguments)
+            self._network = DeviceNetwork(model, capacity, self._cache, self._rows, pool, eager=eager)
+        else:
+            self._pool = host_pool = HostPool(*arguments)
+            self._network = HostNetwork(model, capacity, self._cache, self._rows, host_pool, attention)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Captures graphs and measures what the capacity leaves unknown. Before the first plan."""
+        self._network.warm_up()
 
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> Pending:
         """Starts a step. Plans must come in order; a plan's rows must fit the capacity."""
+        self._cache.swap_out(plan.swap_out)
         for row in plan.release:
             self._rows.release(row)
             self._sampler.release(row)
@@ -64,39 +86,25 @@ class Runner:
         for admission in plan.admit:
             self._rows.admit(admission)
             self._sampler.admit(admission)
-        if not plan.rows:
-            return Pending(plan, None)
         for step in plan.rows:
             if step.new_blocks:
                 self._rows.append_blocks(step)
-        self._cache.clear([block for step in plan.rows for block in step.new_blocks])
-        return Pending(plan, self._compute(plan.rows))
+        self._network.clear([block for step in plan.rows for block in step.new_blocks])
+        self._cache.swap_in(plan.swap_in)
+        self._cache.copy(plan.copy)
+        if not plan.rows:
+            return Pending(plan, None, (), lambda: self._pool.loaded(wait=True))
+        self._rows.tell_device()
+        return self._compute(plan)
 
-    def _compute(self, steps: tuple[RowStep, ...]) -> Drawn | None:
-        decoder = self._model.decoder
-        inputs = build_input(
-            steps, self._rows, self.capacity.block_size, decoder.config.sliding_window, self._model.device
-        )
-        hidden = decoder.hidden(self._model_input(inputs))  # [tokens, hidden]
-        sampling = [i for i, step in enumerate(steps) if step.sample]
-        if not sampling:
-            return None
-        last = self._tensor(inputs.last_tokens[sampling].tolist())
-        rows = [steps[i].row for i in sampling]
-        positions = [steps[i].start + steps[i].count for i in sampling]
-        drawn = self._sampler.draw(decoder.logits(hidden[last]), rows, positions)
-        self._rows.store_sampled(self._tensor(rows), self._tensor(positions), drawn.tokens)
-        return drawn
+    def _compute(self, plan: StepPlan) -> Pending:
+        computed = self._network.run(plan.rows)
+        if computed is None:
+            return Pending(plan, None, (), self._loaded)
+        drawn = self._sampler.draw(self._model.decoder.logits(computed.normed), computed, plan.rows)
+        count = len(drawn.tokens)
+        self._rows.store_sampled(computed.rows[:count], computed.positions[:count], drawn.tokens)
+        return Pending(plan, drawn, computed.sampling, self._loaded)
 
-    def _model_input(self, inputs: StepInput) -> ModelInput:
-        return ModelInput(
-            token_ids=inputs.token_ids,
-            positions=inputs.positions,
-            slots=inputs.slots,
-            cache=self._cache.layers,
-            attention=self._attention(inputs.attention, self._model.dtype),
-            lora=self._pool.step(inputs.segments) if inputs.segments else None,
-        )
-
-    def _tensor(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self._model.device)
+    def _loaded(self) -> tuple[int, ...]:
+        return self._pool.loaded(wait=False)

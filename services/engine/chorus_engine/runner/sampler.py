@@ -5,16 +5,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from chorus_engine.core.plan import Admission
+from chorus_engine.core.plan import Admission, RowStep
 from chorus_engine.core.request import SampledToken, SamplingParams
-from chorus_kernels.sampling import Bias, Penalties, RandomRows, SamplingBatch, sample, top_logprobs
-
-GREEDY_BELOW = 1e-5  # a lower temperature overflows the logits and means greedy
+from chorus_engine.runner.network import Computed
+from chorus_engine.runner.rows import GREEDY_BELOW, signed
+from chorus_engine.runner.transfer import download, upload
+from chorus_kernels.sampling import Bias, Penalties, RandomRows, SamplingBatch, draw, sample, top_logprobs
 
 
 class Sampler:
     def __init__(self, rows: int, vocab: int, device: torch.device) -> None:
         self._params: list[SamplingParams | None] = [None] * rows
+        self._special: set[int] = set()  # rows that need more than a temperature
         self._prompt_len = [0] * rows
         self._history = TokenHistory(rows, vocab, device)
         self._vocab = vocab
@@ -22,6 +24,7 @@ class Sampler:
 
     def admit(self, admission: Admission) -> None:
         self._params[admission.row] = admission.sampling
+        (self._special.add if _special(admission.sampling) else self._special.discard)(admission.row)
         self._prompt_len[admission.row] = admission.prompt_len
         if _penalised(admission.sampling):
             self._history.admit(admission)
@@ -29,8 +32,17 @@ class Sampler:
     def release(self, row: int) -> None:
         self._params[row] = None
 
-    def draw(self, logits: Tensor, rows: Sequence[int], positions: Sequence[int]) -> "Drawn":
-        """logits: [len(rows), vocab]; positions: those of the tokens to be drawn."""
+    def draw(self, logits: Tensor, computed: Computed, steps: Sequence[RowStep]) -> "Drawn":
+        """logits: [rows of computed, vocab]; steps: the plan's. Padding gets tokens too, which nobody reads."""
+        chosen = [steps[index] for index in computed.sampling]
+        rows = [step.row for step in chosen]
+        if not self._special.isdisjoint(rows) or not logits.is_cuda:
+            return self._draw_special(logits[: len(rows)], rows, [step.start + step.count for step in chosen])
+        tokens = draw(logits, computed.temperature, computed.seeds, computed.positions)
+        return Drawn(tokens, len(rows))
+
+    def _draw_special(self, logits: Tensor, rows: Sequence[int], positions: Sequence[int]) -> "Drawn":
+        """With filters, penalties, bias and log probabilities. positions: those of the tokens to be drawn."""
         params = [self._row(row) for row in rows]
         batch = SamplingBatch(
             penalties=self._penalties(params, rows),
@@ -43,10 +55,10 @@ class Sampler:
             self._history.count(self._tensor(rows)[penalised], tokens[penalised])
         wanted = [(i, p.logprobs) for i, p in enumerate(params) if p.logprobs is not None]
         if not wanted:
-            return Drawn(tokens)
+            return Drawn(tokens, len(rows))
         index = self._tensor([i for i, _ in wanted])
         most = min(max(count for _, count in wanted), self._vocab)
-        return Drawn(tokens, wanted, top_logprobs(logits[index], tokens[index], most))
+        return Drawn(tokens, len(rows), wanted, top_logprobs(logits[index], tokens[index], most))
 
     def _row(self, row: int) -> SamplingParams:
         params = self._params[row]
@@ -54,10 +66,10 @@ class Sampler:
         return params
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self._device)
+        return upload(torch.tensor(values, dtype=torch.int64), device=self._device)
 
     def _floats(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=self._device)
+        return upload(torch.tensor(values, dtype=torch.float32), device=self._device)
 
     def _penalties(self, params: Sequence[SamplingParams], rows: Sequence[int]) -> Penalties | None:
         index = [i for i, p in enumerate(params) if _penalised(p)]
@@ -98,7 +110,7 @@ class Sampler:
         return RandomRows(
             rows=None if len(index) == len(params) else self._tensor(index),
             temperature=self._floats([p.temperature for p in chosen]),
-            seeds=self._tensor([_signed(p.seed) for p in chosen]),
+            seeds=self._tensor([signed(p.seed) for p in chosen]),
             positions=self._tensor([positions[i] for i in index]),
             top_k=self._tensor(top_k) if min(top_k) < self._vocab else None,
             largest_top_k=largest,
@@ -117,7 +129,7 @@ class TokenHistory:
 
     def admit(self, admission: Admission) -> None:
         counts, in_prompt = self._get()
-        known = torch.tensor(admission.token_ids, dtype=torch.int64, device=self._device)
+        known = upload(torch.tensor(admission.token_ids, dtype=torch.int64), device=self._device)
         prompt, output = known[: admission.prompt_len], known[admission.prompt_len :]
         in_prompt[admission.row] = False
         in_prompt[admission.row, prompt] = True
@@ -142,20 +154,27 @@ class TokenHistory:
 
 
 class Drawn:
-    """The tokens of one draw; `read` waits for the device and makes them values."""
+    """The tokens of one draw, on their way to the host; `read` waits for them and makes them values."""
 
     def __init__(
         self,
         tokens: Tensor,
+        count: int,
         wanted: Sequence[tuple[int, int]] = (),
         logprobs: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> None:
-        self.tokens = tokens  # [rows] int64
+        self.tokens = tokens  # [rows] int64, padding included
+        self._host_tokens = download(tokens[:count])
         self._wanted = wanted  # (row of the draw, how many likeliest), aligned with the rows of logprobs
-        self._logprobs = logprobs
+        self._logprobs = None if logprobs is None else tuple(download(tensor) for tensor in logprobs)
+        self._ready = torch.cuda.Event() if tokens.is_cuda else None
+        if self._ready is not None:
+            self._ready.record()
 
     def read(self) -> list[SampledToken]:
-        sampled = [SampledToken(token) for token in self.tokens.tolist()]
+        if self._ready is not None:
+            self._ready.synchronize()
+        sampled = [SampledToken(token) for token in self._host_tokens.tolist()]
         if self._logprobs is not None:
             drawn, top, ids = (tensor.tolist() for tensor in self._logprobs)
             for place, (index, count) in enumerate(self._wanted):
@@ -164,11 +183,15 @@ class Drawn:
         return sampled
 
 
+def _special(params: SamplingParams) -> bool:
+    return (
+        _penalised(params)
+        or bool(params.logit_bias)
+        or params.logprobs is not None
+        or bool(params.min_tokens and params.stop_token_ids)
+        or (params.temperature >= GREEDY_BELOW and (params.top_k > 0 or params.top_p < 1 or params.min_p > 0))
+    )
+
+
 def _penalised(params: SamplingParams) -> bool:
     return (params.presence_penalty, params.frequency_penalty, params.repetition_penalty) != (0, 0, 1)
-
-
-def _signed(seed: int) -> int:
-    """64 bits as two's complement."""
-    seed &= (1 << 64) - 1
-    return seed - (1 << 64) if seed >> 63 else seed

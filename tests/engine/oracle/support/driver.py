@@ -5,13 +5,12 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
+import torch
 
+from chorus_engine.adapters.host import Pairs, Weights, pack
 from chorus_engine.core.plan import BASE_SLOT, Admission, ModulePages, RowStep, SlotLoad, StepPlan
 from chorus_engine.core.request import SampledToken, SamplingParams
 from chorus_engine.runner import Runner
-
-Weights = Mapping[tuple[int, str], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -40,8 +39,9 @@ class Job:
 class Memory:
     """Adapters by name, as a runner asks for them by digest."""
 
-    def __init__(self, adapters: Mapping[str, Weights]) -> None:
-        self.adapters = adapters
+    def __init__(self, adapters: Mapping[str, Pairs], dtype: torch.dtype, device: torch.device) -> None:
+        pinned = device.type == "cuda"
+        self.adapters = {name: pack(pairs, dtype, pinned=pinned) for name, pairs in adapters.items()}
 
     def get(self, digest: str) -> Weights:
         return self.adapters[digest]
@@ -76,11 +76,11 @@ class Driver:
         admit, load = self._admit()
         rows = self._rows()
         admit = [a for a in admit if any(job.row == a.row for job in self._running)]
-        plan = StepPlan(self.steps, tuple(rows), tuple(self._release), tuple(admit), tuple(load))
+        self._fill(load)
+        plan = StepPlan(self.steps, tuple(rows), tuple(self._release), tuple(admit))
         self._release.clear()
         result = self._runner.launch(plan).result()
         assert result.step == self.steps
-        assert result.loaded == tuple(item.slot for item in load)
         self.steps += 1
         by_row = {job.row: job for job in self._running}
         for step, sampled in zip(rows, result.sampled, strict=True):
@@ -110,6 +110,14 @@ class Driver:
             self._running.append(job)
             admit.append(Admission(job.row, "", job.token_ids, len(job.prompt), job.slot, job.sampling))
         return admit, load
+
+    def _fill(self, load: list[SlotLoad]) -> None:
+        """Loads adapters and waits for all of them; a step may use a slot only when it is ready."""
+        ready: set[int] = set()
+        plan = StepPlan(self.steps, (), load=tuple(load))
+        while not ready.issuperset(item.slot for item in load):
+            ready.update(self._runner.launch(plan).result().loaded)
+            plan = StepPlan(self.steps, ())
 
     def _rows(self) -> list[RowStep]:
         rows: list[RowStep] = []
@@ -160,7 +168,7 @@ class Driver:
                 return None
             free = [self._evict(self._random.choice(idle))]
         modules = tuple(
-            self._pages(layer, module, len(a)) for (layer, module), (a, _) in self._memory.get(adapter).items()
+            self._pages(layer, module, len(a)) for (layer, module), (a, _) in self._memory.get(adapter).modules.items()
         )
         self._slots[free[0]] = (adapter, modules)
         load.append(SlotLoad(free[0], adapter, modules))

@@ -30,8 +30,10 @@ class World:
     memory: Memory
     oracle: Oracle
 
-    def runner(self, settings: RunnerSettings) -> Runner:
-        return Runner(self.model, measure_capacity(self.model, settings), self.memory)
+    def runner(self, settings: RunnerSettings, *, eager: bool = False) -> Runner:
+        runner = Runner(self.model, measure_capacity(self.model, settings), self.memory, eager=eager)
+        runner.warm_up()
+        return runner
 
     def jobs(self, lengths: list[int], *, tokens: int = 8, seed: int = 0) -> list[Job]:
         """One greedy request a length, adapters and the base in turn."""
@@ -57,7 +59,8 @@ def make_world(
     for name, shape in adapters.items():
         make_adapter(checkpoint, shape, folders[name])
     model = load(checkpoint, name=family, device=torch.device(device), dtype=dtype, max_model_len=MAX_POSITIONS)
-    memory = Memory({name: host_weights(path) for name, path in folders.items()})
+    pairs = {name: host_weights(path) for name, path in folders.items()}
+    memory = Memory(pairs, model.dtype, model.device)
     return World(family, checkpoint, folders, model, memory, Oracle(checkpoint, folders, device=device))
 
 

@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from chorus_engine.adapters.host import Weights, pack
 from chorus_engine.core.plan import ModulePages, SlotLoad
 from chorus_engine.core.spec import Capacity, LinearModule
 from chorus_engine.model.lora import Site
-from chorus_engine.runner import AdapterPool
+from chorus_engine.runner.host_pool import HostPool
 from chorus_kernels.lora import Segment
 
 CAPACITY = Capacity(
@@ -29,8 +30,8 @@ class Memory:
     def __init__(self) -> None:
         self.adapters: dict[str, dict[tuple[int, str], tuple[Tensor, Tensor]]] = {}
 
-    def get(self, digest: str) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
-        return self.adapters[digest]
+    def get(self, digest: str) -> Weights:
+        return pack(self.adapters[digest], torch.float32, pinned=False)
 
 
 @pytest.fixture
@@ -43,8 +44,8 @@ def memory() -> Memory:
 
 
 @pytest.fixture
-def pool(memory: Memory) -> AdapterPool:
-    return AdapterPool(SITES, 2, CAPACITY, memory, torch.float32, torch.device("cpu"))
+def pool(memory: Memory) -> HostPool:
+    return HostPool(SITES, 2, CAPACITY, memory, torch.float32, torch.device("cpu"))
 
 
 def pair(rank: int, out: int) -> tuple[Tensor, Tensor]:
@@ -55,9 +56,10 @@ WIDE = SlotLoad(0, "wide", (ModulePages(1, QUERY, 20, (4, 0, 2)),))
 THIN = SlotLoad(1, "thin", (ModulePages(1, QUERY, 3, (1,)), ModulePages(0, UP, 2, (3,))))
 
 
-def delta(pool: AdapterPool, x: Tensor, slot: int, layer: int, site: Site) -> Tensor:
-    y = torch.zeros(len(x), sum(module.out_features for module in SITES[site]))
-    pool.step((Segment(0, len(x), slot),)).add(y, x, layer, site)
+def delta(pool: HostPool, x: Tensor, slot: int, layer: int, site: Site) -> Tensor:
+    base = torch.zeros(len(x), sum(module.out_features for module in SITES[site]))
+    y, beside = pool.step((Segment(0, len(x), slot),)).apply(lambda x, onto=None: base, x, layer, site)
+    assert beside is None
     return y
 
 
@@ -65,7 +67,7 @@ def product(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     return x @ weights[0].T @ weights[1]
 
 
-def test_adapters_of_different_ranks_live_side_by_side(pool: AdapterPool, memory: Memory) -> None:
+def test_adapters_of_different_ranks_live_side_by_side(pool: HostPool, memory: Memory) -> None:
     pool.load(WIDE)
     pool.load(THIN)
     x = torch.randn(5, 6)
@@ -77,7 +79,7 @@ def test_adapters_of_different_ranks_live_side_by_side(pool: AdapterPool, memory
     assert delta(pool, x, 1, 0, Site.GATE_UP).any()
 
 
-def test_a_load_replaces_all_that_the_slot_held(pool: AdapterPool, memory: Memory) -> None:
+def test_a_load_replaces_all_that_the_slot_held(pool: HostPool, memory: Memory) -> None:
     pool.load(THIN)
     x = torch.randn(5, 6)
     assert delta(pool, x, 1, 0, Site.GATE_UP).any()
@@ -86,7 +88,7 @@ def test_a_load_replaces_all_that_the_slot_held(pool: AdapterPool, memory: Memor
     torch.testing.assert_close(delta(pool, x, 1, 1, Site.QKV)[:, :4], product(x, memory.adapters["wide"][1, QUERY]))
 
 
-def test_a_page_given_to_another_adapter_changes_only_its_owner(pool: AdapterPool, memory: Memory) -> None:
+def test_a_page_given_to_another_adapter_changes_only_its_owner(pool: HostPool, memory: Memory) -> None:
     pool.load(WIDE)
     pool.load(THIN)
     pool.load(SlotLoad(0, "thin", (ModulePages(1, QUERY, 3, (2,)), ModulePages(0, UP, 2, (0,)))))

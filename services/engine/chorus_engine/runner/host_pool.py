@@ -1,27 +1,20 @@
-"""Adapters in the engine's memory, paged by rank."""
+"""Adapters on the CPU: pages by rank, gathered once a load for products of the true ranks."""
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from chorus_engine.core.plan import SlotLoad
 from chorus_engine.core.spec import Capacity, LinearModule
-from chorus_engine.model.lora import Site
+from chorus_engine.model.lora import Product, Site
+from chorus_engine.runner.adapters import AdapterSource
 from chorus_kernels.lora import Part, Segment, lora, prepare
 from chorus_kernels.lora import Site as PoolSite
 
 
-class HostWeights(Protocol):
-    """Verified adapters in host memory."""
-
-    def get(self, digest: str) -> Mapping[tuple[int, str], tuple[Tensor, Tensor]]:
-        """(layer, module path) → A [rank, in] and B [rank, out], the adapter's scale folded into B."""
-
-
-class AdapterPool:
+class HostPool:
     """Per layer and module one tensor of rank rows for A and one for B; the scheduler hands out their pages."""
 
     def __init__(
@@ -29,7 +22,7 @@ class AdapterPool:
         sites: Mapping[Site, tuple[LinearModule, ...]],
         layers: int,
         capacity: Capacity,
-        host: HostWeights,
+        host: AdapterSource,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
@@ -42,10 +35,11 @@ class AdapterPool:
         self._places = {m.path: (site, i) for site, modules in sites.items() for i, m in enumerate(modules)}
         self._gathered: dict[int, dict[tuple[int, Site], tuple[Tensor, Tensor]]] = {}  # by slot
         self._step: PoolStep | None = None
+        self._loaded: list[int] = []
 
     def load(self, load: SlotLoad) -> None:
-        """Copies an adapter into its pages; what the slot held is gone."""
-        weights = self._host.get(load.digest)
+        """Copies an adapter into its pages; what the slot held is gone. Ready when it returns."""
+        weights = self._host.get(load.digest).modules
         for site in self._sites.values():
             site.ranks[load.slot] = 0
         for module in load.modules:
@@ -59,6 +53,12 @@ class AdapterPool:
             site.b[index][rows] = b.to(site.b[index])
         self._gathered.pop(load.slot, None)
         self._step = None
+        self._loaded.append(load.slot)
+
+    def loaded(self, *, wait: bool) -> tuple[int, ...]:
+        """Slots that became ready since the last call."""
+        loaded, self._loaded = tuple(self._loaded), []
+        return loaded
 
     def step(self, segments: tuple[Segment, ...]) -> "PoolStep":
         """The same segments as in the last step, as decoding has them, cost nothing anew."""
@@ -82,8 +82,10 @@ class PoolStep:
         self.segments = segments
         self._parts = parts
 
-    def add(self, y: Tensor, x: Tensor, layer: int, site: Site) -> None:
+    def apply(self, product: Product, x: Tensor, layer: int, site: Site) -> tuple[Tensor, Tensor | None]:
+        y = product(x)
         lora(y, x, self._parts[layer, site])
+        return y, None
 
 
 def _site(modules: tuple[LinearModule, ...], capacity: Capacity, dtype: torch.dtype, device: torch.device) -> PoolSite:

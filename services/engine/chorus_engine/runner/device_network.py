@@ -1,0 +1,154 @@
+"""CUDA's way through the model: decode steps replay graphs, steps with prompt chunks are launched eagerly."""
+
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from chorus_engine.core.plan import RowStep
+from chorus_engine.core.spec import Capacity
+from chorus_engine.model import LoadedModel, ModelInput
+from chorus_engine.model.decoder import Hidden
+from chorus_engine.runner.device_inputs import DECODE_TILE, PROMPT_TILE, DeviceInputs, StepShape
+from chorus_engine.runner.device_pool import DevicePool
+from chorus_engine.runner.graphs import DecodeGraphs, GraphSize, GraphSizes
+from chorus_engine.runner.kv_cache import KvCache
+from chorus_engine.runner.network import Computed
+from chorus_engine.runner.rows import RowTable
+from chorus_kernels.lora import Tiles
+from chorus_kernels.paged_attention import PagedBatch, paged_attention, tile_queries
+from chorus_kernels.token_inputs import token_inputs
+
+log = logging.getLogger(__name__)
+
+BESIDE_UP_TO = 256  # tokens; with more, the product fills the card and accumulates onto the delta instead
+
+
+class DeviceNetwork:
+    def __init__(
+        self,
+        model: LoadedModel,
+        capacity: Capacity,
+        cache: KvCache,
+        rows: RowTable,
+        pool: DevicePool,
+        *,
+        eager: bool,
+    ) -> None:
+        self._model = model
+        self._capacity = capacity
+        self._cache = cache
+        self._rows = rows
+        self._pool = pool
+        config = model.decoder.config
+        self._window = config.sliding_window
+        self._tile_queries = tile_queries(model.dtype, config.num_heads // config.num_kv_heads)
+        self._inputs = DeviceInputs(capacity, rows, self._tile_queries, model.device)
+        self._starts = torch.arange(capacity.max_num_seqs + DECODE_TILE, dtype=torch.int32, device=model.device)
+        self._ones = torch.ones_like(self._starts)
+        self._sizes = GraphSizes(capacity.max_num_seqs, lora=capacity.max_adapters > 0)
+        self._graphs = DecodeGraphs(lambda size: model.decoder.normed(self._decode(size)))
+        self._eager = eager
+
+    def warm_up(self) -> None:
+        if self._eager:
+            return
+        began = time.monotonic()
+        free = torch.cuda.mem_get_info(self._model.device)[0]
+        for size in self._sizes.all():
+            self._graphs.capture(size)
+        torch.cuda.synchronize(self._model.device)
+        taken = free - torch.cuda.mem_get_info(self._model.device)[0]
+        log.info(
+            "graphs captured",
+            extra={"graphs": len(self._graphs), "seconds": round(time.monotonic() - began, 2), "mib": taken >> 20},
+        )
+
+    def clear(self, blocks: Sequence[int]) -> None:
+        """Not needed: the kernels read nothing past a context."""
+
+    def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
+        if all(step.count == 1 and step.sample for step in steps):
+            size = self._sizes.holding(len(steps), 0)
+            if size is not None:
+                shape = self._inputs.decode(steps, size.rows)
+                size = self._sizes.holding(len(steps), shape.lora_tiles)
+                assert size is not None
+                normed = self._graphs.replay(size) if size in self._graphs else self._normed(self._decode(size))
+                return self._computed(normed, shape)
+        shape = self._inputs.mixed(steps)
+        hidden = self._mixed(shape)
+        if not shape.samples:
+            return None
+        return self._computed(self._normed(hidden.of(self._inputs.device["last_tokens"][: shape.samples])), shape)
+
+    def _normed(self, hidden: Hidden) -> Tensor:
+        return self._model.decoder.normed(hidden)
+
+    def _computed(self, normed: Tensor, shape: StepShape) -> Computed:
+        fields, count = self._inputs.device, shape.samples
+        return Computed(
+            normed=normed,
+            sampling=shape.order,
+            rows=fields["sample_rows"][:count],
+            positions=fields["sample_positions"][:count],
+            temperature=fields["temperature"][:count],
+            seeds=fields["seeds"][:count],
+        )
+
+    def _decode(self, size: GraphSize) -> Hidden:
+        fields, rows = self._inputs.device, size.rows
+        batch = PagedBatch(
+            rows=fields["rows"][:rows],
+            starts=self._starts[:rows],
+            counts=self._ones[:rows],
+            contexts=fields["contexts"][:rows],
+            block_tables=self._rows.device_blocks,
+            block_size=self._capacity.block_size,
+            singles=rows,
+            window=self._window,
+            tiles=None,
+            tile_queries=self._tile_queries,
+        )
+        tiles = Tiles(fields["lora_tiles"][: size.tiles], DECODE_TILE) if size.tiles else None
+        return self._hidden(fields["rows"][:rows], fields["last_positions"][:rows], batch, tiles)
+
+    def _mixed(self, shape: StepShape) -> Hidden:
+        fields = self._inputs.device
+        batch = PagedBatch(
+            rows=fields["rows"][: shape.sequences],
+            starts=fields["starts"][: shape.sequences],
+            counts=fields["counts"][: shape.sequences],
+            contexts=fields["contexts"][: shape.sequences],
+            block_tables=self._rows.device_blocks,
+            block_size=self._capacity.block_size,
+            singles=shape.singles,
+            window=self._window,
+            tiles=fields["attention_tiles"][: shape.attention_tiles] if shape.attention_tiles else None,
+            tile_queries=self._tile_queries,
+        )
+        tiles = Tiles(fields["lora_tiles"][: shape.lora_tiles], PROMPT_TILE) if shape.lora_tiles else None
+        return self._hidden(fields["token_rows"][: shape.tokens], fields["positions"][: shape.tokens], batch, tiles)
+
+    def _hidden(self, rows: Tensor, positions: Tensor, batch: PagedBatch, tiles: Tiles | None) -> Hidden:
+        ids, places, slots = token_inputs(
+            rows, positions, self._rows.token_ids, self._rows.device_blocks, self._capacity.block_size
+        )
+        lora = None if tiles is None else self._pool.step(tiles, beside=len(rows) <= BESIDE_UP_TO)
+        return self._model.decoder.hidden(
+            ModelInput(
+                token_ids=ids,
+                positions=places,
+                slots=slots,
+                cache=self._cache.layers,
+                attention=partial(_attend, batch),
+                lora=lora,
+            )
+        )
+
+
+def _attend(batch: PagedBatch, query: Tensor, cache: Tensor, scale: float) -> Tensor:
+    return paged_attention(query, cache, batch, scale)

@@ -1,0 +1,169 @@
+"""Adapters on CUDA: pages of rank rows in one allocation, filled on a stream of their own while steps run."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chorus_engine.core.plan import ModulePages, SlotLoad
+from chorus_engine.core.spec import Capacity, LinearModule
+from chorus_engine.model.lora import Product, Site
+from chorus_engine.runner.adapters import AdapterSource
+from chorus_engine.runner.transfer import upload
+from chorus_kernels.lora import SitePool, Tiles, lora_delta
+from chorus_kernels.scatter import scatter
+
+
+class DevicePool:
+    """Its tables have fixed addresses and the slots in use never change under a step, so graphs may read them."""
+
+    def __init__(
+        self,
+        sites: Mapping[Site, tuple[LinearModule, ...]],
+        layers: int,
+        capacity: Capacity,
+        source: AdapterSource,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._source = source
+        self._page_rows = capacity.adapter_page_rows
+        self._max_rank = capacity.max_lora_rank
+        self._tables = {site: _Tables(len(modules), layers, capacity, device) for site, modules in sites.items()}
+        self._places = {m.path: (site, i) for site, modules in sites.items() for i, m in enumerate(modules)}
+        rows = capacity.adapter_pages * capacity.adapter_page_rows
+        values = layers * rows * sum(m.in_features + m.out_features for modules in sites.values() for m in modules)
+        self._values = torch.zeros(values, dtype=dtype, device=device)
+        self._pools: dict[tuple[int, Site], SitePool] = {}
+        self._homes: dict[tuple[int, str], tuple[tuple[int, int], tuple[int, int]]] = {}  # A's and B's (offset, width)
+        self._lay_out(sites, layers, rows)
+        self._loads = torch.cuda.Stream(device)
+        self._side = torch.cuda.Stream(device)
+        self._under_way: deque[tuple[int, torch.cuda.Event]] = deque()
+
+    @property
+    def bytes(self) -> int:
+        return self._values.nbytes
+
+    def load(self, load: SlotLoad) -> None:
+        """Begins to copy an adapter into its pages; what the slot held is gone. No step waits for it."""
+        weights = self._source.get(load.digest)
+        pieces, longest = self._pieces(load, weights.modules)
+        device = self._values.device
+        with torch.cuda.stream(self._loads):
+            for site, tables in self._tables.items():
+                tables.write(load.slot, [m for m in load.modules if self._places[m.module][0] is site], self._places)
+            staged = weights.packed.to(device, non_blocking=True)
+            scatter(staged, self._values, upload(pieces, device=device), longest)
+            event = torch.cuda.Event()
+            event.record()
+        self._under_way.append((load.slot, event))
+
+    def loaded(self, *, wait: bool) -> tuple[int, ...]:
+        """Slots that became ready since the last call. wait: for at least one, if any is under way."""
+        if wait and self._under_way:
+            self._under_way[0][1].synchronize()
+        ready = []
+        while self._under_way and self._under_way[0][1].query():
+            ready.append(self._under_way.popleft()[0])
+        return tuple(ready)
+
+    def step(self, tiles: Tiles, *, beside: bool) -> "DeviceLora":
+        """beside: compute deltas on a stream of their own while the product runs, as pays with few tokens."""
+        return DeviceLora(self._pools, tiles, self._max_rank, self._side if beside else None)
+
+    def _lay_out(self, sites: Mapping[Site, tuple[LinearModule, ...]], layers: int, rows: int) -> None:
+        """One site after the other: A of all its modules, then B of each."""
+        offset = 0
+        for layer in range(layers):
+            for site, modules in sites.items():
+                width = modules[0].in_features
+                a_offsets = [offset + index * rows * width for index in range(len(modules))]
+                middle = offset + len(modules) * rows * width
+                b_offsets = [middle + rows * sum(m.out_features for m in modules[:i]) for i in range(len(modules))]
+                end = middle + rows * sum(module.out_features for module in modules)
+                for module, a, b in zip(modules, a_offsets, b_offsets, strict=True):
+                    self._homes[layer, module.path] = ((a, width), (b, module.out_features))
+                self._pools[layer, site] = SitePool(
+                    a=self._values[offset:middle].view(len(modules), rows, width),
+                    b=self._values[middle:end],
+                    b_offsets=tuple(b - middle for b in b_offsets),
+                    outs=tuple(module.out_features for module in modules),
+                    ranks=self._tables[site].ranks[layer],
+                    pages=self._tables[site].pages[layer],
+                    page_rows=self._page_rows,
+                )
+                offset = end
+
+    def _pieces(self, load: SlotLoad, modules: Mapping[tuple[int, str], tuple[Tensor, Tensor]]) -> tuple[Tensor, int]:
+        """(from, to, length) of every page of the adapter, and the greatest length."""
+        keys = [(module.layer, module.module) for module in load.modules]
+        halves = np.array(
+            [
+                (half.storage_offset(), offset, width)
+                for key in keys
+                for half, (offset, width) in zip(modules[key], self._homes[key], strict=True)
+            ],
+            dtype=np.int64,
+        ).reshape(-1, 3)
+        begin, offset, width = halves.T[:, :, None]  # [halves, 1] each
+        rank = np.repeat([module.rank for module in load.modules], 2)[:, None]
+        counts = np.repeat([len(module.pages) for module in load.modules], 2)[:, None]
+        index = np.arange(counts.max(initial=1))
+        page = np.zeros((len(halves), len(index)), dtype=np.int64)
+        page[index < counts] = [page for module in load.modules for _ in range(2) for page in module.pages]
+        rows = np.clip(rank - index * self._page_rows, 0, self._page_rows)
+        size = self._page_rows * width
+        pieces = np.stack((begin + index * size, offset + page * size, rows * width), axis=-1)[rows > 0]
+        return torch.from_numpy(pieces), int(pieces[:, 2].max(initial=1))
+
+
+class _Tables:
+    """Where each slot's rank rows of one site's modules are, for all layers."""
+
+    def __init__(self, modules: int, layers: int, capacity: Capacity, device: torch.device) -> None:
+        pages = -(-capacity.max_lora_rank // capacity.adapter_page_rows)
+        slots = max(capacity.max_adapters, 1)
+        self.ranks = torch.zeros(layers, slots, modules, dtype=torch.int32, device=device)
+        self.pages = torch.zeros(layers, slots, modules, pages, dtype=torch.int32, device=device)
+
+    def write(self, slot: int, modules: Sequence[ModulePages], places: Mapping[str, tuple[Site, int]]) -> None:
+        layers, _, count, pages = self.pages.shape
+        table = np.zeros((layers, count, pages + 1), dtype=np.int32)
+        for module in modules:
+            cell = table[module.layer, places[module.module][1]]
+            cell[0] = module.rank
+            cell[1 : 1 + len(module.pages)] = module.pages
+        told = upload(torch.from_numpy(table), device=self.ranks.device)
+        self.ranks[:, slot] = told[:, :, 0]
+        self.pages[:, slot] = told[:, :, 1:]
+
+
+class DeviceLora:
+    """The adapters of one step's tokens, as the network's layers call them."""
+
+    def __init__(
+        self,
+        pools: Mapping[tuple[int, Site], SitePool],
+        tiles: Tiles,
+        max_rank: int,
+        side: torch.cuda.Stream | None,
+    ) -> None:
+        self._pools = pools
+        self._tiles = tiles
+        self._max_rank = max_rank
+        self._side = side
+
+    def apply(self, product: Product, x: Tensor, layer: int, site: Site) -> tuple[Tensor, Tensor | None]:
+        pool = self._pools[layer, site]
+        if self._side is None:
+            return product(x, lora_delta(x, pool, self._tiles, self._max_rank)), None
+        main = torch.cuda.current_stream()
+        self._side.wait_stream(main)
+        with torch.cuda.stream(self._side):
+            delta = lora_delta(x, pool, self._tiles, self._max_rank)
+        y = product(x)
+        main.wait_stream(self._side)
+        return y, delta

@@ -1,0 +1,71 @@
+"""The CPU's way through the model: one eager call a step, every tensor made for it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from chorus_engine.core.plan import RowStep
+from chorus_engine.core.spec import Capacity
+from chorus_engine.model import LoadedModel, ModelInput
+from chorus_engine.model.attention import AttentionBackend
+from chorus_engine.runner.host_pool import HostPool
+from chorus_engine.runner.inputs import build_input
+from chorus_engine.runner.kv_cache import KvCache
+from chorus_engine.runner.network import Computed
+from chorus_engine.runner.rows import RowTable
+
+
+class HostNetwork:
+    def __init__(
+        self,
+        model: LoadedModel,
+        capacity: Capacity,
+        cache: KvCache,
+        rows: RowTable,
+        pool: HostPool,
+        attention: AttentionBackend,
+    ) -> None:
+        self._model = model
+        self._block_size = capacity.block_size
+        self._cache = cache
+        self._rows = rows
+        self._pool = pool
+        self._attention = attention
+
+    def warm_up(self) -> None:
+        """There is nothing to prepare."""
+
+    def clear(self, blocks: Sequence[int]) -> None:
+        """Padding in them is masked after it was read, and masked values must be finite."""
+        self._cache.clear(blocks)
+
+    def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
+        decoder, device = self._model.decoder, self._model.device
+        inputs = build_input(steps, self._rows, self._block_size, decoder.config.sliding_window, device)
+        hidden = decoder.hidden(
+            ModelInput(
+                token_ids=inputs.token_ids,
+                positions=inputs.positions,
+                slots=inputs.slots,
+                cache=self._cache.layers,
+                attention=self._attention(inputs.attention, self._model.dtype),
+                lora=self._pool.step(inputs.segments) if inputs.segments else None,
+            )
+        )
+        sampling = tuple(i for i, step in enumerate(steps) if step.sample)
+        if not sampling:
+            return None
+        last = self._tensor(inputs.last_tokens[list(sampling)].tolist())
+        rows = [steps[i].row for i in sampling]
+        return Computed(
+            normed=decoder.normed(hidden.of(last)),
+            sampling=sampling,
+            rows=self._tensor(rows),
+            positions=self._tensor([steps[i].start + steps[i].count for i in sampling]),
+            temperature=torch.from_numpy(self._rows.temperature[rows]).to(device),
+            seeds=torch.from_numpy(self._rows.seeds[rows]).to(device),
+        )
+
+    def _tensor(self, values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._model.device)

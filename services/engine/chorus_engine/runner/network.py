@@ -1,0 +1,32 @@
+"""How the rows of a plan go through the model: one face for the CPU's way and for CUDA's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from chorus_engine.core.plan import RowStep
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What the sampler needs of one step. Rows past `sampling` are padding, whose results nobody reads."""
+
+    normed: Tensor  # [rows, hidden], what the model's head reads
+    sampling: tuple[int, ...]  # index in the plan of each row that samples, in the order of the tensors' rows
+    rows: Tensor  # [rows] int64, the engine's row
+    positions: Tensor  # [rows] int64, of the token to be drawn
+    temperature: Tensor  # [rows] float32, 0 is greedy
+    seeds: Tensor  # [rows] int64
+
+
+class Network(Protocol):
+    def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
+        """Computes at least one row; None when none samples. Block tables and admissions are up to date."""
+
+    def clear(self, blocks: Sequence[int]) -> None:
+        """Blocks that were just given out, in case what they hold must not be read."""
+
+    def warm_up(self) -> None:
+        """Prepares what a first step would otherwise wait for."""
