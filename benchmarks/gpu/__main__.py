@@ -134,16 +134,26 @@ def main(arguments: argparse.Namespace) -> int:
         run = Run(specs, setting, results)
         uvloop.run(run.all())
     if not arguments.rows or KERNELS in arguments.rows.split(","):
-        _kernels(run, results, arguments.device)
+        _kernels(run, results, arguments.device, arguments.shape)
     plot(results.values["rows"], folder / "h200.png")
     run.say(f"failed: {', '.join(run.failed)}" if run.failed else "done")
     return 1 if run.failed else 0
 
 
-def _kernels(run: Run, results: Results, device: str) -> None:
+def _kernels(run: Run, results: Results, device: str, shape: str) -> None:
     """Another process, so that its memory is none of an engine's."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        command = [sys.executable, "-m", "benchmarks.kernels", "--device", device, "--json", file.name]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.kernels",
+            "--device",
+            device,
+            "--shape",
+            shape,
+            "--json",
+            file.name,
+        ]
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             run.failed.append(KERNELS)
         else:
