@@ -11,7 +11,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     out = torch.empty((tokens, hidden), dtype=x.dtype, device=x.device)
     block = triton.next_power_of_2(hidden)
     _norm[(tokens,)](
-        x, weight, out, eps, x.stride(0), HIDDEN=hidden, BLOCK=block, num_warps=_warps(block), **options(x)
+        x, weight, out, eps, x.stride(0), HIDDEN=hidden, BLOCK=block, num_warps=_warps(tokens, block), **options(x)
     )  # fmt: skip
     return out
 
@@ -22,14 +22,14 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float, delta:
     block = triton.next_power_of_2(hidden)
     _add_norm[(tokens,)](
         x, delta, residual, weight, out, eps, x.stride(0), residual.stride(0), 0 if delta is None else delta.stride(0),
-        HIDDEN=hidden, BLOCK=block, num_warps=_warps(block), **options(x)
+        HIDDEN=hidden, BLOCK=block, num_warps=_warps(tokens, block), **options(x)
     )  # fmt: skip
     return out
 
 
-def _warps(block: int) -> int:
-    """One 16-byte access a thread of 16-bit values, up to 16 warps."""
-    return min(max(block // 256, 1), 16)
+def _warps(tokens: int, block: int) -> int:
+    """One 16-byte access a thread, of 16-bit values; two where there are tokens enough to hide their latency."""
+    return min(max(block // 256, 1), 16 if tokens <= 512 else 8)
 
 
 @triton.jit

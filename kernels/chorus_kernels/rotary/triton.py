@@ -18,7 +18,8 @@ def rotary_store(
     tokens, count, head_dim = qkv.shape
     kv_heads = cache.shape[2]
     heads = count - 2 * kv_heads
-    block, half = _heads(tokens), triton.next_power_of_2(head_dim // 2)
+    half = triton.next_power_of_2(head_dim // 2)
+    block = min(max(1024 // half, 1), triton.next_power_of_2(count))  # fewer a program are not faster at one token
     _rotary_store[(tokens * triton.cdiv(count, block),)](
         qkv, delta, rotation, slots, cache, qk_norm, eps,
         qkv.stride(0), 0 if delta is None else delta.stride(0), cache.stride(0),
@@ -26,11 +27,6 @@ def rotary_store(
         num_warps=max(block * half // 256, 1), **options(qkv)
     )  # fmt: skip
     return qkv[:, :heads]
-
-
-def _heads(tokens: int) -> int:
-    """Heads a program: few for few tokens, that the programs' reads go side by side."""
-    return 4 if tokens <= 16 else 16
 
 
 @triton.jit

@@ -12,14 +12,14 @@ def silu_mul(gate_up: Tensor, delta: Tensor | None = None) -> Tensor:
     block = _block(tokens)
     _silu_mul[(tokens * triton.cdiv(width, block),)](
         gate_up, delta, out, gate_up.stride(0), 0 if delta is None else delta.stride(0),
-        WIDTH=width, BLOCK=block, num_warps=min(block // 256, 4), **options(gate_up)
+        WIDTH=width, BLOCK=block, num_warps=block // 256, **options(gate_up)
     )  # fmt: skip
     return out
 
 
 def _block(tokens: int) -> int:
-    """Columns a program: few for few tokens, that every multiprocessor has a part."""
-    return 256 if tokens <= 16 else 1024
+    """Columns a program: few for few tokens, that every multiprocessor has a part; else few programs to start."""
+    return 1024 if tokens <= 64 else 2048
 
 
 @triton.jit
