@@ -8,6 +8,7 @@ aim is only said to.
 """
 
 import argparse
+import asyncio
 import json
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from benchmarks.gpu.station import Setting, Station
 from benchmarks.workloads import LLAMA_8B, SHAPES
 
 KEPT = ROOT / "benchmarks" / "results"
+LONGEST = 150.0  # seconds of a row, or of an engine's start
 KERNELS = "kernels"  # the row that is no engine's
 
 
@@ -60,13 +62,15 @@ class Run:
         station: Station | None = None
         for spec in specs:
             try:
-                station = station or await self._start(config)
-            except EngineFailed as error:
+                async with asyncio.timeout(LONGEST):
+                    station = station or await self._start(config)
+            except (EngineFailed, TimeoutError) as error:
                 self.failed += [f"{spec.name} on {config.name}" for spec in specs]
-                self.say(f"engine {config.name} did not start: {error}")
+                self.say(f"engine {config.name} did not start: {error!r}")
                 return
             try:
-                self._put(await spec.run(station))
+                async with asyncio.timeout(LONGEST):
+                    self._put(await spec.run(station))
             except Exception:  # any failure of a row: the other rows are still worth measuring
                 self.failed.append(f"{spec.name} on {config.name}")
                 self.say(f"{spec.name} on {config.name} FAILED: {traceback.format_exc()}{station.server.last_words()}")
@@ -77,7 +81,11 @@ class Run:
 
     async def _start(self, config: EngineConfig) -> Station:
         station = Station(config, self._setting, self._limits)
-        await station.start()
+        try:
+            await station.start()
+        except BaseException:  # a timeout's cancellation too: what was started must not keep the card
+            await station.server.kill()
+            raise
         ready = station.server.ready
         self.say(f"engine {config.name} served after {station.server.start_seconds:.1f} s, {ready.kv_blocks} KV blocks")
         if self._limits is None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 WORK = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of what occupies the device
+FIELDS = ("ph", "cat", "name", "pid", "tid", "ts", "dur")  # of an event, that are kept
+ARGUMENTS = ("correlation", "stream", "grid", "block")
 GRAPH_KERNELS = 8  # what one launch brought at least, where that launch was a graph
 
 Span = tuple[float, float]  # microseconds
@@ -64,12 +66,17 @@ def union(spans: Sequence[Span]) -> list[Span]:
     return merged
 
 
-def keep(events: Iterable[dict[str, Any]], path: Path, most: int = 20_000) -> None:
+def keep(events: Iterable[dict[str, Any]], path: Path, most: int = 10_000) -> None:
     """Gzip the device's part of a trace, for chrome://tracing or Perfetto: at most so many events, from its middle."""
     work = sorted(device_work(events), key=lambda event: float(event["ts"]))
     skip = max(0, len(work) - most) // 2
+    kept = [{**_pick(event, FIELDS), "args": _pick(event.get("args", {}), ARGUMENTS)} for event in work]
     with gzip.open(path, "wt", compresslevel=9) as file:
-        json.dump({"traceEvents": work[skip : skip + most]}, file, separators=(",", ":"))
+        json.dump({"traceEvents": kept[skip : skip + most]}, file, separators=(",", ":"))
+
+
+def _pick(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _graphs(work: Iterable[dict[str, Any]]) -> list[Span]:

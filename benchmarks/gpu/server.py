@@ -67,8 +67,12 @@ class Server:
         try:
             await asyncio.wait_for(self._process.wait(), 20)
         except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
             self._process.kill()
-            await self._process.wait()
+        await self._process.wait()
 
     def last_words(self) -> str:
         return self._log.read_text(errors="replace")[-LAST_WORDS:]
