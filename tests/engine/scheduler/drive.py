@@ -6,6 +6,7 @@ from chorus_engine.core.plan import StepPlan, StepResult
 from chorus_engine.core.request import Band, Output, Request, SamplingParams
 from chorus_engine.core.spec import AdapterFootprint, Capacity
 from chorus_engine.scheduler import Scheduler
+from chorus_engine.scheduler.chunks import ChunkPolicy
 from tests.engine.scheduler.fake_runner import FakeRunner
 
 SMALL = Capacity(
@@ -32,14 +33,18 @@ def request(
     deadline: float | None = None,
     min_tokens: int = 0,
     stop: tuple[int, ...] = (),
+    tokens: tuple[int, ...] | None = None,
+    namespace: bytes = b"",
+    seed: int | None = None,
 ) -> Request:
-    """Prompt tokens differ by name, so that no two requests have the same answer by chance."""
-    seed = sum(map(ord, name))
+    """Tokens and seed that are not given differ by name, so that no two requests have the same answer by chance."""
+    by_name = sum(map(ord, name))
     return Request(
         id=name,
-        prompt=tuple((seed + 7 * position) % 19 for position in range(prompt)),
-        sampling=SamplingParams(max_tokens, min_tokens, seed=seed, stop_token_ids=stop),
+        prompt=tuple((by_name + 7 * position) % 19 for position in range(prompt)) if tokens is None else tokens,
+        sampling=SamplingParams(max_tokens, min_tokens, seed=by_name if seed is None else seed, stop_token_ids=stop),
         adapter=adapter,
+        namespace=namespace,
         band=band,
         counter=counter,
         arrival=arrival,
@@ -54,9 +59,19 @@ def footprint(digest: str, rank: int = 8, layers: int = 2, modules: tuple[str, .
 class Drive:
     """Keeps up to `depth` steps in flight; after each commit the scheduler's laws are checked."""
 
-    def __init__(self, capacity: Capacity = SMALL, depth: int = 1, load_steps: int = 0, patience: float = 2.0) -> None:
-        self.scheduler = Scheduler(capacity, slot_patience=patience)
-        self.runner = FakeRunner(capacity, load_steps)
+    def __init__(
+        self,
+        capacity: Capacity = SMALL,
+        depth: int = 1,
+        load_steps: int = 0,
+        patience: float = 2.0,
+        *,
+        prefix_caching: bool = True,
+        chunks: ChunkPolicy = ChunkPolicy(),  # noqa: B008 - a frozen value
+    ) -> None:
+        self.scheduler = Scheduler(capacity, patience, prefix_caching=prefix_caching, chunks=chunks)
+        self.requests: dict[str, Request] = {}
+        self.runner = FakeRunner(capacity, self.requests, load_steps)
         self.depth = depth
         self.now = 0.0
         self.plans: list[StepPlan] = []
@@ -65,6 +80,7 @@ class Drive:
 
     def add(self, *requests: Request) -> None:
         for each in requests:
+            self.requests[each.id] = each
             self.scheduler.add(each)
 
     def host(self, *footprints: AdapterFootprint) -> None:

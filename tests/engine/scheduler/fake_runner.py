@@ -1,17 +1,17 @@
-"""A runner without a model. Its cache is a dictionary, its next token a hash of what it reads back from that cache.
+"""A runner without a model. Its next token is a hash of what it reads back from a model of the device's memory.
 
-It obeys the plan to the letter and asserts that the plan makes sense, so that wrong block tables, stale rows or
-exchanged adapters either fail at once or change the tokens.
+It obeys the plan to the letter and asserts that the plan makes sense, so that wrong block tables, stale rows, blocks
+shared too early or overwritten too soon, or exchanged adapters either fail at once or change the tokens.
 """
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from zlib import crc32
 
 from chorus_engine.core.plan import BASE_SLOT, Admission, RowStep, SlotLoad, StepPlan, StepResult
 from chorus_engine.core.request import FinishReason, Request, SampledToken, SamplingParams
 from chorus_engine.core.spec import Capacity
+from tests.engine.scheduler.fake_device import FakeDevice, Row
 
 VOCAB = 23
 
@@ -34,43 +34,54 @@ def answer(request: Request) -> tuple[list[int], FinishReason]:
     return produced, FinishReason.LENGTH
 
 
-@dataclass
-class Row:
-    slot: int
-    sampling: SamplingParams
-    tokens: list[int]
-    blocks: list[int] = field(default_factory=list)
-    computed: int = 0
-
-
 class FakeRunner:
-    """Computes at launch, in order, as a device's stream does; results are read when the caller likes."""
+    """Computes at launch, in order, as a device's stream does; results are read when the caller likes.
 
-    def __init__(self, capacity: Capacity, load_steps: int = 0) -> None:
+    It knows of `requests` (by id) only to judge whose memory a row may read.
+    """
+
+    def __init__(self, capacity: Capacity, requests: Mapping[str, Request], load_steps: int = 0) -> None:
         self._capacity = capacity
+        self._requests = requests
         self._load_steps = load_steps  # steps after which a load is ready
+        self._device = FakeDevice(capacity.num_blocks, capacity.swap_blocks, capacity.block_size)
         self._rows: dict[int, Row] = {}
+        self._sampling: dict[int, SamplingParams] = {}
         self._slots: dict[int, SlotLoad] = {}
+        self._row_slots: dict[int, int] = {}
         self._ready: set[int] = set()
         self._loading: deque[tuple[int, int]] = deque()  # (step at which it is ready, slot)
-        self._cache: dict[tuple[int, int], tuple[int, int]] = {}  # (block, offset) -> (position, token id)
 
     def launch(self, plan: StepPlan) -> StepResult:
         for row in plan.release:
-            del self._rows[row]
+            del self._rows[row], self._row_slots[row]
+        self._check_moves(plan)
+        self._device.swap_out(plan.swap_out)
         for load in plan.load:
             self._load(plan.step, load)
         for admission in plan.admit:
             self._admit(admission)
-        assert len({step.row for step in plan.rows}) == len(plan.rows)
-        assert sum(step.count for step in plan.rows) <= self._capacity.max_num_batched_tokens
-        assert all(any(step.row == admission.row for step in plan.rows) for admission in plan.admit)
-        sampled = tuple(self._compute(step) for step in plan.rows)
-        return StepResult(plan.step, sampled, self._loaded(plan))
+        self._device.clear(block for step in plan.rows for block in step.new_blocks)
+        self._device.swap_in(plan.swap_in)
+        self._device.copy(plan.copy)
+        return StepResult(plan.step, self._run(plan), self._loaded(plan))
+
+    # ---------------------------------------------------------------- before the rows
+
+    def _check_moves(self, plan: StepPlan) -> None:
+        """What is filled anew belongs to nobody, and the order of clearing, swapping in and copying does not matter."""
+        cleared = [block for step in plan.rows for block in step.new_blocks]
+        targets = [*cleared, *(block for _, block in plan.swap_in), *(block for _, block in plan.copy)]
+        assert len(set(targets)) == len(targets), "a block is filled twice"
+        assert set(targets).isdisjoint(source for source, _ in plan.copy), "what is copied is overwritten"
+        for row in self._rows.values():
+            assert set(targets).isdisjoint(row.blocks), "a block that a row holds is given to another"
+        hosts = [host for _, host in plan.swap_out]
+        assert len(set(hosts)) == len(hosts), "a host block is filled twice"
 
     def _load(self, step: int, load: SlotLoad) -> None:
         assert 0 <= load.slot < self._capacity.max_adapters
-        assert all(row.slot != load.slot for row in self._rows.values()), "a load into a slot that a row uses"
+        assert load.slot not in self._row_slots.values(), "a load into a slot that a row uses"
         self._slots[load.slot] = load
         self._ready.discard(load.slot)
         self._loading.append((step + self._load_steps, load.slot))
@@ -83,38 +94,61 @@ class FakeRunner:
         return tuple(loaded)
 
     def _admit(self, admission: Admission) -> None:
+        request = self._requests[admission.request_id]
         assert 0 <= admission.row < self._capacity.max_num_seqs
         assert admission.row not in self._rows, "a row admitted twice"
         assert admission.slot == BASE_SLOT or admission.slot in self._ready, "a row on a slot that is not ready"
-        self._rows[admission.row] = Row(admission.slot, admission.sampling, list(admission.token_ids))
+        digest = None if admission.slot == BASE_SLOT else self._slots[admission.slot].digest
+        assert digest == request.adapter
+        assert admission.token_ids[: admission.prompt_len] == request.prompt
+        owner = (request.namespace or request.id.encode(), digest)
+        self._rows[admission.row] = Row(owner, list(admission.token_ids), list(admission.blocks))
+        self._row_slots[admission.row] = admission.slot
+        self._sampling[admission.row] = admission.sampling
 
-    def _compute(self, step: RowStep) -> tuple[SampledToken, ...]:
-        row = self._rows[step.row]
-        row.blocks.extend(step.new_blocks)
-        for block in step.new_blocks:
-            assert 0 <= block < self._capacity.num_blocks
-            owners = [other for other in self._rows.values() if block in other.blocks]
-            assert owners == [row], f"block {block} is shared by rows"
-        end = step.start + step.count
+    # ---------------------------------------------------------------- the rows
+
+    def _run(self, plan: StepPlan) -> tuple[tuple[SampledToken, ...], ...]:
+        """All rows write before any reads, as in each layer of a model."""
+        admitted = {admission.row for admission in plan.admit}
+        rows = {step.row for step in plan.rows}
+        assert len(rows) == len(plan.rows)
+        assert admitted <= rows, "a row is admitted for nothing"
+        assert sum(step.count for step in plan.rows) <= self._capacity.max_num_batched_tokens
+        for step in plan.rows:
+            self._extend(step, first=step.row in admitted)
+        for step in plan.rows:
+            self._write(step, admitted)
+        for row in self._rows.values():  # rows beside this step's too: nobody's memory may change
+            self._device.read(row)
+        return tuple(self._sample(step) for step in plan.rows)
+
+    def _extend(self, step: RowStep, first: bool) -> None:
+        row, size = self._rows[step.row], self._capacity.block_size
+        if first:
+            row.computed = step.start
+            assert len(row.blocks) == -(-step.start // size), "blocks of an admission are those with something in them"
         assert step.start == row.computed, "positions are contiguous"
         assert step.count > 0
-        assert end <= len(row.tokens), "a position whose token nobody knows"
-        size = self._capacity.block_size
-        for position in range(step.start, end):
-            self._cache[row.blocks[position // size], position % size] = (position, row.tokens[position])
-        row.computed = end
+        assert step.start + step.count <= len(row.tokens), "a position whose token nobody knows"
+        row.blocks.extend(step.new_blocks)
+        assert len(set(row.blocks)) == len(row.blocks)
+
+    def _write(self, step: RowStep, admitted: set[int]) -> None:
+        row, size = self._rows[step.row], self._capacity.block_size
+        row.computed = step.start + step.count
+        written = set(row.blocks[step.start // size : (row.computed - 1) // size + 1])
+        for index, other in self._rows.items():
+            if index != step.row and index not in admitted:
+                assert written.isdisjoint(other.blocks), "a write into a block that another row has read"
+        for position in range(step.start, row.computed):
+            self._device.write(row, position)
+
+    def _sample(self, step: RowStep) -> tuple[SampledToken, ...]:
         if not step.sample:
             return ()
-        assert end == len(row.tokens), "a token is drawn from the last position"
-        token = next_token(self._read(row), self._digest(row), row.sampling.seed)
+        row = self._rows[step.row]
+        assert row.computed == len(row.tokens), "a token is drawn from the last position"
+        token = next_token(self._device.read(row), row.owner[1], self._sampling[step.row].seed)
         row.tokens.append(token)
         return (SampledToken(token),)
-
-    def _read(self, row: Row) -> list[int]:
-        size = self._capacity.block_size
-        read = [self._cache[row.blocks[position // size], position % size] for position in range(row.computed)]
-        assert [position for position, _ in read] == list(range(row.computed))
-        return [token for _, token in read]
-
-    def _digest(self, row: Row) -> str | None:
-        return None if row.slot == BASE_SLOT else self._slots[row.slot].digest

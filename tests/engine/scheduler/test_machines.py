@@ -8,6 +8,7 @@ from chorus_engine.core.load import SlotState
 from chorus_engine.scheduler.blocks import BlockPool
 from chorus_engine.scheduler.pages import PagePools
 from chorus_engine.scheduler.slots import SlotTable
+from chorus_engine.scheduler.swap import SwapSpace
 from tests.engine.scheduler.drive import footprint
 
 BLOCKS = 12
@@ -15,44 +16,122 @@ SLOTS = 3
 
 
 class BlockMachine(RuleBasedStateMachine):
-    """Tables allocate, share what another holds, and let go."""
+    """Tables allocate, name their blocks, share what can be found, and let go."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pool = BlockPool(BLOCKS)
         self.tables: list[tuple[int, ...]] = []
+        self.names: dict[bytes, int] = {}  # name -> block
+        self.free: list[int] = list(range(BLOCKS))  # in the order in which they became free
+
+    def held(self) -> set[int]:
+        return {block for table in self.tables for block in table}
 
     @rule(count=st.integers(0, BLOCKS + 1))
     def allocate(self, count: int) -> None:
         free = self.pool.free
         assert self.pool.can_allocate(count) == (count <= free)
-        if count <= free:
-            self.tables.append(self.pool.allocate(count))
-            assert self.pool.free == free - count
+        if count > free:
+            return
+        idle = [block for block in self.free if block in self.names.values()]
+        evicted = idle[: max(0, count - (free - len(idle)))]
+        blocks = self.pool.allocate(count)
+        assert set(blocks) & set(idle) == set(evicted), "blank blocks go first, then the least recently used"
+        self.names = {name: block for name, block in self.names.items() if block not in evicted}
+        self.free = [block for block in self.free if block not in blocks]
+        self.tables.append(blocks)
 
-    @precondition(lambda self: self.tables)
+    @precondition(lambda self: self.held())
+    @rule(data=st.data(), name=st.binary(min_size=1, max_size=1))
+    def name(self, data: st.DataObject, name: bytes) -> None:
+        block = data.draw(st.sampled_from(sorted(self.held() - set(self.names.values())) or [-1]))
+        if block >= 0:
+            self.pool.name(block, name)
+            self.names.setdefault(name, block)
+
+    @precondition(lambda self: self.names)
     @rule(data=st.data())
     def share(self, data: st.DataObject) -> None:
-        prefix = data.draw(st.sampled_from(self.tables))
-        self.pool.share(prefix)
-        self.tables.append(prefix)
-        assert all(self.pool.is_shared(block) for block in prefix)
+        names = data.draw(st.lists(st.sampled_from(sorted(self.names)), min_size=1, unique=True))
+        found = tuple(block for name in names if (block := self.pool.find(name)) is not None)
+        assert found == tuple(self.names[name] for name in names)
+        self.pool.share(found)
+        self.free = [block for block in self.free if block not in found]
+        self.tables.append(found)
 
     @precondition(lambda self: self.tables)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        index = data.draw(st.integers(0, len(self.tables) - 1))
-        self.pool.release(self.tables.pop(index))
+        table = self.tables.pop(data.draw(st.integers(0, len(self.tables) - 1)))
+        freed = self.pool.freed
+        self.pool.release(table)
+        gone = [block for block in reversed(table) if block not in self.held()]
+        assert self.pool.freed - freed == len(gone)
+        self.free += gone
 
     @invariant()
     def laws(self) -> None:
         self.pool.check(self.tables)
-        assert self.pool.free == BLOCKS - len({block for table in self.tables for block in table})
+        assert self.pool.free == BLOCKS - len(self.held()) == len(self.free)
+        for name, block in self.names.items():
+            assert self.pool.find(name) == block
 
     def teardown(self) -> None:
         for table in self.tables:
             self.pool.release(table)
         assert self.pool.free == BLOCKS
+
+
+class SwapMachine(RuleBasedStateMachine):
+    """Requests are swapped out, come back or end, and steps take the moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.swap = SwapSpace(BLOCKS)
+        self.kept: list[tuple[int, ...]] = []
+        self.ins: list[tuple[int, int]] = []  # (target, content) that the next step must bring back
+        self.host: dict[int, int] = {}  # host block -> the block whose content it holds
+        self.content: dict[tuple[int, ...], tuple[int, ...]] = {}  # host blocks -> what they were given
+
+    @precondition(lambda self: not self.ins)
+    @rule(blocks=st.lists(st.integers(0, 99), min_size=1, max_size=5, unique=True))
+    def swap_out(self, blocks: list[int]) -> None:
+        if self.swap.can_hold(len(blocks)):
+            host = self.swap.swap_out(blocks)
+            self.kept.append(host)
+            self.content[host] = tuple(blocks)
+
+    @precondition(lambda self: self.kept)
+    @rule(data=st.data(), skip=st.integers(0, 5))
+    def swap_in(self, data: st.DataObject, skip: int) -> None:
+        host = self.kept.pop(data.draw(st.integers(0, len(self.kept) - 1)))
+        targets = tuple(range(1000 + len(self.ins), 1000 + len(self.ins) + len(host[skip:])))
+        self.swap.swap_in(host[skip:], targets)
+        self.swap.release(host)
+        self.ins += zip(targets, self.content.pop(host)[skip:], strict=True)
+
+    @precondition(lambda self: self.kept)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        host = self.kept.pop(data.draw(st.integers(0, len(self.kept) - 1)))
+        self.swap.release(host)
+        del self.content[host]
+
+    @rule()
+    def step(self) -> None:
+        """Every block that goes in carries what once went out."""
+        outs, ins = self.swap.take_moves()
+        assert len({host for _, host in outs}) == len(outs)
+        self.host.update({host: block for block, host in outs})
+        assert [(target, self.host[host]) for host, target in ins] == self.ins
+        self.ins = []
+
+    @invariant()
+    def laws(self) -> None:
+        self.swap.check(self.kept)
+        assert self.swap.can_hold(BLOCKS - sum(map(len, self.kept)))
+        assert not self.swap.can_hold(BLOCKS - sum(map(len, self.kept)) + 1)
 
 
 class SlotMachine(RuleBasedStateMachine):
@@ -123,5 +202,7 @@ class SlotMachine(RuleBasedStateMachine):
 
 TestBlocks = BlockMachine.TestCase
 TestBlocks.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSwap = SwapMachine.TestCase
+TestSwap.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestSlots = SlotMachine.TestCase
 TestSlots.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

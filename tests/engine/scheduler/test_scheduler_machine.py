@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from chorus_engine.core.errors import AdapterUnavailable
 from chorus_engine.core.request import Band, FinishReason, Request
 from chorus_engine.core.spec import Capacity
+from chorus_engine.scheduler.chunks import ChunkPolicy
 from tests.engine.scheduler.drive import Drive, footprint, request
 from tests.engine.scheduler.fake_runner import answer
 
@@ -23,10 +24,15 @@ TIGHT = Capacity(
     adapter_pages=3,
 )
 RANKS = {"x": 8, "y": 16, "z": 24, "w": 4}
+NAMESPACES = [b"", b"one", b"other"]
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Requests come and go, adapters are fetched, fail and leave the host, steps overlap at random."""
+    """Requests come and go, adapters are fetched, fail and leave the host, steps overlap at random.
+
+    Prompts are beginnings of a few texts, answers included, under few namespaces, so that blocks are found, copied,
+    evicted and swapped all the time; a namespace is used with several adapters, as no gateway would.
+    """
 
     @initialize(
         depth=st.integers(1, 3),
@@ -34,14 +40,43 @@ class SchedulerMachine(RuleBasedStateMachine):
         patience=st.sampled_from([0.0, 0.5, 5.0]),
         rows=st.integers(1, 5),
         blocks=st.integers(12, 30),
+        budget=st.sampled_from([7, 12, 64]),
+        swap_blocks=st.sampled_from([0, 3, 12, 40]),
+        swap_seconds=st.sampled_from([0.1, 1.0, 3.0]),
+        least=st.sampled_from([1, 6, 512]),
+        caching=st.sampled_from([True, True, True, False]),
     )
-    def start(self, depth: int, load_steps: int, patience: float, rows: int, blocks: int) -> None:
-        self.drive = Drive(replace(TIGHT, max_num_seqs=rows, num_blocks=blocks), depth, load_steps, patience)
+    def start(
+        self,
+        depth: int,
+        load_steps: int,
+        patience: float,
+        rows: int,
+        blocks: int,
+        budget: int,
+        swap_blocks: int,
+        swap_seconds: float,
+        least: int,
+        caching: bool,
+    ) -> None:
+        capacity = replace(
+            TIGHT,
+            max_num_seqs=rows,
+            num_blocks=blocks,
+            max_num_batched_tokens=budget,
+            swap_blocks=swap_blocks,
+            swap_seconds=swap_seconds,
+            recompute_seconds=1.0,
+        )
+        chunks = ChunkPolicy(least=least)
+        self.drive = Drive(capacity, depth, load_steps, patience, prefix_caching=caching, chunks=chunks)
+        self.texts: list[tuple[int, ...]] = [tuple(range(24)), (*range(9), *range(15))]
         self.requests: dict[str, Request] = {}
         self.fetching: set[str] = set()
         self.hosted: set[str] = set()
 
     @rule(
+        text=st.integers(0, 99),
         prompt=st.integers(1, 24),
         max_tokens=st.integers(1, 24),
         adapter=st.sampled_from([None, None, *RANKS]),
@@ -50,9 +85,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         lifetime=st.none() | st.floats(0.02, 2.0),
         stop=st.lists(st.integers(0, 22), max_size=2).map(tuple),
         min_tokens=st.integers(0, 3),
+        namespace=st.sampled_from(NAMESPACES),
+        seed=st.integers(0, 1),
+        copies=st.sampled_from([1, 1, 2, 3]),
     )
     def add(
         self,
+        text: int,
         prompt: int,
         max_tokens: int,
         adapter: str | None,
@@ -61,22 +100,30 @@ class SchedulerMachine(RuleBasedStateMachine):
         lifetime: float | None,
         stop: tuple[int, ...],
         min_tokens: int,
+        namespace: bytes,
+        seed: int,
+        copies: int,
     ) -> None:
         now = self.drive.now
-        asked = request(
-            f"r{len(self.requests)}",
-            prompt,
-            max_tokens,
-            adapter=adapter,
-            band=band,
-            counter=counter,
-            arrival=now,
-            deadline=None if lifetime is None else now + lifetime,
-            stop=stop,
-            min_tokens=min_tokens,
-        )
-        self.requests[asked.id] = asked
-        self.drive.add(asked)
+        tokens = self.texts[text % len(self.texts)][:prompt]
+        for copy in range(copies):
+            asked = request(
+                f"r{len(self.requests)}",
+                max_tokens=max_tokens,
+                adapter=adapter,
+                band=band,
+                counter=counter,
+                arrival=now,
+                deadline=None if lifetime is None else now + lifetime,
+                stop=stop,
+                min_tokens=min_tokens,
+                tokens=tokens,
+                namespace=namespace,
+                seed=seed + copy,
+            )
+            self.requests[asked.id] = asked
+            self.drive.add(asked)
+        self.texts.append((*tokens, *answer(asked)[0])[:24])
 
     @precondition(lambda self: self.requests)
     @rule(data=st.data())
@@ -151,8 +198,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert end.usage is not None
         assert end.timing is not None
         assert (end.usage.prompt_tokens, end.usage.completion_tokens) == (len(asked.prompt), len(tokens))
+        assert end.usage.cached_tokens < len(asked.prompt)
+        assert asked.namespace or not end.usage.cached_tokens
         if tokens:
-            assert end.usage.computed_tokens >= len(asked.prompt) + len(tokens) - 1
+            passed = end.usage.computed_tokens + end.usage.cached_tokens
+            assert passed >= len(asked.prompt) + len(tokens) - 1
         assert min(end.timing.queued, end.timing.prefill, end.timing.decode) >= 0.0
 
 

@@ -13,7 +13,7 @@ def tokens(*ids: int) -> tuple[SampledToken, ...]:
 def running(max_tokens: int = 8, stop: tuple[int, ...] = ()) -> Sequence:
     sequence = Sequence(request("a", prompt=6, max_tokens=max_tokens, stop=stop), serial=1)
     sequence.enter(row=2, slot=None, now=1.0)
-    sequence.grow((7, 9))
+    sequence.fill((7, 9), filled=0, start=0, block_size=4)
     return sequence
 
 
@@ -30,13 +30,16 @@ def test_no_more_tokens_are_asked_for_than_allowed() -> None:
     assert sequence.remaining == 0
 
 
-def test_blocks_are_missed_one_at_a_time_and_never_for_the_last_token() -> None:
-    sequence = running(max_tokens=2)
-    step = sequence.advance(6)
-    assert (sequence.blocks_missing(4), sequence.blocks_missing(3)) == (0, 1)
-    sequence.receive(step, tokens(1), now=2.0)
-    sequence.advance(1)
-    assert sequence.blocks_missing(3) == 0
+def test_blocks_are_missed_as_soon_as_a_position_lies_past_them_and_never_for_the_last_token() -> None:
+    sequence = running(max_tokens=3)
+    for _ in range(2):
+        assert not sequence.cramped
+        sequence.receive(sequence.advance(sequence.remaining), tokens(1), now=2.0)
+    sequence.room = 7
+    assert sequence.cramped
+    sequence.grow((5,), block_size=4)
+    assert sequence.advance(1).new_blocks == (5,)
+    assert not sequence.cramped
 
 
 def test_several_tokens_of_one_step_end_with_the_one_that_ends_the_request() -> None:
@@ -58,7 +61,19 @@ def test_after_preemption_prompt_and_produced_are_computed_again() -> None:
     sequence = running()
     sequence.receive(sequence.advance(6), tokens(3), now=2.0)
     sequence.leave()
-    assert (sequence.remaining, sequence.blocks_missing(4)) == (7, 2)
+    assert (sequence.remaining, sequence.room) == (7, 0)
+    sequence.fill((3, 5), filled=1, start=4, block_size=4)
     sequence.enter(row=0, slot=4, now=9.0)
     admission = sequence.admission(base_slot=-1)
     assert (admission.token_ids, admission.prompt_len, admission.slot) == ((*sequence.request.prompt, 3), 6, 4)
+    assert admission.blocks == (3,)
+    assert sequence.advance(3) == RowStep(row=0, start=4, count=3, new_blocks=(5,), sample=True)
+
+
+def test_tokens_are_read_across_the_end_of_the_prompt() -> None:
+    sequence = running()
+    sequence.receive(sequence.advance(6), tokens(3, 4), now=2.0)
+    everything = (*sequence.request.prompt, 3, 4)
+    for start in range(9):
+        for stop in range(start, 9):
+            assert sequence.tokens(start, stop) == everything[start:stop]

@@ -35,3 +35,4 @@ class Load:
     preemptions: int  # total
     adapter_loads: int  # total
     adapter_evictions: int  # total, slots drained for a waiting adapter included
+    swaps: int = 0  # total, preemptions whose keys and values went to host memory

@@ -1,28 +1,56 @@
 """One step in the making."""
 
 from chorus_engine.core.plan import BASE_SLOT, Admission, RowStep, SlotLoad, StepPlan
+from chorus_engine.scheduler.memory import KvMemory
 from chorus_engine.scheduler.sequence import Sequence
 
 
 class Batch:
     """Rows chosen so far, under a budget of tokens."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, block_size: int, memory: KvMemory) -> None:
         self.budget = budget  # tokens left
         self.rows: list[RowStep] = []
         self.members: list[Sequence] = []  # aligned with rows
         self._admit: list[Admission] = []
+        self._block_size = block_size
+        self._memory = memory
 
-    def add(self, sequence: Sequence) -> None:
-        """As many of the sequence's remaining positions as the budget allows."""
-        count = min(sequence.remaining, self.budget)
+    def add(self, sequence: Sequence, count: int) -> None:
+        """The next `count` positions of the sequence."""
         self.budget -= count
         self.rows.append(sequence.advance(count))
         self.members.append(sequence)
+        if sequence.seal_at <= sequence.scheduled:
+            self._memory.seal(sequence)
+
+    def add_prompt(self, sequence: Sequence) -> None:
+        """As many of the sequence's remaining positions as the budget allows. A prompt that is cut takes all of it.
+
+        The cut is at a block's end if it can be: a few tokens less, and others that wait for the block may share it.
+        """
+        count = sequence.remaining
+        if count <= self.budget:
+            self.add(sequence, count)
+            return
+        end = sequence.scheduled + self.budget
+        aligned = end - end % self._block_size
+        self.add(sequence, (aligned if aligned > sequence.scheduled else end) - sequence.scheduled)
+        self.budget = 0
 
     def admit(self, sequence: Sequence) -> None:
         self._admit.append(sequence.admission(BASE_SLOT))
-        self.add(sequence)
+        self.add_prompt(sequence)
 
     def plan(self, step: int, release: tuple[int, ...], load: tuple[SlotLoad, ...]) -> StepPlan:
-        return StepPlan(step, tuple(self.rows), release, tuple(self._admit), load)
+        moves = self._memory.take_moves()
+        return StepPlan(
+            step=step,
+            rows=tuple(self.rows),
+            release=release,
+            admit=tuple(self._admit),
+            load=load,
+            swap_out=moves.swap_out,
+            swap_in=moves.swap_in,
+            copy=moves.copy,
+        )

@@ -13,9 +13,10 @@ from chorus_engine.core.plan import StepPlan, StepResult
 from chorus_engine.core.request import FinishReason, Output, Request
 from chorus_engine.core.spec import AdapterFootprint, Capacity
 from chorus_engine.scheduler.batch import Batch
-from chorus_engine.scheduler.blocks import BlockPool
+from chorus_engine.scheduler.chunks import ChunkPolicy
 from chorus_engine.scheduler.deadlines import Deadlines
 from chorus_engine.scheduler.limits import check_adapter, check_capacity, check_request
+from chorus_engine.scheduler.memory import KvMemory
 from chorus_engine.scheduler.pages import PagePools
 from chorus_engine.scheduler.placement import Placement
 from chorus_engine.scheduler.preemption import choose_victim
@@ -36,11 +37,19 @@ class _Flight:
 class Scheduler:
     """Not thread-safe: one loop owns it. `now` is that loop's monotonic clock in seconds, as in Request."""
 
-    def __init__(self, capacity: Capacity, slot_patience: float = 2.0) -> None:
+    def __init__(
+        self,
+        capacity: Capacity,
+        slot_patience: float = 2.0,
+        *,
+        prefix_caching: bool = True,
+        chunks: ChunkPolicy = ChunkPolicy(),  # noqa: B008 - a frozen value
+    ) -> None:
         """`slot_patience`: seconds after which a request drains a slot for its adapter. Raises StartError."""
         check_capacity(capacity)
         self._capacity = capacity
-        self._blocks = BlockPool(capacity.num_blocks)
+        self._chunks = chunks
+        self._memory = KvMemory(capacity, prefix_caching)
         self._rows = RowTable(capacity.max_num_seqs)
         self._slots = SlotTable(capacity.max_adapters, PagePools(capacity.adapter_pages, capacity.adapter_page_rows))
         self._waiting = WaitingQueue()
@@ -54,6 +63,7 @@ class Scheduler:
         self._serial = 0
         self._step = 0
         self._preemptions = 0
+        self._swaps = 0
         self._short_of_blocks = False
 
     # ---------------------------------------------------------------- requests and adapters come and go
@@ -112,11 +122,12 @@ class Scheduler:
     def schedule(self, now: float) -> StepPlan | None:
         """The next step, or None when there is nothing to do before a commit or a change from outside."""
         self._now = now
+        self._memory.begin_step()
         for sequence in self._deadlines.pop_due(now):
             self._end(sequence, FinishReason.DEADLINE)
         self._short_of_blocks = not self._grow()
         loads = self._placement.place(now)
-        batch = Batch(self._capacity.max_num_batched_tokens)
+        batch = Batch(self._capacity.max_num_batched_tokens, self._capacity.block_size, self._memory)
         self._continue(batch)
         self._admit(batch, now)
         awaits_load = self._slots.is_loading() and not self._flights
@@ -139,6 +150,8 @@ class Scheduler:
             tokens = sequence.receive(row, sampled, now)
             if tokens:
                 outputs.append(sequence.output(now, tokens))
+                if sequence.seal_at <= sequence.scheduled:
+                    self._memory.seal(sequence)
             if sequence.finish is not None and not ended:
                 del self._live[sequence.request.id]
                 self._leave(sequence)
@@ -155,61 +168,67 @@ class Scheduler:
         """Give active rows the blocks that their next positions need, by preemption if must be; whether all have."""
         enough = True
         for sequence in self._rows.active:
-            missing = sequence.blocks_missing(self._capacity.block_size)
-            if not missing or not sequence.active:
+            if not sequence.cramped or not sequence.active:
                 continue
-            if self._free_blocks(missing) and sequence.active:
-                sequence.grow(self._blocks.allocate(missing))
+            if self._make_room(sequence):
+                self._memory.grow(sequence)
             else:
                 enough = False
         return enough
 
-    def _free_blocks(self, count: int) -> bool:
-        """Preempt until `count` blocks are free; False when they will be only after a commit."""
-        while not self._blocks.can_allocate(count):
+    def _make_room(self, sequence: Sequence) -> bool:
+        """Preempt until the blocks that the sequence misses are free; False when it gave way or waits for a commit."""
+        missing = self._memory.missing(sequence)
+        while self._memory.free < missing:
             leaving = self._rows.leaving()
-            if leaving and self._blocks.free + sum(len(sequence.blocks) for sequence in leaving) >= count:
+            if leaving and self._memory.free + self._memory.releasable(leaving) >= missing:
                 return False
-            self._preempt(choose_victim(self._rows.active))
+            victim = choose_victim(self._rows.active)
+            self._preemptions += 1
+            self._leave(victim)
+            if victim is sequence:
+                return False
         return True
-
-    def _preempt(self, sequence: Sequence) -> None:
-        """The request gives everything back, and waits at its old place to compute its tokens again."""
-        self._preemptions += 1
-        self._leave(sequence)
 
     def _continue(self, batch: Batch) -> None:
         """Rows that run: decodes first, then chunks of prompts as far as the budget goes."""
         prompts = []
+        backlog = self._waiting.tokens
         for sequence in self._rows.active:
-            if sequence.blocks_missing(self._capacity.block_size):
-                continue  # waits for blocks of a row that leaves
-            if sequence.remaining == 1:
-                batch.add(sequence)
-            elif sequence.remaining:
+            remaining = sequence.remaining
+            if not remaining or sequence.cramped:
+                continue  # has asked for its last token, or waits for blocks of a row that leaves
+            if remaining == 1:
+                batch.add(sequence, 1)
+            else:
                 prompts.append(sequence)
+                backlog += remaining
+        if batch.rows:
+            batch.budget = self._chunks.limit(backlog, batch.budget)
         for sequence in prompts:
             if not batch.budget:
                 return
-            batch.add(sequence)
+            batch.add_prompt(sequence)
 
     def _admit(self, batch: Batch, now: float) -> None:
         """Waiting requests whose adapter is ready, in order, while rows, budget and blocks last.
 
         A block for each active row stays free, so that the next steps do not undo an admission.
         """
+        if not batch.budget or not self._rows.free:
+            return
         for sequence in self._waiting.in_order(self._placement.is_ready):
             if not batch.budget or not self._rows.free:
                 return
-            count = sequence.blocks_missing(self._capacity.block_size)
-            if not self._blocks.can_allocate(count + self._rows.num_active):
+            fit = self._memory.fit(sequence, spare=self._rows.num_active)
+            if fit is None:
                 self._short_of_blocks = True
                 return
             self._waiting.remove(sequence)
+            self._memory.enter(sequence, fit)
             adapter = sequence.request.adapter
             slot = None if adapter is None else self._slots.lease(adapter, now)
             sequence.enter(self._rows.next_free(), slot, now)
-            sequence.grow(self._blocks.allocate(count))
             self._rows.enter(sequence)
             batch.admit(sequence)
 
@@ -221,6 +240,7 @@ class Scheduler:
         self._outputs.append(sequence.output(self._now, error=error))
         if sequence.row == NO_ROW:
             self._waiting.remove(sequence)
+            self._memory.drop(sequence)
         else:
             self._leave(sequence)
 
@@ -234,11 +254,10 @@ class Scheduler:
         """Row, blocks and slot of a row that leaves, once no step in flight uses them."""
         if sequence.in_flight:
             return
-        self._blocks.release(sequence.blocks)
         if sequence.slot is not None:
             self._slots.release(sequence.slot, self._now)
         self._rows.release(sequence)
-        sequence.leave()
+        self._swaps += self._memory.leave(sequence)
         if sequence.finish is None:
             self._waiting.push(sequence)
 
@@ -257,9 +276,10 @@ class Scheduler:
             running=len(self._rows),
             waiting=len(self._waiting),
             waits_for_blocks=self._short_of_blocks,
-            free_blocks=self._blocks.free,
-            total_blocks=self._blocks.total,
+            free_blocks=self._memory.free,
+            total_blocks=self._memory.total,
             preemptions=self._preemptions,
+            swaps=self._swaps,
             adapter_loads=self._slots.loads,
             adapter_evictions=self._slots.evictions,
         )
@@ -273,12 +293,11 @@ class Scheduler:
         held = self._rows.held
         self._rows.check()
         self._waiting.check()
-        self._blocks.check(sequence.blocks for sequence in held)
+        self._memory.check(held, self._waiting.everyone())
         leases: dict[int, int] = {}
         for sequence in held:
             if sequence.slot is not None:
                 leases[sequence.slot] = leases.get(sequence.slot, 0) + 1
-            assert len(sequence.blocks) * self._capacity.block_size >= sequence.scheduled
             assert sequence.in_flight == sum(sequence in flight.members for flight in self._flights)
             assert sequence.active or sequence.in_flight, "a leaving row has a step in flight"
         self._slots.check(leases)

@@ -1,32 +1,79 @@
 """What the scheduler knows of one request, from `add` to its end."""
 
+import sys
+from dataclasses import dataclass
+
 from chorus_engine.core.plan import Admission, RowStep
 from chorus_engine.core.request import FinishReason, Output, Request, SampledToken, Timing, Usage
 
 NO_ROW = -1
 NEAR_END = 5  # tokens; a request this close to its end is spared from preemption
+NEVER = sys.maxsize  # a position that no sequence reaches
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why a request could not enter the last time."""
+
+    lack: int  # blocks that it would have taken, less those that were free
+    freed: int  # BlockPool.freed then
+    next_name: bytes | None  # the first of its blocks that was not found
 
 
 class Sequence:
     """Tokens are known (`prompt`, `produced`) or pending: asked of a step whose result is not committed yet.
 
-    Its *order* says who goes first, its *age* who is preempted first (the greatest).
+    Its *order* says who goes first, and who is preempted first (the greatest).
     """
+
+    __slots__ = (
+        "_computed",
+        "_first_scheduled",
+        "_first_token",
+        "_stop",
+        "_untold",
+        "active",
+        "blocks",
+        "cached",
+        "chain",
+        "finish",
+        "host",
+        "in_flight",
+        "known",
+        "limit",
+        "order",
+        "pending",
+        "produced",
+        "request",
+        "room",
+        "row",
+        "scheduled",
+        "seal_at",
+        "short",
+        "slot",
+    )
 
     def __init__(self, request: Request, serial: int) -> None:
         self.request = request
         self.order = (request.band, request.counter, request.arrival, serial)
-        self.age = (request.band, request.arrival, serial)
         self.produced: list[int] = []
         self.known = len(request.prompt)  # tokens, prompt and produced
         self.pending = 0  # tokens being sampled
-        self.scheduled = 0  # positions computed or being computed since the last admission
+        self.limit = self.known + request.sampling.max_tokens  # tokens, known and pending
+        self.scheduled = 0  # positions computed or being computed; while waiting, those that the host keeps
         self.in_flight = 0  # steps launched and not committed that have a row of this request
         self.row = NO_ROW
         self.active = False  # holds a row and takes further steps
         self.slot: int | None = None  # adapter slot leased
-        self.blocks: list[int] = []
         self.finish: FinishReason | None = None
+        # The rest of the public fields is KvMemory's.
+        self.blocks: list[int] = []
+        self.room = 0  # positions that the blocks hold
+        self.host: tuple[int, ...] = ()  # host blocks that keep what was computed, while waiting
+        self.chain: list[bytes] = []  # the root's name, then the blocks'
+        self.seal_at = NEVER  # where the first block without a name ends
+        self.short: Shortage | None = None
+        self.cached: int | None = None  # prompt tokens found when first admitted
         self._untold = 0  # blocks at the end of the table that the runner does not know yet
         self._computed = 0  # tokens, all admissions together
         self._stop = frozenset(request.sampling.stop_token_ids)
@@ -36,24 +83,43 @@ class Sequence:
     @property
     def left(self) -> int:
         """Tokens that may still be asked for."""
-        return self.request.sampling.max_tokens - len(self.produced) - self.pending
+        return self.limit - self.known - self.pending
 
     @property
     def remaining(self) -> int:
         """Positions that can be scheduled now: a prompt's rest, or the one last token, known or pending."""
-        return self.known + self.pending - self.scheduled if self.left else 0
+        wanted = self.known + self.pending
+        return wanted - self.scheduled if wanted < self.limit else 0
+
+    @property
+    def cramped(self) -> bool:
+        """Whether blocks are missing for what can be scheduled now."""
+        return self.room < self.known + self.pending < self.limit
 
     @property
     def near_end(self) -> bool:
         return self.left <= NEAR_END
 
-    def blocks_missing(self, block_size: int) -> int:
-        """Blocks wanted for all that can be scheduled now."""
-        lack = self.known + self.pending - len(self.blocks) * block_size  # tokens
-        return -(-lack // block_size) if lack > 0 and self.left else 0
+    def tokens(self, start: int, stop: int) -> tuple[int, ...]:
+        """Known tokens at positions [start, stop)."""
+        prompt = self.request.prompt
+        if stop <= len(prompt):
+            return prompt[start:stop]
+        return (*prompt[start:], *self.produced[max(0, start - len(prompt)) : stop - len(prompt)])
 
-    def grow(self, blocks: tuple[int, ...]) -> None:
+    def fill(self, blocks: tuple[int, ...], filled: int, start: int, block_size: int) -> None:
+        """A table on admission: `filled` blocks hold positions [0, start) already."""
+        if self.cached is None:
+            self.cached = start
+        self.blocks = list(blocks)
+        self.room = len(blocks) * block_size
+        self.scheduled = start
+        self.short = None
+        self._untold = len(blocks) - filled
+
+    def grow(self, blocks: tuple[int, ...], block_size: int) -> None:
         self.blocks.extend(blocks)
+        self.room += len(blocks) * block_size
         self._untold += len(blocks)
 
     def enter(self, row: int, slot: int | None, now: float) -> None:
@@ -71,19 +137,22 @@ class Sequence:
             prompt_len=len(request.prompt),
             slot=base_slot if self.slot is None else self.slot,
             sampling=request.sampling,
+            blocks=tuple(self.blocks[: len(self.blocks) - self._untold]),
         )
 
     def advance(self, count: int) -> RowStep:
         """Schedule the next `count` positions; the last of what remains asks for a token."""
-        sample = count == self.remaining
-        new_blocks = tuple(self.blocks[len(self.blocks) - self._untold :])
-        step = RowStep(self.row, self.scheduled, count, new_blocks, sample)
-        self._untold = 0
-        self.scheduled += count
+        start = self.scheduled
+        self.scheduled = start + count
+        sample = self.scheduled == self.known + self.pending
+        new_blocks: tuple[int, ...] = ()
+        if self._untold:
+            new_blocks = tuple(self.blocks[len(self.blocks) - self._untold :])
+            self._untold = 0
         self.pending += sample
         self.in_flight += 1
         self._computed += count
-        return step
+        return RowStep(self.row, start, count, new_blocks, sample)
 
     def receive(self, step: RowStep, sampled: tuple[SampledToken, ...], now: float) -> tuple[SampledToken, ...]:
         """Commit one row: the tokens that count, up to the one that ends the request. May set `finish`."""
@@ -102,15 +171,19 @@ class Sequence:
             self._first_token = now
         return sampled
 
-    def leave(self) -> None:
-        """The row, blocks and slot are given back; a preempted request begins anew with what it has produced."""
+    def leave(self, host: tuple[int, ...] = ()) -> None:
+        """Row, blocks and slot are given back. A preempted request goes on from what the host keeps, or begins anew."""
         assert not self.in_flight, f"request {self.request.id} leaves with {self.in_flight} steps in flight"
         assert not self.pending
         self.row = NO_ROW
         self.slot = None
         self.blocks = []
-        self.scheduled = 0
+        self.room = 0
+        self.host = host
+        self.seal_at = NEVER
         self._untold = 0
+        if not host:
+            self.scheduled = 0
 
     def output(self, now: float, tokens: tuple[SampledToken, ...] = (), error: Exception | None = None) -> Output:
         if self.finish is None:
@@ -124,7 +197,7 @@ class Sequence:
         return FinishReason.LENGTH if len(self.produced) >= sampling.max_tokens else None
 
     def _usage(self) -> Usage:
-        return Usage(len(self.request.prompt), len(self.produced), computed_tokens=self._computed)
+        return Usage(len(self.request.prompt), len(self.produced), self.cached or 0, self._computed)
 
     def _timing(self, now: float) -> Timing:
         scheduled = now if self._first_scheduled is None else self._first_scheduled

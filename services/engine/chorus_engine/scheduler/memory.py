@@ -1,0 +1,192 @@
+"""The block tables of all requests: where their keys and values are, and where they go."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chorus_engine.core.spec import Capacity
+from chorus_engine.scheduler.blocks import BlockPool
+from chorus_engine.scheduler.preemption import is_swap_cheaper
+from chorus_engine.scheduler.prefix import PrefixNames
+from chorus_engine.scheduler.sequence import NEVER, Sequence, Shortage
+from chorus_engine.scheduler.swap import Moves, SwapSpace
+
+
+@dataclass(frozen=True, slots=True)
+class StepMoves:
+    swap_out: Moves
+    swap_in: Moves
+    copy: Moves
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a request that waits would enter."""
+
+    found: tuple[int, ...]  # blocks that hold its beginning
+    source: int | None  # the block to be copied as the next one
+    fresh: int  # blocks to allocate, the copy's target included
+
+
+class KvMemory:
+    """Blocks are found by name when a request enters, and named as soon as the step that fills them is scheduled.
+
+    That is early enough: steps run in order, and inside one all rows' keys are stored before any are read. It stays
+    true when the request that fills the block ends meanwhile, for a step that was launched is computed all the same.
+    A full block is written into again only by a request that holds it alone, to compute its last token.
+    """
+
+    def __init__(self, capacity: Capacity, prefix_caching: bool) -> None:
+        self._capacity = capacity
+        self._size = capacity.block_size
+        self._caching = prefix_caching
+        self._pool = BlockPool(capacity.num_blocks)
+        self._swap = SwapSpace(capacity.swap_blocks)
+        self._names = PrefixNames(capacity.block_size)
+        self._filling: set[int] = set()  # named in this step: what it copies is copied before they are filled
+        self._copies: list[tuple[int, int]] = []
+
+    @property
+    def free(self) -> int:
+        """Blocks, those that can be found included."""
+        return self._pool.free
+
+    @property
+    def total(self) -> int:
+        return self._pool.total
+
+    def begin_step(self) -> None:
+        self._filling.clear()
+
+    def take_moves(self) -> StepMoves:
+        """What must be moved before the rows of the plan that is made."""
+        copies, self._copies = tuple(self._copies), []
+        return StepMoves(*self._swap.take_moves(), copies)
+
+    # ---------------------------------------------------------------- a request comes, grows and goes
+
+    def fit(self, sequence: Sequence, spare: int) -> Fit | None:
+        """What a table for all known tokens takes; None when fewer than `spare` free blocks would be left."""
+        if self._is_still_short(sequence, spare):
+            return None
+        found, source = self._find(sequence)
+        fresh = self._blocks(sequence.known) - len(found)
+        lack = fresh + sum(not self._pool.holders(block) for block in found) - self._pool.free
+        if lack + spare > 0:
+            sequence.short = Shortage(lack, self._pool.freed, self._next_name(sequence, len(found), source))
+            return None
+        return Fit(found, source, fresh)
+
+    def enter(self, sequence: Sequence, fit: Fit) -> None:
+        """A table of found, swapped-in and fresh blocks; the sequence's `scheduled` says what is in them."""
+        found = fit.found
+        self._pool.share(found)
+        fresh = self._pool.allocate(fit.fresh)
+        filled = len(found)
+        if fit.source is not None:
+            self._copies.append((fit.source, fresh[0]))
+            filled += 1
+        start = min(filled * self._size, sequence.known - 1)
+        if sequence.scheduled > start:
+            kept = sequence.host[filled:]
+            self._swap.swap_in(kept, fresh[: len(kept)])
+            filled, start = len(sequence.host), sequence.scheduled
+        self.drop(sequence)
+        sequence.fill((*found, *fresh), filled, start, self._size)
+        sequence.seal_at = (min(len(found), start // self._size) + 1) * self._size if self._shares(sequence) else NEVER
+
+    def missing(self, sequence: Sequence) -> int:
+        """Blocks wanted for all that can be scheduled now."""
+        return self._blocks(sequence.known + sequence.pending) - len(sequence.blocks) if sequence.cramped else 0
+
+    def grow(self, sequence: Sequence) -> None:
+        """The blocks that it misses, which are free."""
+        sequence.grow(self._pool.allocate(self.missing(sequence)), self._size)
+
+    def seal(self, sequence: Sequence) -> None:
+        """Names the blocks that are full of known tokens by the end of what is scheduled."""
+        full = min(sequence.known, sequence.scheduled)
+        while sequence.seal_at <= full:
+            index = sequence.seal_at // self._size - 1
+            block = sequence.blocks[index]
+            self._pool.name(block, self._names.of(sequence, index))
+            self._filling.add(block)
+            sequence.seal_at += self._size
+
+    def leave(self, sequence: Sequence) -> bool:
+        """Takes the table back; no step in flight uses it. Whether it was swapped, of a request that was preempted."""
+        computed = sequence.blocks[: self._blocks(sequence.scheduled)]
+        host: tuple[int, ...] = ()
+        if sequence.finish is None and self._should_swap(sequence, computed):
+            host = self._swap.swap_out(computed)
+        self._pool.release(sequence.blocks)
+        sequence.leave(host)
+        return bool(host)
+
+    def drop(self, sequence: Sequence) -> None:
+        """The waiting request ends: host memory keeps nothing of it."""
+        if sequence.host:
+            self._swap.release(sequence.host)
+            sequence.host = ()
+
+    def releasable(self, leaving: Iterable[Sequence]) -> int:
+        """Blocks, at least, that are free once all of these have left."""
+        return sum(self._pool.holders(block) == 1 for sequence in leaving for block in sequence.blocks)
+
+    # ---------------------------------------------------------------- how
+
+    def _find(self, sequence: Sequence) -> tuple[tuple[int, ...], int | None]:
+        """Blocks that hold the beginning of its tokens, and the block to be copied as the next of them, if any.
+
+        The last token must be computed in any case. When its block is full and others hold it, it is copied; when this
+        very step fills it, it cannot be; when nobody holds it, the request may write into it.
+        """
+        if not self._shares(sequence):
+            return (), None
+        blocks: list[int] = []
+        full = sequence.known // self._size
+        while len(blocks) < full and (block := self._pool.find(self._names.of(sequence, len(blocks)))) is not None:
+            blocks.append(block)
+        found = tuple(blocks)
+        if not found or len(found) * self._size < sequence.known:
+            return found, None
+        last = found[-1]
+        if last in self._filling:
+            return found[:-1], None
+        return (found[:-1], last) if self._pool.holders(last) else (found, None)
+
+    def _is_still_short(self, sequence: Sequence, spare: int) -> bool:
+        """Whether `enter` would fail again, known without a look at every block.
+
+        What was lacking shrinks by a block that became free, or by a further block that can be found, and by nothing
+        else: a block found and taken by another is one less to take, and one less that is free.
+        """
+        short = sequence.short
+        if short is None or (short.next_name is not None and self._pool.find(short.next_name) is not None):
+            return False
+        return short.lack - (self._pool.freed - short.freed) + spare > 0
+
+    def _next_name(self, sequence: Sequence, found: int, source: int | None) -> bytes | None:
+        """The name of the first block that was not found."""
+        if not self._shares(sequence) or source is not None or (found + 1) * self._size > sequence.known:
+            return None
+        return self._names.of(sequence, found)
+
+    def _should_swap(self, sequence: Sequence, blocks: list[int]) -> bool:
+        """Blocks that others hold will most likely be found again, so their tokens need not be computed either way."""
+        lost = sequence.scheduled - self._size * sum(self._pool.holders(block) > 1 for block in blocks)
+        return self._swap.can_hold(len(blocks)) and is_swap_cheaper(self._capacity, len(blocks), lost)
+
+    def _shares(self, sequence: Sequence) -> bool:
+        return self._caching and bool(sequence.request.namespace)
+
+    def _blocks(self, tokens: int) -> int:
+        return -(-tokens // self._size)
+
+    def check(self, held: Iterable[Sequence], waiting: Iterable[Sequence]) -> None:
+        """Blocks and host blocks are conserved; tables are as long as what is scheduled."""
+        held = tuple(held)
+        self._pool.check(sequence.blocks for sequence in held)
+        self._swap.check(sequence.host for sequence in waiting)
+        for sequence in held:
+            assert not sequence.host
+            assert sequence.room == len(sequence.blocks) * self._size >= sequence.scheduled

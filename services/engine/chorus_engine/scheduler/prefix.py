@@ -1,0 +1,35 @@
+"""Names of full blocks, so that equal beginnings are found whoever computed them.
+
+A name hashes a block's tokens and the name of the block before it, so it stands for everything up to the block's end.
+The first link hashes the namespace and the adapter: requests that differ in either never have a name in common.
+"""
+
+from hashlib import sha256
+from struct import Struct
+
+from chorus_engine.core.request import Request
+from chorus_engine.scheduler.sequence import Sequence
+
+
+class PrefixNames:
+    """Each token of a sequence is hashed once, when the name of its block is first asked for."""
+
+    def __init__(self, block_size: int) -> None:
+        self._size = block_size
+        self._tokens = Struct(f"<{block_size}I")
+
+    def of(self, sequence: Sequence, index: int) -> bytes:
+        """The name of the sequence's block `index`, whose tokens are known."""
+        chain = sequence.chain
+        if not chain:
+            chain.append(_root(sequence.request))
+        while len(chain) < index + 2:
+            first = (len(chain) - 1) * self._size
+            tokens = self._tokens.pack(*sequence.tokens(first, first + self._size))
+            chain.append(sha256(chain[-1] + tokens).digest())
+        return chain[index + 1]
+
+
+def _root(request: Request) -> bytes:
+    owner = b"base" if request.adapter is None else b"adapter " + request.adapter.encode()
+    return sha256(len(request.namespace).to_bytes(8, "little") + request.namespace + owner).digest()
