@@ -1,3 +1,5 @@
+from functools import cache
+
 import torch
 import triton
 import triton.language as tl
@@ -9,9 +11,9 @@ from chorus_kernels.launch.triton import options, trigger, wait
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     tokens, hidden = x.shape
     out = torch.empty((tokens, hidden), dtype=x.dtype, device=x.device)
-    block = triton.next_power_of_2(hidden)
+    block, warps = _launch(hidden, tokens <= 512)
     _norm[(tokens,)](
-        x, weight, out, eps, x.stride(0), HIDDEN=hidden, BLOCK=block, num_warps=_warps(tokens, block), **options(x)
+        x, weight, out, eps, x.stride(0), HIDDEN=hidden, BLOCK=block, num_warps=warps, **options(x)
     )  # fmt: skip
     return out
 
@@ -19,17 +21,19 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float, delta: Tensor | None = None) -> Tensor:
     tokens, hidden = x.shape
     out = torch.empty((tokens, hidden), dtype=x.dtype, device=x.device)
-    block = triton.next_power_of_2(hidden)
+    block, warps = _launch(hidden, tokens <= 512)
     _add_norm[(tokens,)](
         x, delta, residual, weight, out, eps, x.stride(0), residual.stride(0), 0 if delta is None else delta.stride(0),
-        HIDDEN=hidden, BLOCK=block, num_warps=_warps(tokens, block), **options(x)
+        HIDDEN=hidden, BLOCK=block, num_warps=warps, **options(x)
     )  # fmt: skip
     return out
 
 
-def _warps(tokens: int, block: int) -> int:
-    """One 16-byte access a thread, of 16-bit values; two where there are tokens enough to hide their latency."""
-    return min(max(block // 256, 1), 16 if tokens <= 512 else 8)
+@cache  # Triton's own arithmetic takes microseconds
+def _launch(hidden: int, few_tokens: bool) -> tuple[int, int]:
+    """Block and warps: one 16-byte access a thread, of 16-bit values; two where many tokens hide their latency."""
+    block = triton.next_power_of_2(hidden)
+    return block, min(max(block // 256, 1), 16 if few_tokens else 8)
 
 
 @triton.jit

@@ -1,3 +1,5 @@
+from functools import cache
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -18,15 +20,22 @@ def rotary_store(
     tokens, count, head_dim = qkv.shape
     kv_heads = cache.shape[2]
     heads = count - 2 * kv_heads
-    half = triton.next_power_of_2(head_dim // 2)
-    block = min(max(1024 // half, 1), triton.next_power_of_2(count))  # fewer a program are not faster at one token
-    _rotary_store[(tokens * triton.cdiv(count, block),)](
+    block, half, warps = _launch(count, head_dim)
+    _rotary_store[(tokens * -(-count // block),)](
         qkv, delta, rotation, slots, cache, qk_norm, eps,
         qkv.stride(0), 0 if delta is None else delta.stride(0), cache.stride(0),
         HEADS=heads, KV_HEADS=kv_heads, HEAD_DIM=head_dim, BLOCK=block, HALF=half,
-        num_warps=max(block * half // 256, 1), **options(qkv)
+        num_warps=warps, **options(qkv)
     )  # fmt: skip
     return qkv[:, :heads]
+
+
+@cache  # Triton's own arithmetic takes microseconds
+def _launch(count: int, head_dim: int) -> tuple[int, int, int]:
+    """Heads a program, a half's block, warps: 2048 values a program, since fewer are not faster at one token."""
+    half = triton.next_power_of_2(head_dim // 2)
+    block = min(max(1024 // half, 1), triton.next_power_of_2(count))
+    return block, half, max(block * half // 256, 1)
 
 
 @triton.jit

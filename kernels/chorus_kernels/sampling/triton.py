@@ -1,3 +1,5 @@
+from functools import cache
+
 import torch
 import triton
 import triton.language as tl
@@ -12,7 +14,7 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 def draw(logits: Tensor, temperature: Tensor, seeds: Tensor, positions: Tensor) -> Tensor:
     rows, vocab = logits.shape
-    chunks = triton.cdiv(vocab, CHUNK)
+    chunks, block = _launch(vocab)
     values = torch.empty((rows, chunks), dtype=torch.float32, device=logits.device)
     ids = torch.empty((rows, chunks), dtype=torch.int32, device=logits.device)
     tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
@@ -22,9 +24,16 @@ def draw(logits: Tensor, temperature: Tensor, seeds: Tensor, positions: Tensor) 
         VOCAB=vocab, CHUNK=CHUNK, CHUNKS=chunks, FAST=logits.is_cuda, num_warps=4, **launch
     )  # fmt: skip
     _best_of_row[(rows,)](
-        values, ids, tokens, CHUNKS=chunks, BLOCK=triton.next_power_of_2(chunks), num_warps=1, **launch
+        values, ids, tokens, CHUNKS=chunks, BLOCK=block, num_warps=1, **launch
     )  # fmt: skip
     return tokens
+
+
+@cache  # Triton's own arithmetic takes microseconds
+def _launch(vocab: int) -> tuple[int, int]:
+    """Chunks a row, and the block that holds their results."""
+    chunks = triton.cdiv(vocab, CHUNK)
+    return chunks, triton.next_power_of_2(chunks)
 
 
 @triton.jit

@@ -10,7 +10,7 @@ def silu_mul(gate_up: Tensor, delta: Tensor | None = None) -> Tensor:
     tokens, width = gate_up.shape[0], gate_up.shape[1] // 2
     out = torch.empty((tokens, width), dtype=gate_up.dtype, device=gate_up.device)
     block = _block(tokens)
-    _silu_mul[(tokens * triton.cdiv(width, block),)](
+    _silu_mul[(tokens * -(-width // block),)](
         gate_up, delta, out, gate_up.stride(0), 0 if delta is None else delta.stride(0),
         WIDTH=width, BLOCK=block, num_warps=block // 256, **options(gate_up)
     )  # fmt: skip
