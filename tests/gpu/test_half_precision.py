@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from chorus_engine.model import ModelInput, load
-from chorus_kernels.paged_attention import PagedBatch, paged_attention, tile_queries, tile_table
+from chorus_kernels.paged_attention import PagedBatch, new_arrivals, paged_attention, tile_queries, tile_table
 from tests.engine.oracle.support.checkpoints import MAX_POSITIONS
 from tests.engine.oracle.support.truth import Oracle
 from tests.engine.oracle.support.world import World
@@ -67,6 +67,8 @@ def one_prompt(length: int, blocks: int, queries: int, window: int | None) -> Pa
         counts=numbers(length),
         contexts=numbers(length),
         block_tables=numbers(*range(blocks))[None],
+        arrivals=new_arrivals(torch.device("cuda")),
+        arrivals=new_arrivals(torch.device("cuda")),
         block_size=16,
         singles=0,
         window=window,

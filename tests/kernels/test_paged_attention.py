@@ -6,6 +6,8 @@ import torch
 from chorus_kernels.paged_attention import (
     AttentionBatch,
     PagedBatch,
+    new_arrivals,
+    paged,
     paged_attention,
     prepare,
     tile_queries,
@@ -134,6 +136,7 @@ def make_traffic(
         counts=integers(counts, device),
         contexts=integers(contexts, device),
         block_tables=tables.to(device),
+        arrivals=new_arrivals(device),
         block_size=block,
         singles=singles,
         window=window,
@@ -172,10 +175,8 @@ def cuda() -> torch.device:
 @pytest.fixture
 def few_programs(kernel_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter runs programs one after the other: a few, and still more than one a context."""
-    from chorus_kernels.paged_attention import triton as gpu
-
     if kernel_device.type == "cpu":
-        monkeypatch.setattr(gpu, "PROGRAMS", 24)
+        monkeypatch.setattr(paged, "PROGRAMS", 24)
 
 
 @pytest.mark.parametrize("name", BATCHES)
@@ -265,7 +266,16 @@ def test_a_graph_follows_the_contexts(cuda: torch.device, dtype: torch.dtype, se
     cache = torch.full_like(max(before.cache, after.cache, key=len), torch.nan)
     tables = torch.zeros(sequences + 1, 500, dtype=torch.int32, device=cuda)
     ones = torch.ones(sequences, dtype=torch.int32, device=cuda)
-    batch = PagedBatch(ones.clone(), ones, ones, torch.zeros_like(ones), tables, block_size=BLOCK, singles=sequences)
+    batch = PagedBatch(
+        rows=ones.clone(),
+        starts=torch.arange(sequences, dtype=torch.int32, device=cuda),
+        counts=ones,
+        contexts=torch.zeros_like(ones),
+        block_tables=tables,
+        arrivals=new_arrivals(cuda),
+        block_size=BLOCK,
+        singles=sequences,
+    )
     paged_attention(query, cache, batch, 0.1)  # compiles
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

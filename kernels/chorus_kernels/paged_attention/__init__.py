@@ -7,10 +7,19 @@ from torch import Tensor
 
 from chorus_kernels.paged_attention import reference
 from chorus_kernels.paged_attention.batch import AttentionBatch
-from chorus_kernels.paged_attention.paged import PagedBatch, tile_queries, tile_table
+from chorus_kernels.paged_attention.paged import PagedBatch, new_arrivals, tile_queries, tile_table
 from chorus_kernels.paged_attention.reference import Prepared, prepare
 
-__all__ = ["AttentionBatch", "PagedBatch", "Prepared", "paged_attention", "prepare", "tile_queries", "tile_table"]
+__all__ = [
+    "AttentionBatch",
+    "PagedBatch",
+    "Prepared",
+    "new_arrivals",
+    "paged_attention",
+    "prepare",
+    "tile_queries",
+    "tile_table",
+]
 
 
 def paged_attention(query: Tensor, cache: Tensor, batch: Prepared | PagedBatch, scale: float) -> Tensor:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+PROGRAMS = 1056  # 8 on each of an H200's multiprocessors: enough bytes in flight
+MOST_SPLITS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class PagedBatch:
@@ -18,11 +21,22 @@ class PagedBatch:
     counts: Tensor  # [sequences], tokens of each in this step
     contexts: Tensor  # [sequences], tokens of each in the cache, those of this step included; 0 is padding
     block_tables: Tensor  # [rows, blocks], read no further than the context
+    arrivals: Tensor  # from `new_arrivals`; one is enough for all that runs on a stream
     block_size: int  # a power of two
     singles: int  # sequences of one token
     window: int | None = None  # a query sees itself and the window - 1 tokens before it; None sees all
     tiles: Tensor | None = None  # [tiles, 2]: sequence and its first query; those of sequence -1 are padding
     tile_queries: int = 0  # queries of a tile
+
+
+def splits(sequences: int, kv_heads: int) -> int:
+    """Parts of each context, of which every one is a program: known to a captured graph, whatever the contexts."""
+    return max(1, min(MOST_SPLITS, PROGRAMS // (sequences * kv_heads)))
+
+
+def new_arrivals(device: torch.device) -> Tensor:
+    """A count for each context and key-value head that is split: of parts that are ready; zero between launches."""
+    return torch.zeros(PROGRAMS // 2, dtype=torch.int32, device=device)
 
 
 def tile_lines(dtype: torch.dtype) -> int:
