@@ -1,64 +1,55 @@
 """The scheduler and the runner together, few blocks and few slots, one step or two in flight."""
 
-from collections import deque
+from dataclasses import replace
 
 import pytest
 
-from chorus_engine.core.plan import StepPlan
-from chorus_engine.core.request import FinishReason, Request
-from chorus_engine.core.spec import AdapterFootprint
-from chorus_engine.runner import Pending, RunnerSettings
+from chorus_engine.runner import RunnerSettings
 from chorus_engine.scheduler import Scheduler
+from tests.engine.oracle.support.serve import make_requests, serve
 from tests.engine.oracle.support.truth import Answer, check
-from tests.engine.oracle.support.world import World, greedy
+from tests.engine.oracle.support.world import World
 
 LENGTHS = [1, 700, 2, 16, 290, 300, 31, 33, 100, 257, 210, 64, 129, 400, 48, 3, 511, 90, 215, 200, 7, 350, 140, 12]
 
 
-def footprint(world: World, name: str) -> AdapterFootprint:
-    ranks = tuple((layer, module, len(a)) for (layer, module), (a, _) in world.memory.get(name).modules.items())
-    return AdapterFootprint(name, ranks)
-
-
-def requests(world: World, tokens: int) -> list[Request]:
-    jobs = world.jobs(LENGTHS, tokens=tokens, seed=4)
-    return [Request(str(i), job.prompt, greedy(tokens), job.adapter) for i, job in enumerate(jobs)]
-
-
-def serve(world: World, scheduler: Scheduler, settings: RunnerSettings, depth: int) -> dict[str, list[int]]:
-    """Up to `depth` steps launched and not committed, until all requests have ended; request id → tokens."""
-    runner = world.runner(settings)
-    flights: deque[tuple[StepPlan, Pending]] = deque()
-    tokens: dict[str, list[int]] = {}
-    now = 0.0
-    while True:
-        now += 0.01
-        plan = scheduler.schedule(now)
-        if plan is not None:
-            flights.append((plan, runner.launch(plan)))
-        if plan is None and not flights:
-            return tokens
-        if plan is None or len(flights) >= depth:
-            oldest, pending = flights.popleft()
-            for output in scheduler.commit(oldest, pending.result(), now):
-                tokens.setdefault(output.request_id, []).extend(token.token_id for token in output.tokens)
-                assert output.finish in (None, FinishReason.LENGTH)
-            scheduler.check()
-
-
 @pytest.mark.parametrize("depth", [1, 2])
-def test_preempted_evicted_and_chunked_answers_are_the_oracles(world: World, depth: int) -> None:
-    settings = RunnerSettings(max_num_seqs=8, max_num_batched_tokens=128, num_kv_blocks=66, max_adapters=3)
-    scheduler = Scheduler(world.runner(settings).capacity, slot_patience=0.2)
-    asked = requests(world, tokens=28)
-    for name in world.adapters:
-        scheduler.adapter_fetched(footprint(world, name))
-    for request in asked:
-        scheduler.add(request)
+@pytest.mark.parametrize("way", ["recompute", "swap"])
+def test_preempted_evicted_and_chunked_answers_are_the_oracles(world: World, depth: int, way: str) -> None:
+    settings = RunnerSettings(
+        max_num_seqs=8, max_num_batched_tokens=128, num_kv_blocks=66, max_adapters=3, swap_bytes=64 * 2**20
+    )
+    runner = world.runner(settings)
+    swap = 1e-6 if way == "swap" else 1.0
+    scheduler = Scheduler(replace(runner.capacity, swap_seconds=swap, recompute_seconds=1e-4), slot_patience=0.2)
+    asked = make_requests(world, LENGTHS, tokens=28)
 
-    tokens = serve(world, scheduler, settings, depth)
+    served = serve(world, scheduler, runner, asked, depth)
 
     load = scheduler.load()
     assert load.preemptions > 0
     assert load.adapter_evictions > 0
-    check(world.oracle, [Answer(r.prompt, r.adapter, tuple(tokens[r.id])) for r in asked])
+    assert (served.swapped > 0) == (way == "swap")
+    assert served.most_in_flight == depth
+    check(world.oracle, [Answer(r.prompt, r.adapter, tuple(served.tokens[r.id])) for r in asked])
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_cached_prompts_change_no_token(world: World, depth: int) -> None:
+    settings = RunnerSettings(max_num_seqs=8, max_num_batched_tokens=128, num_kv_blocks=150, max_adapters=4)
+    runner = world.runner(settings)
+    scheduler = Scheduler(runner.capacity, slot_patience=0.2)
+    asked = [
+        request
+        for tenant in ("a", "b")
+        for again in range(2)
+        for request in make_requests(
+            world, [64, 300, 33, 128, 16, 200], 12, namespace=tenant.encode(), name=f"{tenant}{again}-"
+        )
+    ]
+
+    served = serve(world, scheduler, runner, asked, depth)
+
+    assert sum(usage.cached_tokens for usage in served.usage.values()) > 0
+    assert served.copied > 0, "a prompt of whole blocks computes its last token in a copy"
+    check(world.oracle, [Answer(r.prompt, r.adapter, tuple(served.tokens[r.id])) for r in asked])

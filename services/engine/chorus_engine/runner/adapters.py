@@ -25,6 +25,9 @@ class AdapterSource(Protocol):
 
 
 class AdapterPool(Protocol):
+    @property
+    def bytes(self) -> int: ...
+
     def load(self, load: SlotLoad) -> None:
         """Begins to copy an adapter into its pages; what the slot held is gone."""
 

@@ -8,18 +8,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from chorus_engine.core.plan import RowStep
+from chorus_engine.core.plan import BASE_SLOT, RowStep
 from chorus_engine.core.spec import Capacity
 from chorus_engine.model import LoadedModel, ModelInput
 from chorus_engine.model.decoder import Hidden
-from chorus_engine.runner.device_inputs import DECODE_TILE, PROMPT_TILE, DeviceInputs, StepShape
+from chorus_engine.runner.device_inputs import DECODE_TILE, PROMPT_TILE, DeviceInputs, StepShape, padded
 from chorus_engine.runner.device_pool import DevicePool
 from chorus_engine.runner.graphs import DecodeGraphs, GraphSize, GraphSizes
 from chorus_engine.runner.kv_cache import KvCache
 from chorus_engine.runner.network import Computed
 from chorus_engine.runner.rows import RowTable
 from chorus_kernels.lora import Tiles
-from chorus_kernels.paged_attention import PagedBatch, paged_attention, tile_queries
+from chorus_kernels.paged_attention import PagedBatch, new_arrivals, paged_attention, tile_queries
 from chorus_kernels.token_inputs import token_inputs
 
 log = logging.getLogger(__name__)
@@ -47,25 +47,46 @@ class DeviceNetwork:
         self._window = config.sliding_window
         self._tile_queries = tile_queries(model.dtype, config.num_heads // config.num_kv_heads)
         self._inputs = DeviceInputs(capacity, rows, self._tile_queries, model.device)
+        self._arrivals = new_arrivals(model.device)
         self._starts = torch.arange(capacity.max_num_seqs + DECODE_TILE, dtype=torch.int32, device=model.device)
         self._ones = torch.ones_like(self._starts)
         self._sizes = GraphSizes(capacity.max_num_seqs, lora=capacity.max_adapters > 0)
-        self._graphs = DecodeGraphs(lambda size: model.decoder.normed(self._decode(size)))
+        self._graphs = DecodeGraphs(lambda size: self._normed(self._decode(size)))
         self._eager = eager
+        self.graph_bytes = 0
 
     def warm_up(self) -> None:
-        if self._eager:
-            return
+        """Compiles what prompt steps launch, then captures the graphs of decode steps."""
         began = time.monotonic()
-        free = torch.cuda.mem_get_info(self._model.device)[0]
-        for size in self._sizes.all():
-            self._graphs.capture(size)
+        self._warm_up_prompts()
+        free = self._free_bytes()
+        if not self._eager:
+            self._graphs.capture(self._sizes.all())
+        self.graph_bytes = free - self._free_bytes()
+        log.info("warm", extra={"seconds": round(time.monotonic() - began, 2), "graph_bytes": self.graph_bytes})
+
+    @property
+    def sample_sizes(self) -> tuple[int, ...]:
+        limit = padded(self._capacity.max_num_seqs, DECODE_TILE)
+        return tuple(sorted({*self._sizes.rows, *range(DECODE_TILE, limit + 1, DECODE_TILE)}))
+
+    def _warm_up_prompts(self) -> None:
+        """Prompts of padding's row, with and without an adapter; what they write into the cache nobody reads."""
+        longest = min(self._capacity.max_num_batched_tokens, self._capacity.max_model_len)
+        for slot in (BASE_SLOT, 0) if self._capacity.max_adapters else (BASE_SLOT,):
+            self._rows.adapter_slots[self._rows.scratch] = slot
+            for count in sorted({min(longest, 2), min(longest, 300), longest}):
+                chunk = RowStep(self._rows.scratch, 0, count, (), True)
+                one = RowStep(self._rows.scratch, 0, 1, (), False)
+                self.run((one, chunk) if count < longest else (chunk,))
+        self._rows.adapter_slots[self._rows.scratch] = BASE_SLOT
+
+    def _free_bytes(self) -> int:
+        if self._model.device.type != "cuda":
+            return 0
         torch.cuda.synchronize(self._model.device)
-        taken = free - torch.cuda.mem_get_info(self._model.device)[0]
-        log.info(
-            "graphs captured",
-            extra={"graphs": len(self._graphs), "seconds": round(time.monotonic() - began, 2), "mib": taken >> 20},
-        )
+        torch.cuda.empty_cache()
+        return int(torch.cuda.mem_get_info(self._model.device)[0])
 
     def clear(self, blocks: Sequence[int]) -> None:
         """Not needed: the kernels read nothing past a context."""
@@ -77,8 +98,7 @@ class DeviceNetwork:
                 shape = self._inputs.decode(steps, size.rows)
                 size = self._sizes.holding(len(steps), shape.lora_tiles)
                 assert size is not None
-                normed = self._graphs.replay(size) if size in self._graphs else self._normed(self._decode(size))
-                return self._computed(normed, shape)
+                return self._computed(self._graphs.run(size), shape)
         shape = self._inputs.mixed(steps)
         hidden = self._mixed(shape)
         if not shape.samples:
@@ -107,6 +127,7 @@ class DeviceNetwork:
             counts=self._ones[:rows],
             contexts=fields["contexts"][:rows],
             block_tables=self._rows.device_blocks,
+            arrivals=self._arrivals,
             block_size=self._capacity.block_size,
             singles=rows,
             window=self._window,
@@ -124,6 +145,7 @@ class DeviceNetwork:
             counts=fields["counts"][: shape.sequences],
             contexts=fields["contexts"][: shape.sequences],
             block_tables=self._rows.device_blocks,
+            arrivals=self._arrivals,
             block_size=self._capacity.block_size,
             singles=shape.singles,
             window=self._window,

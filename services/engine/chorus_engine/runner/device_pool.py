@@ -11,6 +11,7 @@ from chorus_engine.core.plan import ModulePages, SlotLoad
 from chorus_engine.core.spec import Capacity, LinearModule
 from chorus_engine.model.lora import Product, Site
 from chorus_engine.runner.adapters import AdapterSource
+from chorus_engine.runner.streams import Mark, SideStream
 from chorus_engine.runner.transfer import upload
 from chorus_kernels.lora import SitePool, Tiles, lora_delta
 from chorus_kernels.scatter import scatter
@@ -39,9 +40,9 @@ class DevicePool:
         self._pools: dict[tuple[int, Site], SitePool] = {}
         self._homes: dict[tuple[int, str], tuple[tuple[int, int], tuple[int, int]]] = {}  # A's and B's (offset, width)
         self._lay_out(sites, layers, rows)
-        self._loads = torch.cuda.Stream(device)
-        self._side = torch.cuda.Stream(device)
-        self._under_way: deque[tuple[int, torch.cuda.Event]] = deque()
+        self._loads = SideStream(device)
+        self._deltas = SideStream(device)
+        self._under_way: deque[tuple[int, Mark]] = deque()
 
     @property
     def bytes(self) -> int:
@@ -52,27 +53,25 @@ class DevicePool:
         weights = self._source.get(load.digest)
         pieces, longest = self._pieces(load, weights.modules)
         device = self._values.device
-        with torch.cuda.stream(self._loads):
+        with self._loads.current():
             for site, tables in self._tables.items():
                 tables.write(load.slot, [m for m in load.modules if self._places[m.module][0] is site], self._places)
             staged = weights.packed.to(device, non_blocking=True)
             scatter(staged, self._values, upload(pieces, device=device), longest)
-            event = torch.cuda.Event()
-            event.record()
-        self._under_way.append((load.slot, event))
+            self._under_way.append((load.slot, Mark(device)))
 
     def loaded(self, *, wait: bool) -> tuple[int, ...]:
         """Slots that became ready since the last call. wait: for at least one, if any is under way."""
         if wait and self._under_way:
-            self._under_way[0][1].synchronize()
+            self._under_way[0][1].wait()
         ready = []
-        while self._under_way and self._under_way[0][1].query():
+        while self._under_way and self._under_way[0][1].reached():
             ready.append(self._under_way.popleft()[0])
         return tuple(ready)
 
     def step(self, tiles: Tiles, *, beside: bool) -> "DeviceLora":
         """beside: compute deltas on a stream of their own while the product runs, as pays with few tokens."""
-        return DeviceLora(self._pools, tiles, self._max_rank, self._side if beside else None)
+        return DeviceLora(self._pools, tiles, self._max_rank, self._deltas if beside else None)
 
     def _lay_out(self, sites: Mapping[Site, tuple[LinearModule, ...]], layers: int, rows: int) -> None:
         """One site after the other: A of all its modules, then B of each."""
@@ -149,7 +148,7 @@ class DeviceLora:
         pools: Mapping[tuple[int, Site], SitePool],
         tiles: Tiles,
         max_rank: int,
-        side: torch.cuda.Stream | None,
+        side: SideStream | None,
     ) -> None:
         self._pools = pools
         self._tiles = tiles
@@ -160,10 +159,8 @@ class DeviceLora:
         pool = self._pools[layer, site]
         if self._side is None:
             return product(x, lora_delta(x, pool, self._tiles, self._max_rank)), None
-        main = torch.cuda.current_stream()
-        self._side.wait_stream(main)
-        with torch.cuda.stream(self._side):
+        with self._side.forked():
             delta = lora_delta(x, pool, self._tiles, self._max_rank)
         y = product(x)
-        main.wait_stream(self._side)
+        self._side.join()
         return y, delta

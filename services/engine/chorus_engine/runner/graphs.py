@@ -1,7 +1,7 @@
 """CUDA graphs of decode steps: a bounded set of sizes, each captured once."""
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,10 @@ class GraphSizes:
         self._rows += [max_rows] if max_rows <= ROW_BUCKETS[-1] else []
         self._lora = lora
 
+    @property
+    def rows(self) -> tuple[int, ...]:
+        return tuple(self._rows)
+
     def all(self) -> list[GraphSize]:
         """Largest first, so that the smaller ones find room in the memory of the larger."""
         sizes = [GraphSize(rows, 0) for rows in self._rows]
@@ -57,26 +61,26 @@ def _smallest(buckets: list[int], count: int) -> int:
 
 
 class DecodeGraphs:
-    def __init__(self, compute: Callable[[GraphSize], Tensor]) -> None:
-        """compute: launches a decode step of a size on tensors with fixed addresses; the result is [rows, hidden]."""
-        self._compute = compute
-        self._graphs: dict[GraphSize, Captured] = {}
-        self._memory = torch.cuda.graph_pool_handle()
+    """Decode steps on tensors with fixed addresses: replayed where captured, else launched."""
 
-    def __len__(self) -> int:
-        return len(self._graphs)
+    def __init__(self, launch: Callable[[GraphSize], Tensor]) -> None:
+        """launch: the kernels of a decode step of a size; the result is [rows, hidden]."""
+        self._launch = launch
+        self._captured: dict[GraphSize, Captured] = {}
 
-    def capture(self, size: GraphSize) -> None:
-        self._compute(size)  # compiles kernels and lets libraries set themselves up, which a capture must not meet
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory):
-            output = self._compute(size)
-        self._graphs[size] = Captured(graph, output)
+    def capture(self, sizes: Sequence[GraphSize]) -> None:
+        """All share one memory, so they must run one after the other."""
+        memory = torch.cuda.graph_pool_handle()
+        for size in sizes:
+            self._launch(size)  # compiles kernels and lets libraries set themselves up, which a capture must not meet
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=memory):
+                output = self._launch(size)
+            self._captured[size] = Captured(graph, output)
 
-    def replay(self, size: GraphSize) -> Tensor:
-        captured = self._graphs[size]
+    def run(self, size: GraphSize) -> Tensor:
+        """The result is good until the next run."""
+        if (captured := self._captured.get(size)) is None:
+            return self._launch(size)
         captured.graph.replay()
         return captured.output
-
-    def __contains__(self, size: GraphSize) -> bool:
-        return size in self._graphs

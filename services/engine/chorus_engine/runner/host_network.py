@@ -36,6 +36,14 @@ class HostNetwork:
     def warm_up(self) -> None:
         """There is nothing to prepare."""
 
+    @property
+    def sample_sizes(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def graph_bytes(self) -> int:
+        return 0
+
     def clear(self, blocks: Sequence[int]) -> None:
         """Padding in them is masked after it was read, and masked values must be finite."""
         self._cache.clear(blocks)

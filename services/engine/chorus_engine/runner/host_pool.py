@@ -37,6 +37,10 @@ class HostPool:
         self._step: PoolStep | None = None
         self._loaded: list[int] = []
 
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for site in self._sites.values() for tensor in (*site.a, *site.b))
+
     def load(self, load: SlotLoad) -> None:
         """Copies an adapter into its pages; what the slot held is gone. Ready when it returns."""
         weights = self._host.get(load.digest).modules

@@ -30,3 +30,11 @@ class Network(Protocol):
 
     def warm_up(self) -> None:
         """Prepares what a first step would otherwise wait for."""
+
+    @property
+    def sample_sizes(self) -> tuple[int, ...]:
+        """Every number of rows, padding included, that `Computed` may have; none where they are not bounded."""
+
+    @property
+    def graph_bytes(self) -> int:
+        """Device memory that prepared steps hold."""

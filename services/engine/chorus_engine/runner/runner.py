@@ -12,6 +12,7 @@ from chorus_engine.model import LoadedModel
 from chorus_engine.model.attention import AttentionBackend, PagedAttention
 from chorus_engine.model.lora import lora_sites
 from chorus_engine.runner.adapters import AdapterPool, AdapterSource
+from chorus_engine.runner.costs import measured
 from chorus_engine.runner.device_network import DeviceNetwork
 from chorus_engine.runner.device_pool import DevicePool
 from chorus_engine.runner.host_network import HostNetwork
@@ -40,6 +41,16 @@ class Pending:
         return StepResult(self.plan.step, tuple(sampled), self.loaded())
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on the device by what they are for."""
+
+    weights: int
+    kv_cache: int
+    adapters: int
+    graphs: int
+
+
 class Runner:
     """Needs nothing but plans: what they leave out is kept here from a row's admission to its release."""
 
@@ -51,18 +62,20 @@ class Runner:
         *,
         eager: bool = False,
         attention: AttentionBackend = PagedAttention,
+        paged_kernels: bool | None = None,
     ) -> None:
-        """eager: no CUDA graphs. attention: the CPU's."""
+        """eager: no CUDA graphs. attention: the CPU's. paged_kernels: CUDA's way, as is usual on CUDA alone."""
         self.capacity = capacity
         config, device = model.decoder.config, model.device
         self._model = model
+        self._weight_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         self._cache = KvCache(config, capacity, model.dtype, device)
         self._rows = RowTable(capacity, self._cache.null_block, device)
         self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, device)
         arguments = (lora_sites(config), config.num_layers, capacity, adapters, model.dtype, device)
         self._pool: AdapterPool
         self._network: Network
-        if device.type == "cuda":
+        if device.type == "cuda" if paged_kernels is None else paged_kernels:
             self._pool = pool = DevicePool(*arguments)
             self._network = DeviceNetwork(model, capacity, self._cache, self._rows, pool, eager=eager)
         else:
@@ -71,8 +84,17 @@ class Runner:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Captures graphs and measures what the capacity leaves unknown. Before the first plan."""
+        """Captures graphs, compiles kernels and measures the costs that the capacity lacks. Before the first plan."""
         self._network.warm_up()
+        for rows in self._network.sample_sizes:
+            normed = torch.zeros(rows, self._model.spec.hidden_size, dtype=self._model.dtype, device=self._model.device)
+            self._sampler.warm_up(self._model.decoder.logits(normed))
+        if self._model.device.type == "cuda":
+            self.capacity = measured(self.capacity, self._network, self._cache, self._rows.scratch, self._model.device)
+
+    @property
+    def memory(self) -> Memory:
+        return Memory(self._weight_bytes, self._cache.bytes, self._pool.bytes, self._network.graph_bytes)
 
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> Pending:

@@ -9,6 +9,7 @@ from chorus_engine.core.plan import Admission, RowStep
 from chorus_engine.core.request import SampledToken, SamplingParams
 from chorus_engine.runner.network import Computed
 from chorus_engine.runner.rows import GREEDY_BELOW, signed
+from chorus_engine.runner.streams import Mark
 from chorus_engine.runner.transfer import download, upload
 from chorus_kernels.sampling import Bias, Penalties, RandomRows, SamplingBatch, draw, sample, top_logprobs
 
@@ -31,6 +32,11 @@ class Sampler:
 
     def release(self, row: int) -> None:
         self._params[row] = None
+
+    def warm_up(self, logits: Tensor) -> None:
+        """logits: [rows, vocab] on CUDA."""
+        rows = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        draw(logits, rows.float(), rows, rows)
 
     def draw(self, logits: Tensor, computed: Computed, steps: Sequence[RowStep]) -> "Drawn":
         """logits: [rows of computed, vocab]; steps: the plan's. Padding gets tokens too, which nobody reads."""
@@ -167,13 +173,10 @@ class Drawn:
         self._host_tokens = download(tokens[:count])
         self._wanted = wanted  # (row of the draw, how many likeliest), aligned with the rows of logprobs
         self._logprobs = None if logprobs is None else tuple(download(tensor) for tensor in logprobs)
-        self._ready = torch.cuda.Event() if tokens.is_cuda else None
-        if self._ready is not None:
-            self._ready.record()
+        self._ready = Mark(tokens.device)
 
     def read(self) -> list[SampledToken]:
-        if self._ready is not None:
-            self._ready.synchronize()
+        self._ready.wait()
         sampled = [SampledToken(token) for token in self._host_tokens.tolist()]
         if self._logprobs is not None:
             drawn, top, ids = (tensor.tolist() for tensor in self._logprobs)

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from chorus_engine.runner.streams import Mark
+
 Array = NDArray[Any]
 
 ALIGNMENT = 16  # bytes
@@ -38,25 +40,21 @@ class Staging:
         pinned = device.type == "cuda"
         self._host_bytes = [torch.zeros(size, dtype=torch.uint8, pin_memory=pinned) for _ in range(buffers)]
         self._host = [self._host_views(fields, block) for block in self._host_bytes]
-        self._read = [torch.cuda.Event() if pinned else None for _ in range(buffers)]
+        self._sent = [Mark(device) for _ in range(buffers)]
         self._turn = 0
         self.device = {field.name: self._device_view(field) for field in fields}
 
     def begin(self) -> Mapping[str, Array]:
         """The host's arrays of the next step; they hold what some earlier step left."""
         self._turn = (self._turn + 1) % len(self._host)
-        event = self._read[self._turn]
-        if event is not None:
-            event.synchronize()
+        self._sent[self._turn].wait()
         return self._host[self._turn]
 
     def send(self, until: str | None = None) -> None:
         """Copies the fields before `until`, or all of them, in the order of the current stream."""
         size = len(self._bytes) if until is None else self._offsets[until]
         self._bytes[:size].copy_(self._host_bytes[self._turn][:size], non_blocking=True)
-        event = self._read[self._turn]
-        if event is not None:
-            event.record()
+        self._sent[self._turn] = Mark(self._bytes.device)
 
     def _device_view(self, field: Field) -> Tensor:
         offset = self._offsets[field.name]
