@@ -113,12 +113,12 @@ class Run:
 
 
 def choose(names: str) -> list[Spec]:
-    """Of ROWS, empty for all. Raises SystemExit for a name that is no row's."""
+    """Of ROWS, empty for all that are not there to be asked for. Raises SystemExit for a name that is no row's."""
     wanted = [name for name in names.split(",") if name]
     known = {spec.name for spec in SPECS} | {KERNELS}
     if unknown := [name for name in wanted if name not in known]:
         raise SystemExit(f"ROWS names {', '.join(unknown)}; rows are {', '.join(sorted(known))}.")
-    return [spec for spec in SPECS if not wanted or spec.name in wanted]
+    return [spec for spec in SPECS if (spec.name in wanted if wanted else not spec.asked_for)]
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

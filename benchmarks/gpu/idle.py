@@ -1,4 +1,4 @@
-"""How long the device does nothing while it decodes, from a trace of the profiler."""
+"""How long the device does nothing, and what it does else, from a trace of the profiler."""
 
 import gzip
 import json
@@ -12,6 +12,7 @@ from typing import Any
 WORK = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of what occupies the device
 FIELDS = ("ph", "cat", "name", "pid", "tid", "ts", "dur")  # of an event, that are kept
 ARGUMENTS = ("correlation", "stream", "grid", "block")
+NAME = 60  # characters of a kernel's name that tell it from others
 GRAPH_KERNELS = 8  # what one launch brought at least, where that launch was a graph
 
 Span = tuple[float, float]  # microseconds
@@ -53,6 +54,16 @@ def measure(events: Iterable[dict[str, Any]]) -> Idle | None:
     ]
     idle = sum(end - begin for begin, end in gaps)
     return Idle(whole / 1e6, idle / whole, sum(between) / whole if graphs else None, len(graphs))
+
+
+def by_kernel(events: Iterable[dict[str, Any]], most: int = 16) -> dict[str, float]:
+    """Each kernel's share of all kernels' time, the largest first. One that waits for another counts its waiting."""
+    times: dict[str, float] = defaultdict(float)
+    for event in device_work(events):
+        times[event.get("name", "")[:NAME]] += event["dur"]
+    whole = sum(times.values())
+    ordered = sorted(times.items(), key=lambda item: -item[1])
+    return {name: round(time / whole, 4) for name, time in ordered[:most]}
 
 
 def union(spans: Sequence[Span]) -> list[Span]:

@@ -90,7 +90,7 @@ class Row:
             parts.append(f"step {self.step_ms:.2f} of {self.limit_step_ms or 0:.2f} ms")
         if self.share_of_limit is not None:
             parts.append(f"{self.share_of_limit:.0%} of the limit")
-        parts += [f"{name} {value}" for name, value in self.measured.items()]
+        parts += [f"{name} {value}" for name, value in self.measured.items() if not isinstance(value, dict)]
         if with_aims and (aim := AIMS.get(self.key)):
             parts.append(f"vLLM {aim.vllm:,.0f}, reach {aim.reach:,.0f}, aim {aim.aim:,.0f}")
         if with_aims and (self.bounds or self.key in AIMS):

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.gpu.overhead import idle_share, memory, start
+from benchmarks.gpu.overhead import idle_share, memory, profile, start
 from benchmarks.gpu.row import Row
 from benchmarks.gpu.station import Station
 from benchmarks.gpu.throughput import in_process, lora_idle, ranks_mixed, throughput
@@ -17,6 +17,7 @@ class Spec:
     engine: str
     run: Callable[[Station], Awaitable[Row]]
     needs_cuda: bool = False
+    asked_for: bool = False  # runs only where ROWS names it
 
 
 SPECS: Sequence[Spec] = (
@@ -29,6 +30,9 @@ SPECS: Sequence[Spec] = (
     Spec("overflow-common", "lora", partial(throughput, name="overflow-common", adapters=64)),
     Spec("lora-idle", "lora", lora_idle),
     Spec("memory", "lora", memory),
+    Spec("idle", "lora", partial(idle_share, adapters=32), needs_cuda=True),
+    Spec("profile", "lora", partial(profile, name="prefill", adapters=8), needs_cuda=True, asked_for=True),
+    Spec("profile", "lora", partial(profile, name="mixed", adapters=32), needs_cuda=True, asked_for=True),
     Spec("single", "base", partial(throughput, name="single", repeats=3)),
     Spec("batch32", "base", partial(throughput, name="batch32", repeats=3)),
     Spec("batch128", "base", partial(throughput, name="batch128")),
@@ -38,6 +42,8 @@ SPECS: Sequence[Spec] = (
     Spec("memory", "base", memory),
     Spec("poisson", "base", poisson_arrivals),
     Spec("idle", "base", idle_share, needs_cuda=True),
+    Spec("profile", "base", partial(profile, name="prefill"), needs_cuda=True, asked_for=True),
+    Spec("profile", "base", partial(profile, name="mixed"), needs_cuda=True, asked_for=True),
     Spec("start", "base", start),
     Spec("overflow", "overflow", partial(throughput, name="overflow", adapters=64)),
     Spec("ranks-mixed", "ranks", ranks_mixed),

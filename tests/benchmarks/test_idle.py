@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.idle import keep, measure, read_trace, union
+from benchmarks.gpu.idle import by_kernel, keep, measure, read_trace, union
 
 
 def kernel(begin: float, duration: float, launch: int) -> dict[str, Any]:
@@ -63,3 +63,9 @@ def test_what_is_kept_is_the_middle_and_can_be_read_again(tmp_path: Path) -> Non
     raw.write_text(json.dumps({"traceEvents": [HOST, *(kernel(i, 1, i) for i in range(10))]}))
     keep(read_trace(raw), kept, most=4)
     assert [event["ts"] for event in read_trace(kept)] == [3, 4, 5, 6]
+
+
+def test_kernels_are_told_by_their_share() -> None:
+    events = [{**kernel(0, 30, 1), "name": "a"}, {**kernel(30, 50, 1), "name": "b"}, {**kernel(80, 20, 1), "name": "a"}]
+    assert by_kernel(events) == {"a": 0.5, "b": 0.5}
+    assert by_kernel([*events, {**kernel(100, 100, 1), "name": "c"}], most=1) == {"c": 0.5}

@@ -11,6 +11,7 @@ from benchmarks.gpu.floors import Limits, Sizes
 from benchmarks.gpu.plot import plot
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.row import Row
+from benchmarks.gpu.table import tables
 from benchmarks.workloads import LLAMA_8B
 
 
@@ -85,3 +86,14 @@ def test_the_plot_is_of_rows_that_both_ran(tmp_path: Path) -> None:
     assert not plot([Row("start", 0).to_json(with_aims=True)], path)
     assert plot([row(name).to_json(with_aims=True) for name in ("single", "prefill")], path)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_tables_are_of_what_was_measured(tmp_path: Path) -> None:
+    results = Results(tmp_path / "h200.json", "one")
+    results.put(row("single", step_ms=4.0, share_of_limit=0.8), with_aims=True)
+    results.put(Row("start", 64, measured={"warm_s": 20.0}, bounds={"warm_s": 60.0}), with_aims=True)
+    results.put(Row("idle", 0, measured={"share_by_kernel": {"matmul": 0.75}}), with_aims=True)
+    text = tables(results.values)
+    assert "| single | 0 | **100** | 203 | 225 | 255 | 4.00 | 80% |" in text
+    assert "| start | 64 | warm_s 20.0 | warm_s 60.0 |" in text
+    assert "| `matmul` | 75.0% |" in text
