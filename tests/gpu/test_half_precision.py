@@ -68,7 +68,6 @@ def one_prompt(length: int, blocks: int, queries: int, window: int | None) -> Pa
         contexts=numbers(length),
         block_tables=numbers(*range(blocks))[None],
         arrivals=new_arrivals(torch.device("cuda")),
-        arrivals=new_arrivals(torch.device("cuda")),
         block_size=16,
         singles=0,
         window=window,
