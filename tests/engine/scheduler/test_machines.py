@@ -91,6 +91,7 @@ class SwapMachine(RuleBasedStateMachine):
         self.swap = SwapSpace(BLOCKS)
         self.kept: list[tuple[int, ...]] = []
         self.ins: list[tuple[int, int]] = []  # (target, content) that the next step must bring back
+        self.swapped_in: list[tuple[int, int]] = []  # (host block, target)
         self.host: dict[int, int] = {}  # host block -> the block whose content it holds
         self.content: dict[tuple[int, ...], tuple[int, ...]] = {}  # host blocks -> what they were given
 
@@ -110,6 +111,7 @@ class SwapMachine(RuleBasedStateMachine):
         self.swap.swap_in(host[skip:], targets)
         self.swap.release(host)
         self.ins += zip(targets, self.content.pop(host)[skip:], strict=True)
+        self.swapped_in += zip(host[skip:], targets, strict=True)
 
     @precondition(lambda self: self.kept)
     @rule(data=st.data())
@@ -120,12 +122,14 @@ class SwapMachine(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
-        """Every block that goes in carries what once went out."""
+        """Every block that goes in carries what once went out, and nothing goes out for nobody."""
+        wanted = {host for each in self.kept for host in each} | {source for source, _ in self.swapped_in}
         outs, ins = self.swap.take_moves()
+        assert {host for _, host in outs} <= wanted
         assert len({host for _, host in outs}) == len(outs)
         self.host.update({host: block for block, host in outs})
         assert [(target, self.host[host]) for host, target in ins] == self.ins
-        self.ins = []
+        self.ins, self.swapped_in = [], []
 
     @invariant()
     def laws(self) -> None:

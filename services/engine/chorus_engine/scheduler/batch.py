@@ -21,7 +21,7 @@ class Batch:
         self.budget -= count
         self.rows.append(sequence.advance(count))
         self.members.append(sequence)
-        if sequence.seal_at <= sequence.scheduled:
+        if sequence.seal_at <= sequence.scheduled and sequence.seal_at <= sequence.known:
             self._memory.seal(sequence)
 
     def add_prompt(self, sequence: Sequence) -> None:

@@ -51,11 +51,12 @@ class BlockPool:
 
     def release(self, blocks: Sequence[int]) -> None:
         """One holder less; the pair of `allocate` and of `share`. Of a table's blocks the last are given up first."""
+        holders, names = self._holders, self._names
         for block in reversed(blocks):
-            self._holders[block] -= 1
-            if not self._holders[block]:
+            holders[block] -= 1
+            if not holders[block]:
                 self.freed += 1
-                if block in self._names:
+                if block in names:
                     self._idle[block] = None
                 else:
                     self._blank.append(block)

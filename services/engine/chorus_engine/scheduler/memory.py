@@ -10,6 +10,8 @@ from chorus_engine.scheduler.prefix import PrefixNames
 from chorus_engine.scheduler.sequence import NEVER, Sequence, Shortage
 from chorus_engine.scheduler.swap import Moves, SwapSpace
 
+NAMES_AHEAD = 32  # blocks
+
 
 @dataclass(frozen=True, slots=True)
 class StepMoves:
@@ -68,13 +70,12 @@ class KvMemory:
         """What a table for all known tokens takes; None when fewer than `spare` free blocks would be left."""
         if self._is_still_short(sequence, spare):
             return None
-        found, source = self._find(sequence)
-        fresh = self._blocks(sequence.known) - len(found)
-        lack = fresh + sum(not self._pool.holders(block) for block in found) - self._pool.free
-        if lack + spare > 0:
-            sequence.short = Shortage(lack, self._pool.freed, self._next_name(sequence, len(found), source))
-            return None
-        return Fit(found, source, fresh)
+        fit = self._fit(sequence)
+        lack = self._lack(fit)
+        if lack + spare <= 0:
+            return fit
+        sequence.short = Shortage(lack, self._pool.freed, self._next_name(sequence, fit))
+        return None
 
     def enter(self, sequence: Sequence, fit: Fit) -> None:
         """A table of found, swapped-in and fresh blocks; the sequence's `scheduled` says what is in them."""
@@ -104,13 +105,13 @@ class KvMemory:
 
     def seal(self, sequence: Sequence) -> None:
         """Names the blocks that are full of known tokens by the end of what is scheduled."""
-        full = min(sequence.known, sequence.scheduled)
-        while sequence.seal_at <= full:
-            index = sequence.seal_at // self._size - 1
-            block = sequence.blocks[index]
-            self._pool.name(block, self._names.of(sequence, index))
+        full = min(sequence.known, sequence.scheduled) // self._size
+        first = sequence.seal_at // self._size - 1
+        names = self._names.first(sequence, full)
+        for block, name in zip(sequence.blocks[first:full], names[first:full], strict=True):
+            self._pool.name(block, name)
             self._filling.add(block)
-            sequence.seal_at += self._size
+        sequence.seal_at = (full + 1) * self._size
 
     def leave(self, sequence: Sequence) -> bool:
         """Takes the table back; no step in flight uses it. Whether it was swapped, of a request that was preempted."""
@@ -134,25 +135,35 @@ class KvMemory:
 
     # ---------------------------------------------------------------- how
 
-    def _find(self, sequence: Sequence) -> tuple[tuple[int, ...], int | None]:
-        """Blocks that hold the beginning of its tokens, and the block to be copied as the next of them, if any.
-
-        The last token must be computed in any case. When its block is full and others hold it, it is copied; when this
-        very step fills it, it cannot be; when nobody holds it, the request may write into it.
+    def _fit(self, sequence: Sequence) -> Fit:
+        """The last token must be computed in any case. When its block is full and others hold it, it is copied; when
+        this very step fills it, it cannot be; when nobody holds it, the request may write into it.
         """
-        if not self._shares(sequence):
-            return (), None
-        blocks: list[int] = []
+        found = self._find(sequence) if self._shares(sequence) else ()
+        source = None
+        if found and len(found) * self._size == sequence.known:
+            last = found[-1]
+            if last in self._filling or self._pool.holders(last):
+                found = found[:-1]
+                source = None if last in self._filling else last
+        return Fit(found, source, self._blocks(sequence.known) - len(found))
+
+    def _lack(self, fit: Fit) -> int:
+        """Blocks that it takes, less those that are free; found ones that nobody holds are both."""
+        return fit.fresh + sum(not self._pool.holders(block) for block in fit.found) - self._pool.free
+
+    def _find(self, sequence: Sequence) -> tuple[int, ...]:
+        """Names are made a few blocks at a time: most prompts are not found to their end."""
+        found: list[int] = []
         full = sequence.known // self._size
-        while len(blocks) < full and (block := self._pool.find(self._names.of(sequence, len(blocks)))) is not None:
-            blocks.append(block)
-        found = tuple(blocks)
-        if not found or len(found) * self._size < sequence.known:
-            return found, None
-        last = found[-1]
-        if last in self._filling:
-            return found[:-1], None
-        return (found[:-1], last) if self._pool.holders(last) else (found, None)
+        while len(found) < full:
+            ahead = min(full, len(found) + NAMES_AHEAD)
+            for name in self._names.first(sequence, ahead)[len(found) : ahead]:
+                block = self._pool.find(name)
+                if block is None:
+                    return tuple(found)
+                found.append(block)
+        return tuple(found)
 
     def _is_still_short(self, sequence: Sequence, spare: int) -> bool:
         """Whether `enter` would fail again, known without a look at every block.
@@ -165,11 +176,12 @@ class KvMemory:
             return False
         return short.lack - (self._pool.freed - short.freed) + spare > 0
 
-    def _next_name(self, sequence: Sequence, found: int, source: int | None) -> bytes | None:
+    def _next_name(self, sequence: Sequence, fit: Fit) -> bytes | None:
         """The name of the first block that was not found."""
-        if not self._shares(sequence) or source is not None or (found + 1) * self._size > sequence.known:
+        found = len(fit.found)
+        if not self._shares(sequence) or fit.source is not None or found == sequence.known // self._size:
             return None
-        return self._names.of(sequence, found)
+        return self._names.first(sequence, found + 1)[found]
 
     def _should_swap(self, sequence: Sequence, blocks: list[int]) -> bool:
         """Blocks that others hold will most likely be found again, so their tokens need not be computed either way."""
@@ -183,10 +195,13 @@ class KvMemory:
         return -(-tokens // self._size)
 
     def check(self, held: Iterable[Sequence], waiting: Iterable[Sequence]) -> None:
-        """Blocks and host blocks are conserved; tables are as long as what is scheduled."""
-        held = tuple(held)
+        """Blocks and host blocks are conserved; tables are as long as what is scheduled; who is said to be short is."""
+        held, waiting = tuple(held), tuple(waiting)
         self._pool.check(sequence.blocks for sequence in held)
         self._swap.check(sequence.host for sequence in waiting)
         for sequence in held:
             assert not sequence.host
             assert sequence.room == len(sequence.blocks) * self._size >= sequence.scheduled
+        for sequence in waiting:
+            lack = self._lack(self._fit(sequence))
+            assert not self._is_still_short(sequence, spare=-lack), f"request {sequence.request.id} would fit"

@@ -18,16 +18,15 @@ class PrefixNames:
         self._size = block_size
         self._tokens = Struct(f"<{block_size}I")
 
-    def of(self, sequence: Sequence, index: int) -> bytes:
-        """The name of the sequence's block `index`, whose tokens are known."""
-        chain = sequence.chain
-        if not chain:
-            chain.append(_root(sequence.request))
-        while len(chain) < index + 2:
-            first = (len(chain) - 1) * self._size
-            tokens = self._tokens.pack(*sequence.tokens(first, first + self._size))
-            chain.append(sha256(chain[-1] + tokens).digest())
-        return chain[index + 1]
+    def first(self, sequence: Sequence, count: int) -> list[bytes]:
+        """The names of at least the first `count` blocks, whose tokens are known."""
+        names = sequence.names
+        if len(names) < count:
+            last = names[-1] if names else _root(sequence.request)
+            for start in range(len(names) * self._size, count * self._size, self._size):
+                last = sha256(last + self._tokens.pack(*sequence.tokens(start, start + self._size))).digest()
+                names.append(last)
+        return names
 
 
 def _root(request: Request) -> bytes:

@@ -150,7 +150,7 @@ class Scheduler:
             tokens = sequence.receive(row, sampled, now)
             if tokens:
                 outputs.append(sequence.output(now, tokens))
-                if sequence.seal_at <= sequence.scheduled:
+                if sequence.seal_at <= sequence.known and sequence.seal_at <= sequence.scheduled:
                     self._memory.seal(sequence)
             if sequence.finish is not None and not ended:
                 del self._live[sequence.request.id]

@@ -35,12 +35,12 @@ class Sequence:
         "active",
         "blocks",
         "cached",
-        "chain",
         "finish",
         "host",
         "in_flight",
         "known",
         "limit",
+        "names",
         "order",
         "pending",
         "produced",
@@ -70,7 +70,7 @@ class Sequence:
         self.blocks: list[int] = []
         self.room = 0  # positions that the blocks hold
         self.host: tuple[int, ...] = ()  # host blocks that keep what was computed, while waiting
-        self.chain: list[bytes] = []  # the root's name, then the blocks'
+        self.names: list[bytes] = []  # of the first full blocks, as far as anybody asked
         self.seal_at = NEVER  # where the first block without a name ends
         self.short: Shortage | None = None
         self.cached: int | None = None  # prompt tokens found when first admitted
@@ -158,17 +158,17 @@ class Sequence:
         """Commit one row: the tokens that count, up to the one that ends the request. May set `finish`."""
         self.in_flight -= 1
         self.pending -= step.sample
-        if self.finish is not None:
+        if self.finish is not None or not sampled:
             return ()
-        for index, token in enumerate(sampled):
+        if self._first_token is None:
+            self._first_token = now
+        for count, token in enumerate(sampled, 1):
             self.produced.append(token.token_id)
             self.known += 1
-            self.finish = self._ending(token.token_id)
-            if self.finish is not None:
-                sampled = sampled[: index + 1]
-                break
-        if sampled and self._first_token is None:
-            self._first_token = now
+            if self.known == self.limit or token.token_id in self._stop:
+                self.finish = self._ending(token.token_id)
+                if self.finish is not None:
+                    return sampled[:count]
         return sampled
 
     def leave(self, host: tuple[int, ...] = ()) -> None:
@@ -191,10 +191,10 @@ class Sequence:
         return Output(self.request.id, tokens, self.finish, error, self._usage(), self._timing(now))
 
     def _ending(self, token_id: int) -> FinishReason | None:
-        sampling = self.request.sampling
-        if token_id in self._stop and len(self.produced) > sampling.min_tokens:
+        """What the last token produced means, a stop token or the last one allowed."""
+        if token_id in self._stop and len(self.produced) > self.request.sampling.min_tokens:
             return FinishReason.STOP
-        return FinishReason.LENGTH if len(self.produced) >= sampling.max_tokens else None
+        return FinishReason.LENGTH if self.known == self.limit else None
 
     def _usage(self) -> Usage:
         return Usage(len(self.request.prompt), len(self.produced), self.cached or 0, self._computed)
