@@ -10,6 +10,7 @@ same workload without gRPC), {"do": "profile", "seconds": ..., "path": ...}.
 import asyncio
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -161,3 +162,4 @@ async def main(arguments: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     uvloop.run(main(json.loads(sys.argv[1])))
+    os._exit(0)  # gigabytes of page-locked memory are given back faster by the kernel than one by one
