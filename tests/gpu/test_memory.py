@@ -31,5 +31,5 @@ def test_cache_fills_its_share(world: World) -> None:
     check(world.oracle, answers(jobs))
     cache = runner.capacity.num_blocks * block_bytes(world.model.decoder.config, 16, torch.float32)
     print(f"{world.family}: {cache / GIB:.2f} GiB of cache, {used() / GIB:.2f} of {share * total / GIB:.2f} GiB used")
-    assert 3.5 * GIB < cache < 4 * GIB
+    assert 3 * GIB < cache < 4 * GIB  # the rest is for what steps hold
     assert used() < share * total + GIB // 2  # libraries load code as they are called

@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         description="most tokens a step, at least max_num_seqs; longer prompts are computed in chunks; "
-        "default: 512 on cpu, 2048 on cuda, or max_num_seqs if that is more",
+        "default: 512 on cpu, 8192 on cuda, or max_num_seqs if that is more",
     )
     block_size: Annotated[int, AfterValidator(_power_of_two)] = Field(
         16, ge=1, le=256, description="tokens a KV block, a power of two"
@@ -110,19 +110,27 @@ class Settings(BaseSettings):
     enforce_eager: bool = Field(
         False, description="never use CUDA graphs: starts faster and decodes slower; for finding faults"
     )
+    enable_prefix_caching: bool = Field(
+        True, description="keep the KV blocks of prompts that ended, for requests of the same tenant and adapter"
+    )
     num_threads: int | None = Field(
         None,
         ge=1,
         description="threads that one operation may use on cpu; default: one less than cores, at least 1, at most 16",
     )
 
-    max_adapters: int = Field(8, ge=0, description="adapter slots: adapters that can run in one batch; 0 is none")
+    max_adapters: int | None = Field(
+        None,
+        ge=0,
+        description="adapter slots: adapters that can run in one batch; 0 is none; default: 8 on cpu, 64 on cuda",
+    )
     max_lora_rank: int = Field(64, ge=1, le=1024, description="largest rank of an adapter that is accepted")
     adapter_pool_memory: float | None = Field(
         None,
         gt=0,
         description="memory of the adapter pool, in GiB; "
-        "default: enough for max_adapters adapters of max_lora_rank on every module",
+        "default: enough for max_adapters adapters of max_lora_rank on every module, on cuda at most a fifth of what KV "
+        "cache and adapters share",
     )
     host_adapter_memory: float = Field(
         2.0, gt=0, description="host memory that keeps adapters for their next use, in GiB; the largest upload it takes"

@@ -76,7 +76,7 @@ class Engine:
         runner = Runner(loaded.model, loaded.capacity, self._cache, eager=settings.enforce_eager)
         runner.warm_up()
         capacity = runner.capacity
-        self._scheduler = Scheduler(capacity, settings.slot_patience)
+        self._scheduler = Scheduler(capacity, settings.slot_patience, prefix_caching=settings.enable_prefix_caching)
         self._loop = EngineLoop(
             self._scheduler,
             runner,

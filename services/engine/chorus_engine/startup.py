@@ -85,9 +85,9 @@ def runner_settings(settings: Settings, device: torch.device) -> RunnerSettings:
     rows = settings.max_num_seqs or (256 if cuda else 64)
     return RunnerSettings(
         max_num_seqs=rows,
-        max_num_batched_tokens=settings.max_num_batched_tokens or max(rows, 2048 if cuda else 512),
+        max_num_batched_tokens=settings.max_num_batched_tokens or max(rows, 8192 if cuda else 512),
         block_size=settings.block_size,
-        max_adapters=settings.max_adapters,
+        max_adapters=(64 if cuda else 8) if settings.max_adapters is None else settings.max_adapters,
         max_lora_rank=settings.max_lora_rank,
         max_model_len=settings.max_model_len,
         num_kv_blocks=settings.num_kv_blocks,

@@ -12,6 +12,8 @@ from chorus_engine.model import LoadedModel, ModelConfig
 log = logging.getLogger(__name__)
 
 ADAPTER_PAGE_ROWS = 8
+POOL_SHARE = 0.2  # of the memory that KV cache and adapters share
+GRAPH_BYTES = 512 * 2**20  # what CUDA graphs and libraries take beside the tensors of a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class RunnerSettings:
     kv_cache_bytes: int = 512 * 2**20  # on CPU
     gpu_memory_utilization: float = 0.9  # on CUDA: share of the card's memory that weights, cache and pool may take
     swap_bytes: int = 0  # host memory for swapped KV blocks
-    adapter_pool_bytes: int | None = None  # None: every slot may hold an adapter of the largest rank on all modules
+    # None: every slot may hold an adapter of the largest rank on all modules; on CUDA within POOL_SHARE of what is free
+    adapter_pool_bytes: int | None = None
 
 
 def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
@@ -87,7 +90,11 @@ def adapter_page_bytes(model: LoadedModel) -> int:
 def _adapter_pages(model: LoadedModel, settings: RunnerSettings) -> int:
     largest = -(-settings.max_lora_rank // ADAPTER_PAGE_ROWS)
     if settings.adapter_pool_bytes is None:
-        return settings.max_adapters * largest
+        wanted = settings.max_adapters * largest
+        if model.device.type != "cuda":
+            return wanted
+        shared = int(POOL_SHARE * _budget(model, settings)) // adapter_page_bytes(model)
+        return min(wanted, max(largest, shared))
     pages = settings.adapter_pool_bytes // adapter_page_bytes(model)
     if settings.max_adapters and pages < largest:
         raise StartError(
@@ -101,16 +108,21 @@ def _adapter_pages(model: LoadedModel, settings: RunnerSettings) -> int:
 def _cache_bytes(model: LoadedModel, settings: RunnerSettings, pool_bytes: int) -> int:
     if model.device.type != "cuda":
         return settings.kv_cache_bytes
+    return max(0, _budget(model, settings) - pool_bytes)
+
+
+def _budget(model: LoadedModel, settings: RunnerSettings) -> int:
+    """Bytes of the card that KV cache and adapters share: the share asked for, less what is taken and what steps need."""
     free, total = torch.cuda.mem_get_info(model.device)
     reserved = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     used = total - free - reserved
-    budget = int(total * settings.gpu_memory_utilization) - used - pool_bytes
-    return max(0, budget - _activation_bytes(model.decoder.config, settings, model.dtype))
+    steps = _activation_bytes(model.decoder.config, settings, model.dtype) + GRAPH_BYTES
+    return max(0, int(total * settings.gpu_memory_utilization) - used - steps)
 
 
 def _activation_bytes(config: ModelConfig, settings: RunnerSettings, dtype: torch.dtype) -> int:
     """An upper estimate of what one full step holds at once: a layer's intermediates, and the sampler's logits."""
-    width = 6 * config.hidden_size + 4 * config.intermediate_size
+    width = 8 * config.hidden_size + 6 * config.intermediate_size  # with what adapters add beside a product
     layer = settings.max_num_batched_tokens * width * dtype.itemsize
     logits = 6 * settings.max_num_seqs * config.vocab_size * 4
     return 2 * layer + logits
