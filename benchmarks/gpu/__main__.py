@@ -66,7 +66,7 @@ class Run:
                     station = station or await self._start(config)
             except (EngineFailed, TimeoutError) as error:
                 self.failed += [f"{spec.name} on {config.name}" for spec in specs]
-                self.say(f"engine {config.name} did not start: {error!r}")
+                self.say(f"engine {config.name} did not start: {error or f'not within {LONGEST_START:.0f} s'}")
                 return
             try:
                 async with asyncio.timeout(LONGEST_ROW):

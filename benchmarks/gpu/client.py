@@ -60,7 +60,7 @@ class Client:
         await asyncio.wait([ended, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             ended.cancel()
-            raise RuntimeError(f"the stream ended: {self._call.code()} {self._call.details()}")
+            raise RuntimeError(f"the stream ended: {await self._call.code()} {await self._call.details()}")
         self._recording.check()
         return self._recording
 

@@ -157,6 +157,10 @@ async def main(arguments: dict[str, Any]) -> None:
     device = torch.device(arguments["device"])
     if device.type == "cpu":
         torch.set_num_threads(1)
+    elif not torch.cuda.is_available():
+        raise SystemExit(
+            "torch finds no CUDA device; run this on a machine with one, or with --device cpu --shape tiny."
+        )
     await Host(EngineConfig.from_json(arguments["config"]), SHAPES[arguments["shape"]], device).serve()
 
 

@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 
 from benchmarks.commit import ROOT
-from benchmarks.gpu.__main__ import choose
-from benchmarks.gpu.specs import SPECS
+from benchmarks.gpu.__main__ import Run, choose
+from benchmarks.gpu.results import Results
+from benchmarks.gpu.row import Row
+from benchmarks.gpu.specs import SPECS, Spec
+from benchmarks.gpu.station import Setting, Station
+from benchmarks.workloads import TINY
 
 
 def run(folder: Path, rows: str) -> tuple[dict[str, Any], str]:
@@ -85,6 +89,20 @@ def test_a_second_reader_finds_the_first_ones_blocks(tmp_path: Path) -> None:
     results, _ = run(tmp_path, "prefix")
     measured = find(results, "prefix")["measured"]
     assert measured["cached_tokens"] == measured["shared_tokens"] == 96
+
+
+async def test_a_row_that_fails_is_named_and_the_next_one_gets_another_engine(tmp_path: Path) -> None:
+    async def lose_the_engine(station: Station) -> Row:
+        await station.server.kill()
+        await station.play(station.items(TINY.workload("single"), 1))
+        return Row("never", 0)
+
+    specs = [Spec("lost", "base", lose_the_engine), *(spec for spec in choose("single") if spec.engine == "base")]
+    results = Results(tmp_path / "h200.json", "abc")
+    run = Run(specs, Setting(TINY, "cpu", tmp_path, tmp_path, repeats=1), results)
+    await run.all()
+    assert run.failed == ["lost on base"]
+    assert [row["workload"] for row in results.values["rows"]] == ["single"]
 
 
 def test_rows_that_are_none_are_named() -> None:
