@@ -3,6 +3,7 @@ knows its parts."""
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,7 +17,6 @@ from chorus_engine.core.request import Output
 from chorus_engine.loop import EngineLoop
 from chorus_engine.model import load
 from chorus_engine.runner import Runner, RunnerSettings, measure_capacity
-from chorus_engine.runner.capacity import adapter_page_bytes, block_bytes
 from chorus_engine.scheduler import Scheduler
 
 Publish = Callable[[tuple[Output, ...], Load], None]
@@ -33,7 +33,6 @@ class Engine:
     def __init__(
         self, config: EngineConfig, model: Path, device: torch.device, publish: Publish, broken: Callable[[], None]
     ) -> None:
-        before = used_bytes(device)
         self.device = device
         self._config = config
         self._model = load(
@@ -41,7 +40,6 @@ class Engine:
         )
         self.spec = self._model.spec
         settings = runner_settings(config, device)
-        weights = used_bytes(device) - before
         self._host: dict[str, HostAdapter] = {}
         cache = HostCache(limit=2**40)
         runner = Runner(self._model, measure_capacity(self._model, settings), cache)
@@ -56,7 +54,7 @@ class Engine:
             observer=_Unobserved(),
             depth=2 if device.type == "cuda" else 1,
         )
-        self.memory = self._memory(weights, used_bytes(device) - before)
+        self.memory = {**asdict(runner.memory), "all": used_bytes(device)}  # bytes on the device
 
     def start(self) -> None:
         self.loop.start()
@@ -64,7 +62,7 @@ class Engine:
         self.loop.ask(lambda: torch.set_num_threads(threads))  # OpenMP keeps the number a thread
 
     def draw_adapters(self) -> float:
-        """Fill host memory; the seconds that took. Before that, requests for adapters wait in vain."""
+        """Fill host memory, before any request asks for an adapter; the seconds that it took."""
         began = time.perf_counter()
         ranks = self._config.ranks
         for index in range(self._config.adapters):
@@ -76,21 +74,9 @@ class Engine:
     def _fetch(self, digest: str) -> None:
         self.loop.adapter_arrived(self._host[digest])
 
-    def _memory(self, weights: int, total: int) -> dict[str, int]:
-        """Bytes on the device by what holds them."""
-        capacity = self.capacity
-        block = block_bytes(self._model.decoder.config, capacity.block_size, self._model.dtype)
-        cache, pool = capacity.num_blocks * block, capacity.adapter_pages * adapter_page_bytes(self._model)
-        return {
-            "weights": weights,
-            "kv_cache": cache,
-            "adapters": pool,
-            "graphs_and_workspace": max(0, total - weights - cache - pool),
-        }
-
 
 def runner_settings(config: EngineConfig, device: torch.device) -> RunnerSettings:
-    default = max(config.max_num_seqs, 2048 if device.type == "cuda" else 512)
+    default = max(config.max_num_seqs, 8192 if device.type == "cuda" else 512)
     return RunnerSettings(
         max_num_seqs=config.max_num_seqs,
         max_num_batched_tokens=config.max_num_batched_tokens or default,
@@ -104,7 +90,7 @@ def runner_settings(config: EngineConfig, device: torch.device) -> RunnerSetting
 
 
 def used_bytes(device: torch.device) -> int:
-    """Of the device's memory, by all of this process; 0 on CPU."""
+    """Of the device's memory, by whatever is on it, less what torch holds in reserve; 0 on CPU."""
     if device.type != "cuda":
         return 0
     torch.cuda.synchronize(device)
