@@ -21,7 +21,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
 
 
-@pytest.fixture(params=CUDA or ["cpu"])
+@pytest.fixture(params=CUDA or [pytest.param("cpu")])
 def kernel_device(request: pytest.FixtureRequest) -> torch.device:
     """Where Triton's kernels run: on CUDA, else interpreted."""
     return torch.device(request.param)

@@ -37,11 +37,19 @@ def random_rows(
     )
 
 
+AT_ONCE = 2_000  # draws; more would spend their time on getting memory
+
+
 def drawn(logits: torch.Tensor, draws: int, **options: float) -> list[int]:
     """How often each token is drawn from one row of logits."""
-    random = random_rows(logits.device, [7] * draws, range(draws), **options)  # type: ignore[arg-type] # top_k is int
-    tokens = sample(logits.expand(draws, -1), SamplingBatch(random=random))
-    return torch.bincount(tokens, minlength=logits.shape[-1]).tolist()
+    counts = torch.zeros(logits.shape[-1], dtype=torch.int64, device=logits.device)
+    for first in range(0, draws, AT_ONCE):
+        positions = range(first, min(first + AT_ONCE, draws))
+        seeds = [7] * len(positions)
+        random = random_rows(logits.device, seeds, positions, **options)  # type: ignore[arg-type] # top_k is int
+        tokens = sample(logits.expand(len(positions), -1), SamplingBatch(random=random))
+        counts += torch.bincount(tokens, minlength=len(counts))
+    return counts.tolist()
 
 
 def chi_square(counts: Sequence[int], probabilities: Sequence[float]) -> float:

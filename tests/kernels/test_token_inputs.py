@@ -12,11 +12,12 @@ def test_looks_up_ids_and_slots(kernel_device: torch.device, tokens: int) -> Non
     blocks = torch.randint(0, 500, (9, 4), dtype=torch.int32)
     rows = torch.randint(0, 9, (tokens,), dtype=torch.int32)
     positions = torch.randint(-1, 64, (tokens,), dtype=torch.int32)
-    arguments = (rows, positions, ids, blocks)
+    wanted_all = reference(rows, positions, ids, blocks, 16)
 
-    actual = token_inputs(*(argument.to(kernel_device) for argument in arguments), 16)
+    moved = [tensor.to(kernel_device) for tensor in (rows, positions, ids, blocks)]
+    actual = token_inputs(moved[0], moved[1], moved[2], moved[3], 16)
 
-    for given, wanted in zip(actual, reference(*arguments, 16), strict=True):
+    for given, wanted in zip(actual, wanted_all, strict=True):
         assert torch.equal(given.cpu(), wanted)
 
 

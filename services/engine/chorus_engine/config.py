@@ -104,8 +104,8 @@ class Settings(BaseSettings):
     swap_space: float = Field(
         0.0,
         ge=0,
-        description="host memory for KV blocks swapped out under pressure, in GiB; used where a swap is measured to cost "
-        "less than computing a preempted request again; 0: always computed again",
+        description="host memory for KV blocks swapped out under pressure, in GiB; used where swapping is measured to "
+        "cost less than computing a preempted request again; 0: always computed again",
     )
     enforce_eager: bool = Field(
         False, description="never use CUDA graphs: starts faster and decodes slower; for finding faults"
@@ -129,8 +129,8 @@ class Settings(BaseSettings):
         None,
         gt=0,
         description="memory of the adapter pool, in GiB; "
-        "default: enough for max_adapters adapters of max_lora_rank on every module, on cuda at most a fifth of what KV "
-        "cache and adapters share",
+        "default: enough for max_adapters adapters of max_lora_rank on every module, on cuda at most a fifth of what "
+        "KV cache and adapters share",
     )
     host_adapter_memory: float = Field(
         2.0, gt=0, description="host memory that keeps adapters for their next use, in GiB; the largest upload it takes"
