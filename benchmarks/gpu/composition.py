@@ -1,6 +1,7 @@
 """The engine put together for measurements, as chorus_engine.main does it, without services: the one place here that
 knows its parts."""
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -44,6 +45,7 @@ class Engine:
         cache = HostCache(limit=2**40)
         runner = Runner(self._model, measure_capacity(self._model, settings), cache)
         runner.warm_up()
+        gc.freeze()
         self.capacity = runner.capacity
         self.loop = EngineLoop(
             Scheduler(self.capacity, prefix_caching=config.prefix_caching),

@@ -1,6 +1,7 @@
 """The engine, put together: the only place where its parts learn of each other."""
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -75,6 +76,7 @@ class Engine:
         self._cache = HostCache(int(settings.host_adapter_memory * GIB))
         runner = Runner(loaded.model, loaded.capacity, self._cache, eager=settings.enforce_eager)
         runner.warm_up()
+        gc.freeze()  # what lives as long as the engine is not looked through again and again in the middle of steps
         capacity = runner.capacity
         self._scheduler = Scheduler(capacity, settings.slot_patience, prefix_caching=settings.enable_prefix_caching)
         self._loop = EngineLoop(
