@@ -43,7 +43,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         budget=st.sampled_from([7, 12, 64]),
         swap_blocks=st.sampled_from([0, 3, 12, 40]),
         swap_seconds=st.sampled_from([0.1, 1.0, 3.0]),
-        least=st.sampled_from([1, 6, 512]),
+        chunk=st.sampled_from([1, 6, 512]),
         caching=st.sampled_from([True, True, True, False]),
     )
     def start(
@@ -56,7 +56,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         budget: int,
         swap_blocks: int,
         swap_seconds: float,
-        least: int,
+        chunk: int,
         caching: bool,
     ) -> None:
         capacity = replace(
@@ -68,7 +68,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             swap_seconds=swap_seconds,
             recompute_seconds=1.0,
         )
-        chunks = ChunkPolicy(least=least)
+        chunks = ChunkPolicy(tokens=chunk)
         self.drive = Drive(capacity, depth, load_steps, patience, prefix_caching=caching, chunks=chunks)
         self.texts: list[tuple[int, ...]] = [tuple(range(24)), (*range(9), *range(15))]
         self.requests: dict[str, Request] = {}

@@ -43,7 +43,7 @@ class Traffic:
             swap_blocks=random.choice([0, 5, 20]),
             swap_seconds=random.choice([0.1, 1.5]),
         )
-        self.drive = Drive(capacity, depth, load_steps=1, chunks=ChunkPolicy(least=random.choice([2, 512])))
+        self.drive = Drive(capacity, depth, load_steps=1, chunks=ChunkPolicy(tokens=random.choice([2, 512])))
         self.drive.host(*(footprint(digest, rank) for digest, rank in ADAPTERS.items()))
         self.texts = [tuple(random.randrange(3) for _ in range(24)) for _ in range(3)]
         self.seen: Counter[str] = Counter()

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 class ChunkPolicy:
     """Rows that decode wait for the prompts of their step, so these come in chunks.
 
-    A fixed chunk is too small when many prompts wait (each step has its fixed cost, and first tokens come late) and too
-    large when few do (everybody's next token waits). So a chunk is a share of what waits: a single prompt of usual
-    length goes in two or three steps, each not much longer than one without it, and a flood takes the whole budget.
+    A chunk is as small as keeps the device busy, so that everybody's next token comes almost as soon as without it. But
+    each step costs something whatever its size, and rows that enter late decode alone at the end: when many prompts
+    wait, a step takes as many chunks more. Prompts are counted, not their tokens, so that a single long prompt never
+    makes a long step.
     """
 
-    share: int = 4  # at most one part in this many of all prompt tokens not yet computed ...
-    least: int = 512  # ... but no less than this: smaller chunks do not fill the device
+    tokens: int = 384  # of one chunk; fewer do not fill a large device
+    few: int = 4  # prompts that may wait without making the step longer
 
-    def limit(self, backlog: int, budget: int) -> int:
-        """Prompt tokens of a step that has rows that decode; all are tokens."""
-        return min(budget, max(self.least, backlog // self.share))
+    def limit(self, prompts: int, budget: int) -> int:
+        """Prompt tokens of a step; `prompts` are those not yet computed to their end, running and waiting."""
+        return min(budget, self.tokens * max(1, prompts - self.few))

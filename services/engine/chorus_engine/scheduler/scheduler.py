@@ -193,7 +193,6 @@ class Scheduler:
     def _continue(self, batch: Batch) -> None:
         """Rows that run: decodes first, then chunks of prompts as far as the budget goes."""
         prompts = []
-        backlog = self._waiting.tokens
         for sequence in self._rows.active:
             remaining = sequence.remaining
             if not remaining or sequence.cramped:
@@ -202,9 +201,8 @@ class Scheduler:
                 batch.add(sequence, 1)
             else:
                 prompts.append(sequence)
-                backlog += remaining
         if batch.rows:
-            batch.budget = self._chunks.limit(backlog, batch.budget)
+            batch.budget = self._chunks.limit(len(prompts) + len(self._waiting), batch.budget)
         for sequence in prompts:
             if not batch.budget:
                 return

@@ -19,7 +19,6 @@ class WaitingQueue:
     def __init__(self) -> None:
         self._groups: dict[str | None, list[Sequence]] = {}  # adapter digest -> in order, never empty
         self._count = 0
-        self.tokens = 0  # to be computed before all of them have their next token
 
     def __len__(self) -> int:
         return self._count
@@ -27,7 +26,6 @@ class WaitingQueue:
     def push(self, sequence: Sequence) -> None:
         insort(self._groups.setdefault(sequence.request.adapter, []), sequence, key=_order)
         self._count += 1
-        self.tokens += sequence.remaining
 
     def remove(self, sequence: Sequence) -> None:
         digest = sequence.request.adapter
@@ -38,7 +36,6 @@ class WaitingQueue:
         if not group:
             del self._groups[digest]
         self._count -= 1
-        self.tokens -= sequence.remaining
 
     def waits_for(self, digest: str) -> bool:
         return digest in self._groups
@@ -66,7 +63,6 @@ class WaitingQueue:
 
     def check(self) -> None:
         assert self._count == sum(map(len, self._groups.values()))
-        assert self.tokens == sum(sequence.remaining for sequence in self.everyone())
         for digest, group in self._groups.items():
             assert group
             assert all(sequence.request.adapter == digest for sequence in group)
