@@ -1,28 +1,33 @@
-"""The product of few rows: interpreted without a device, where the sizes are tiny."""
+"""The products of few rows: the plain one is interpreted without a device, where sizes are tiny."""
 
 import pytest
 import torch
 from torch import Tensor
 
+from chorus_kernels.linear import linear
 from chorus_kernels.linear import triton as gpu
-from chorus_kernels.linear.triton import Shape
+from chorus_kernels.linear.shape import PART, WHOLE, Shape, padded, tma_shape
 
-INTERPRETED = [torch.float16, torch.float32]
-TYPES = [torch.bfloat16, torch.float16] if torch.cuda.is_available() else INTERPRETED
-# A result near 1 is rounded once to the type, from a float32 sum; `onto` is of the type too and near 1.
+TYPES = [torch.bfloat16, torch.float16] if torch.cuda.is_available() else [torch.float16, torch.float32]
+# A result near 1 is rounded once to the type, from a float32 sum; with what is added it comes near 4.
 TOLERANCE = {torch.bfloat16: 2e-2, torch.float16: 2e-3, torch.float32: 1e-5}
+LLAMA = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336))
+OTHERS = ((1152, 896), (896, 4864), (4608, 3584), (50257, 2048), (3, 256))
 
 
 def draw(rows: int, inner: int, outs: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    return (
-        torch.randn(rows, inner, device=device).to(dtype),
-        (torch.randn(outs, inner, device=device) * inner**-0.5).to(dtype),
-    )
+    x = torch.randn(rows, inner, device=device).to(dtype)
+    return x, (torch.randn(outs, inner, device=device) * inner**-0.5).to(dtype)
 
 
-def expected(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+def draw_added(rows: int, outs: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """A bias, and what the product is added onto."""
+    return torch.randn(outs).to(like), torch.randn(rows, outs).to(like)
+
+
+def expected(x: Tensor, weight: Tensor, *added: Tensor | None) -> Tensor:
     y = x.double() @ weight.double().T
-    for term in (bias, onto):
+    for term in added:
         y = y if term is None else y + term.double()
     return y
 
@@ -35,85 +40,87 @@ def check(y: Tensor, wanted: Tensor) -> None:
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("rows", "outs"), [(1, 64), (3, 100), (17, 64), (33, 70)])
 @pytest.mark.parametrize("splits", [1, 3])
-@pytest.mark.parametrize("extra", [False, True])
-def test_product(
-    kernel_device: torch.device, dtype: torch.dtype, rows: int, outs: int, splits: int, extra: bool
+@pytest.mark.parametrize("added", [False, True])
+def test_plain_product(
+    kernel_device: torch.device, dtype: torch.dtype, rows: int, outs: int, splits: int, added: bool
 ) -> None:
     x, weight = draw(rows, 512, outs, dtype, kernel_device)
-    bias = torch.randn(outs, device=kernel_device).to(dtype) if extra else None
-    onto = torch.randn(rows, outs, device=kernel_device).to(dtype) if extra else None
+    bias, onto = draw_added(rows, outs, x) if added else (None, None)
     wanted = expected(x, weight, bias, onto)
-    for _ in range(2):  # the counters of the first must not be met by the second
+    for _ in range(2):  # what the first leaves in the counters must not harm the second
         target = None if onto is None else onto.clone()
-        y = gpu.product(x, weight, bias, target, Shape(64, 128, splits, 2, 4, 3))
+        y = gpu.product(x, weight, bias, target, Shape(64, 128, splits, 4, 3))
         assert target is None or y is target
         check(y, wanted)
 
 
-@pytest.mark.parametrize("inner", [64, 2049])
-def test_rows_of_a_wider_tensor(kernel_device: torch.device, inner: int) -> None:
-    wide, weight = draw(5, 2 * inner, 96, torch.float16, kernel_device)
-    x, weight = wide[:, :inner], weight[:, inner:]
-    check(gpu.linear(x, weight), expected(x, weight))
-
-
 @pytest.mark.parametrize("dtype", [*TYPES, torch.float32])
 @pytest.mark.parametrize(("inner", "outs"), [(2049, 3), (64, 192), (256, 65)])
-@pytest.mark.parametrize("extra", [False, True])
-def test_any_size(kernel_device: torch.device, dtype: torch.dtype, inner: int, outs: int, extra: bool) -> None:
-    for rows in (1, 2, 65, 130):
+@pytest.mark.parametrize("added", [False, True])
+def test_any_size(kernel_device: torch.device, dtype: torch.dtype, inner: int, outs: int, added: bool) -> None:
+    for rows in (0, 1, 2, 65, 130):
         x, weight = draw(rows, inner, outs, dtype, kernel_device)
-        bias = torch.randn(outs, device=kernel_device).to(dtype) if extra else None
-        onto = torch.randn(rows, outs, device=kernel_device).to(dtype) if extra else None
+        bias, onto = draw_added(rows, outs, x) if added else (None, None)
         wanted = expected(x, weight, bias, onto)
-        check(gpu.linear(x, weight, bias, onto), wanted)
+        check(gpu.linear(x, weight, bias, onto, False), wanted)
 
 
-def test_no_rows(kernel_device: torch.device) -> None:
-    x, weight = draw(0, 256, 64, torch.float16, kernel_device)
-    assert gpu.linear(x, weight).shape == (0, 64)
+@pytest.mark.parametrize("inner", [128, 2049])
+def test_parts_of_wider_tensors(kernel_device: torch.device, inner: int) -> None:
+    x, weight = draw(5, 2 * inner, 96, torch.float16, kernel_device)
+    x, weight = x[:, :inner], weight[:, inner:]
+    check(gpu.linear(x, weight, None, None, False), expected(x, weight))
+
+
+@pytest.mark.parametrize("rows", [1, 16, 17, 32, 33, 64])
+@pytest.mark.parametrize(("outs", "inner"), [*LLAMA, *OTHERS])
+def test_blocks_fit_a_multiprocessor(rows: int, outs: int, inner: int) -> None:
+    for memory in (WHOLE, PART):
+        shape = tma_shape(rows, outs, inner, 132, memory)
+        block = shape.stages * (shape.out + padded(rows)) * shape.inner * 2 + 1024  # barriers, and what CUDA takes
+        assert block <= 227 * 1024
+        assert shape.stages >= 2
+        tiles = -(-outs // shape.out)
+        assert shape.splits == 1 or (tiles <= gpu.MOST_TILES and tiles * shape.splits <= 132)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 class TestOnCuda:
-    SIZES = ((4096, 6144), (4096, 4096), (4096, 28672), (14336, 4096), (896, 1152), (3584, 4608), (2048, 50257))
+    device = torch.device("cuda")
 
     @pytest.mark.parametrize("dtype", TYPES)
-    @pytest.mark.parametrize(("inner", "outs"), SIZES)
-    def test_every_count_of_rows(self, dtype: torch.dtype, inner: int, outs: int) -> None:
-        x, weight = draw(65, inner, outs, dtype, torch.device("cuda"))
-        bias, onto = torch.randn(outs, device="cuda").to(dtype), torch.randn(65, outs, device="cuda").to(dtype)
-        plain = expected(x, weight)
-        full = plain + bias.double() + onto.double()
+    @pytest.mark.parametrize(("outs", "inner"), [*LLAMA, *OTHERS])
+    def test_every_count_of_rows(self, dtype: torch.dtype, outs: int, inner: int) -> None:
+        x, weight = draw(65, inner, outs, dtype, self.device)
+        bias, onto = draw_added(65, outs, x)
+        plain, full = expected(x, weight), expected(x, weight, bias, onto)
         for rows in range(1, 66):
-            check(gpu.linear(x[:rows], weight), plain[:rows])
-            check(gpu.linear(x[:rows], weight, bias, onto[:rows].clone()), full[:rows])
+            check(linear(x[:rows], weight), plain[:rows])
+            check(linear(x[:rows], weight, bias, onto[:rows].clone(), beside=True), full[:rows])
 
-    @pytest.mark.parametrize(("inner", "outs"), SIZES)
+    @pytest.mark.parametrize(("outs", "inner"), [*LLAMA, *OTHERS])
     @pytest.mark.parametrize("rows", [1, 16, 32, 64])
-    def test_the_same_bits_each_time(self, inner: int, outs: int, rows: int) -> None:
-        x, weight = draw(rows, inner, outs, torch.bfloat16, torch.device("cuda"))
-        y = gpu.linear(x, weight)
-        assert all(torch.equal(gpu.linear(x, weight), y) for _ in range(20))
+    def test_the_same_bits_each_time(self, outs: int, inner: int, rows: int) -> None:
+        x, weight = draw(rows, inner, outs, torch.bfloat16, self.device)
+        y = linear(x, weight)
+        assert all(torch.equal(linear(x, weight), y) for _ in range(20))
 
     @pytest.mark.parametrize("rows", [1, 8, 31, 64])
     def test_chain_in_a_graph(self, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Each product reads what the one before wrote, without waiting for it to end before it starts."""
+        """Each product reads what the one before wrote, and starts before that one has ended."""
         # Filling new memory would put a kernel between two products, and what is tested is that there is none.
         monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
         inner, wide = 1024, 3072
-        x = torch.empty(rows, inner, device="cuda", dtype=torch.bfloat16)
-        up = [draw(1, inner, wide, torch.bfloat16, x.device)[1] for _ in range(8)]
-        down = [draw(1, wide, inner, torch.bfloat16, x.device)[1] for _ in range(8)]
+        x = torch.randn(rows, inner, device=self.device).bfloat16()
+        weights = [draw(1, *size, torch.bfloat16, self.device)[1] for size in ((inner, wide), (wide, inner)) * 8]
 
         def chain() -> Tensor:
             y = x
-            for first, second in zip(up, down, strict=True):
-                y = gpu.linear(gpu.linear(y, first), second)
+            for weight in weights:
+                y = linear(y, weight)
             return y
 
-        x.normal_()
         chain()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
@@ -122,8 +129,7 @@ class TestOnCuda:
             x.normal_()
             graph.replay()
             wanted = x
-            for first, second in zip(up, down, strict=True):
-                middle = (wanted.double() @ first.double().T).bfloat16()
-                wanted = (middle.double() @ second.double().T).bfloat16()
+            for weight in weights:
+                wanted = expected(wanted, weight).bfloat16()
             error = (y.double() - wanted.double()).norm() / wanted.double().norm()
-            assert error < 1e-2  # sixteen roundings to bfloat16, a few of which fall the other way
+            assert error < 1e-2  # sixteen roundings to bfloat16, of which a few fall the other way

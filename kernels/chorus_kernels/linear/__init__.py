@@ -14,16 +14,20 @@ def pack(weight: Tensor) -> Tensor:
     return onednn.pack(weight) if _on_onednn(weight) else weight
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None, *, beside: bool = False
+) -> Tensor:
     """x @ weight.T + bias, added to `onto` in place where there is one. The result (or `onto`) is [rows, out].
 
     x: [rows, in]; weight: [out, in], packed or not; bias: [out]; onto: [rows, out], in x's type.
-    On CUDA one product runs at a time: those of a few rows share counters.
+    beside: on CUDA, leave shared memory to a kernel that runs on another stream meanwhile.
+    On CUDA one product runs at a time: those of few rows share counters, which the first of them makes, so a step runs
+    once before it is captured.
     """
     if weight.is_cuda:
         from chorus_kernels.linear import triton as gpu
 
-        return gpu.linear(x, weight, bias, onto)
+        return gpu.linear(x, weight, bias, onto, beside)
     if weight.is_mkldnn or (len(x) >= onednn.FEWEST_ROWS and _on_onednn(weight)):
         y = onednn.linear(x, weight, bias)
         return y if onto is None else onto.add_(y)
