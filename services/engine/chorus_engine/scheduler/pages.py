@@ -34,7 +34,6 @@ class PagePools:
 
     def allocate(self, footprint: AdapterFootprint) -> tuple[ModulePages, ...]:
         """Pages for every module. The caller has asked `fits`."""
-        assert self.fits(footprint), f"no room for adapter {footprint.digest}"
         return tuple(
             ModulePages(layer, module, rank, self._take((layer, module), -(-rank // self.page_rows)))
             for layer, module, rank in footprint.ranks
@@ -45,8 +44,13 @@ class PagePools:
             self._free[module.layer, module.module].extend(module.pages)
 
     def _take(self, pool: PoolKey, count: int) -> tuple[int, ...]:
-        free = self._free.setdefault(pool, list(range(self.pages - 1, -1, -1)))
-        return tuple(free.pop() for _ in range(count))
+        free = self._free.get(pool)
+        if free is None:
+            free = self._free[pool] = list(range(self.pages - 1, -1, -1))
+        assert count <= len(free), f"{count} pages asked of pool {pool}, {len(free)} free"
+        pages = tuple(free[: -count - 1 : -1])
+        del free[-count:]
+        return pages
 
     def check(self, owned: Iterable[ModulePages]) -> None:
         """free + owned == total in each pool, and nothing is owned twice."""

@@ -1,12 +1,17 @@
 """Which adapters to fetch into the host's memory, and which to load into slots, for the requests that wait."""
 
+from collections.abc import Iterator
+from itertools import islice
+
 from chorus_engine.core.load import SlotState
 from chorus_engine.core.plan import SlotLoad
 from chorus_engine.core.spec import AdapterFootprint
 from chorus_engine.scheduler.rows import RowTable
 from chorus_engine.scheduler.sequence import Sequence
-from chorus_engine.scheduler.slots import SlotTable
+from chorus_engine.scheduler.slots import Slot, SlotTable
 from chorus_engine.scheduler.waiting import WaitingQueue
+
+LOADS_A_STEP = 2  # planning one of hundreds of modules takes a part of a millisecond; the next step goes on
 
 
 class Placement:
@@ -49,23 +54,30 @@ class Placement:
 
     def place(self, now: float) -> tuple[SlotLoad, ...]:
         """Loads to begin in this step."""
+        return tuple(islice(self._loads(now), LOADS_A_STEP))
+
+    def _loads(self, now: float) -> Iterator[SlotLoad]:
         heads = [head for digest, head in self._homeless() if digest in self._hosted]
         ripe = sorted((head for head in heads if self._is_ripe(head, now)), key=lambda head: head.request.arrival)
-        loads: list[SlotLoad] = []
+        spare = self._spare()
         for head in ripe:
-            if (load := self._load(head, now, drain=True)) is None:
-                return tuple(loads)
-            loads.append(load)
-        rest = (self._load(head, now, drain=False) for head in heads if head not in ripe)
-        return (*loads, *(load for load in rest if load is not None))
+            if (load := self._load(head, now, spare, drain=True)) is None:
+                return
+            yield load
+            spare = self._spare()
+        rest = set(heads).difference(ripe)
+        for head in heads:
+            if head in rest and (load := self._load(head, now, spare, drain=False)) is not None:
+                yield load
+                spare = self._spare()
 
     def _homeless(self) -> list[tuple[str, Sequence]]:
         """Adapters without a slot and the first request that waits for each, in order."""
         return [(digest, head) for digest, head in self._waiting.heads() if self._slots.get(digest) is None]
 
-    def _load(self, sequence: Sequence, now: float, drain: bool) -> SlotLoad | None:
+    def _load(self, sequence: Sequence, now: float, spare: list[Slot], drain: bool) -> SlotLoad | None:
         footprint = self._hosted[sequence.request.adapter or ""]
-        self._evict_for(footprint)
+        self._evict_for(footprint, spare)
         if drain and not self._slots.can_load(footprint):
             self._drain_for(footprint)
         return self._slots.load(footprint, now) if self._slots.can_load(footprint) else None
@@ -77,12 +89,15 @@ class Placement:
             patience = min(patience, (request.deadline - request.arrival) / 2)
         return now - request.arrival >= patience
 
-    def _evict_for(self, footprint: AdapterFootprint) -> None:
-        """Evict idle slots until there is room; none when all of them would not be enough."""
-        if self._slots.can_load(footprint):
+    def _spare(self) -> list[Slot]:
+        """Idle slots whose adapters nobody waits for, least recently used first."""
+        return [slot for slot in self._slots.idle() if not self._waiting.waits_for(slot.digest)]
+
+    def _evict_for(self, footprint: AdapterFootprint, spare: list[Slot]) -> None:
+        """Evict spare slots until there is room; none when all of them would not be enough."""
+        if not spare or self._slots.can_load(footprint):
             return
-        idle = [slot for slot in self._slots.idle() if not self._waiting.waits_for(slot.digest)]
-        for slot in (self._slots.enough(footprint, idle) or ()) if idle else ():
+        for slot in self._slots.enough(footprint, spare) or ():
             self._slots.drain(slot)
 
     def _drain_for(self, footprint: AdapterFootprint) -> None:

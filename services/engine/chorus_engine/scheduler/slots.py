@@ -60,7 +60,7 @@ class SlotTable:
 
     def load(self, footprint: AdapterFootprint, now: float) -> SlotLoad:
         """Give the adapter a slot and pages. The caller has asked `can_load`; the runner copies and reports."""
-        assert self.can_load(footprint), f"no slot for adapter {footprint.digest}"
+        assert self._free, f"no slot for adapter {footprint.digest}"
         assert footprint.digest not in self._by_digest, f"adapter {footprint.digest} is resident already"
         slot = Slot(self._free.pop(), footprint.digest, self._pages.allocate(footprint), last_use=now)
         self._by_digest[slot.digest] = self._by_index[slot.index] = slot
