@@ -88,4 +88,4 @@ class StepResult:
     step: int
     # Aligned with StepPlan.rows: none where nothing was sampled, one token, or more once drafts are verified.
     sampled: tuple[tuple[SampledToken, ...], ...]
-    loaded: tuple[int, ...] = ()  # adapter slots whose copy has finished, begun by this plan or an earlier one
+    loaded: tuple[int, ...] = ()  # adapter slots whose copy has finished since the last result
