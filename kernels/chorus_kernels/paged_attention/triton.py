@@ -22,92 +22,71 @@ LOWEST = tl.constexpr(-3.0e38)  # a maximum of nothing that stays finite, so tha
 
 @triton.jit
 def _blocks(table, first, context, PAGE: tl.constexpr, BLOCK_N: tl.constexpr):
-    """The cache blocks of keys first ... first + BLOCK_N - 1, read a tile ahead so that loads can run tiles ahead."""
+    """The cache blocks of keys first ... first + BLOCK_N - 1."""
     positions = first + tl.arange(0, BLOCK_N)
     return tl.load(table + positions // PAGE, mask=positions < context, other=0)
 
 
 @triton.jit
-def _slots(blocks, first, PAGE: tl.constexpr, BLOCK_N: tl.constexpr):
-    return blocks.to(tl.int64) * PAGE + (first + tl.arange(0, BLOCK_N)) % PAGE
+def _way_blocks(table, first, context, PAGE: tl.constexpr, WAYS: tl.constexpr, EACH: tl.constexpr):
+    """The cache blocks of WAYS runs of EACH keys: one a run where a run lies in one block, else one a key."""
+    if PAGE % EACH == 0:
+        positions = first + tl.arange(0, WAYS) * EACH
+    else:
+        positions = first + tl.arange(0, WAYS)[:, None] * EACH + tl.arange(0, EACH)[None, :]
+    return tl.load(table + positions // PAGE, mask=positions < context, other=0)
 
 
 @triton.jit
-def _tile(
-    cache, slots, first, context,
-    SLOT: tl.constexpr, HEAD_DIM: tl.constexpr, D: tl.constexpr, BLOCK_N: tl.constexpr,
-):  # fmt: skip
-    """Keys, or values, first ... first + BLOCK_N - 1 of one head: [BLOCK_N, D]; zero past the context."""
-    dims = tl.arange(0, D)
-    present = (first + tl.arange(0, BLOCK_N) < context)[:, None] & (dims < HEAD_DIM)[None, :]
-    return tl.load(cache + slots[:, None] * SLOT + dims[None, :], mask=present, other=0.0)
+def _way_places(blocks, first, SLOT: tl.constexpr, PAGE: tl.constexpr, WAYS: tl.constexpr, EACH: tl.constexpr):
+    """Where the keys of those blocks begin in the cache: [WAYS, EACH]."""
+    ways, local = tl.arange(0, WAYS), tl.arange(0, EACH)
+    if PAGE % EACH == 0:
+        run = (blocks.to(tl.int64) * PAGE + (first + ways * EACH) % PAGE) * SLOT
+        places = run[:, None] + (local * SLOT)[None, :]
+    else:
+        positions = first + ways[:, None] * EACH + local[None, :]
+        places = (blocks.to(tl.int64) * PAGE + positions % PAGE) * SLOT
+    return places
 
 
 @triton.jit
-def _visible(scores, first, reach, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Scores of keys first ... first + BLOCK_N - 1; those that the queries at positions `reach` do not see are -inf."""
-    positions = first + tl.arange(0, BLOCK_N)
-    visible = positions[None, :] <= reach[:, None]
-    if WINDOW:
-        visible = visible & (positions[None, :] > reach[:, None] - WINDOW)
-    return tl.where(visible, scores, float("-inf"))
-
-
-@triton.jit
-def _weigh(scores, value, scale, peak, total, mean):
-    """The running softmax with one tile more: its maximum, the sum of its weights, and the weighted sum of values."""
-    higher = tl.maximum(peak, tl.max(scores, 1) * scale)
-    weights = tl.exp2(scores * scale - higher[:, None])
-    fade = tl.exp2(peak - higher)
-    total = total * fade + tl.sum(weights, 1)
-    mean = tl.dot(weights.to(value.dtype), value, mean * fade[:, None], input_precision="ieee")
-    return higher, total, mean
-
-
-@triton.jit
-def _prefetch(cache, slots, SLOT: tl.constexpr, HEAD_BYTES: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Asks the level 2 cache for keys and values that no kernel of this step writes, or only for a single token."""
-    LINES: tl.constexpr = triton.next_power_of_2(HEAD_BYTES // 128)
-    line = tl.arange(0, 2 * LINES)
-    address = cache.to(tl.int64) + slots * (SLOT * 2)
-    places = address[:, None] + ((line // LINES) * SLOT + line % LINES * 128)[None, :]
-    tl.inline_asm_elementwise(
-        "prefetch.global.L2 [$1]; mov.b32 $0, 0;", "=r,l", [places], dtype=tl.int32, is_pure=False, pack=1
-    )
+def _sum_of_ways(x, WAYS: tl.constexpr, M: tl.constexpr, D: tl.constexpr):
+    """x summed over its first dimension, by halves: tl.sum across warps takes several times the instructions."""
+    x = tl.permute(x, (1, 2, 0))
+    if WAYS == 4:
+        even, odd = tl.split(tl.reshape(x, (M, D, 2, 2)))
+        x = even + odd
+    even, odd = tl.split(x)
+    return even + odd
 
 
 @triton.jit(do_not_specialize=["table_stride"])
 def _decode(
     query, cache, output, partial, levels, arrivals, rows, contexts, tables, table_stride, token_stride, head_stride,
     scale,
-    KV_HEADS: tl.constexpr, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, D: tl.constexpr, PAGE: tl.constexpr,
-    WINDOW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SPLIT: tl.constexpr, CHUNK: tl.constexpr,
-    MEMBERS: tl.constexpr, PREFETCH: tl.constexpr, PDL: tl.constexpr,
+    KV_HEADS: tl.constexpr, GROUP: tl.constexpr, MEMBERS: tl.constexpr, HEAD_DIM: tl.constexpr, D: tl.constexpr,
+    PAGE: tl.constexpr, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr, WAYS: tl.constexpr, EACH: tl.constexpr,
+    SPLIT: tl.constexpr, CHUNK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """output[i] = softmax(scale * q[i] · k) · v for one group of heads, over a part of sequence i's context.
 
-    The program that ends last of a context's parts combines their results, in the order of the parts.
+    A tile of keys is cut into WAYS runs, and each warp has a softmax of its own over one of them: the warps exchange
+    nothing before the end. The program that ends last of a context's parts combines them, in the order of the parts.
     """
     SLOT: tl.constexpr = 2 * KV_HEADS * HEAD_DIM
+    TILE: tl.constexpr = WAYS * EACH
     kv_head, split, sequence = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     context = tl.load(contexts + sequence)
     table = tables + tl.load(rows + sequence).to(tl.int64) * table_stride
-    keys = cache + kv_head * HEAD_DIM
     begin = 0
     if WINDOW:
-        begin = tl.maximum(context - WINDOW, 0) // BLOCK_N
-    tiles = tl.cdiv(context, BLOCK_N) - begin
+        begin = tl.maximum(context - WINDOW, 0) // TILE
+    tiles = tl.cdiv(context, TILE) - begin
     each = tl.maximum(tl.cdiv(tiles, tl.num_programs(1)), 1)  # tiles of each part
     active = tl.cdiv(tiles, each)  # parts that have any
-    first = (begin + split * each) * BLOCK_N
-    blocks = _blocks(table, first, context, PAGE, BLOCK_N)
-    if PREFETCH and PDL:  # noqa: SIM102 - decided by the compiler, the next one by the program
-        if split < active:
-            _prefetch(keys, _slots(blocks, first, PAGE, BLOCK_N), SLOT, HEAD_DIM * 2, BLOCK_N)
-            for tile in tl.static_range(1, PREFETCH):
-                if tile < each:
-                    later = _blocks(table, first + tile * BLOCK_N, context, PAGE, BLOCK_N)
-                    _prefetch(keys, _slots(later, first, PAGE, BLOCK_N), SLOT, HEAD_DIM * 2, BLOCK_N)
+    first = (begin + split * each) * TILE
+    blocks = _way_blocks(table, first, context, PAGE, WAYS, EACH)
     wait(PDL)
     if split < active:
         lines, dims = tl.arange(0, BLOCK_M), tl.arange(0, D)
@@ -117,26 +96,41 @@ def _decode(
             query + sequence.to(tl.int64) * token_stride + heads[:, None] * head_stride + dims[None, :],
             mask=inside, other=0.0,
         )  # fmt: skip
-        reach = tl.zeros([BLOCK_M], tl.int32) + (context - 1)
-        peak = tl.full([BLOCK_M], LOWEST, tl.float32)
-        total = tl.zeros([BLOCK_M], tl.float32)
-        mean = tl.zeros([BLOCK_M, D], tl.float32)
-        for start in tl.range(first, tl.minimum(first + each * BLOCK_N, context), BLOCK_N):
-            slots = _slots(blocks, start, PAGE, BLOCK_N)
-            blocks = _blocks(table, start + BLOCK_N, context, PAGE, BLOCK_N)
-            key = _tile(keys, slots, start, context, SLOT, HEAD_DIM, D, BLOCK_N)
-            value = _tile(keys + KV_HEADS * HEAD_DIM, slots, start, context, SLOT, HEAD_DIM, D, BLOCK_N)
-            scores = _visible(tl.dot(q, tl.trans(key), input_precision="ieee"), start, reach, WINDOW, BLOCK_N)
-            peak, total, mean = _weigh(scores, value, scale, peak, total, mean)
+        q = tl.broadcast_to(q[None, :, :], (WAYS, BLOCK_M, D))
+        keys = cache + kv_head * HEAD_DIM + dims[None, None, :]
+        peak = tl.full([WAYS, BLOCK_M], LOWEST, tl.float32)
+        total = tl.zeros([WAYS, BLOCK_M], tl.float32)
+        mean = tl.zeros([WAYS, BLOCK_M, D], tl.float32)
+        for start in tl.range(first, tl.minimum(first + each * TILE, context), TILE):
+            positions = start + tl.arange(0, WAYS)[:, None] * EACH + tl.arange(0, EACH)[None, :]
+            places = keys + _way_places(blocks, start, SLOT, PAGE, WAYS, EACH)[:, :, None]
+            blocks = _way_blocks(table, start + TILE, context, PAGE, WAYS, EACH)
+            present = (positions < context)[:, :, None] & (dims < HEAD_DIM)[None, None, :]
+            key = tl.load(places, mask=present, other=0.0)
+            value = tl.load(places + KV_HEADS * HEAD_DIM, mask=present, other=0.0)
+            scores = tl.dot(q, tl.permute(key, (0, 2, 1)), input_precision="ieee")
+            visible = positions < context
+            if WINDOW:
+                visible = visible & (positions >= context - WINDOW)
+            scores = tl.where(visible[:, None, :], scores, float("-inf"))
+            higher = tl.maximum(peak, tl.max(scores, 2) * scale)
+            weights = tl.exp2(scores * scale - higher[:, :, None])
+            fade = tl.exp2(peak - higher)
+            total = total * fade + tl.sum(weights, 2)
+            mean = tl.dot(weights.to(value.dtype), value, mean * fade[:, :, None], input_precision="ieee")
+            peak = higher
         trigger(PDL)
-        mean = mean * (1.0 / total)[:, None]
+        top = tl.max(peak, 0)
+        share = tl.exp2(peak - top[None, :])
+        whole = tl.sum(total * share, 0)
+        result = _sum_of_ways(mean * share[:, :, None], WAYS, BLOCK_M, D) * (1.0 / whole)[:, None]
         head = sequence.to(tl.int64) * KV_HEADS * GROUP + heads  # [BLOCK_M], of the batch
         if not SPLIT or active == 1:
-            tl.store(output + head[:, None] * HEAD_DIM + dims[None, :], mean, mask=inside)
+            tl.store(output + head[:, None] * HEAD_DIM + dims[None, :], result, mask=inside)
         else:
             part = head * tl.num_programs(1) + split
-            tl.store(partial + part[:, None] * HEAD_DIM + dims[None, :], mean, mask=inside)
-            tl.store(levels + part, peak + tl.log2(total), mask=lines < GROUP)
+            tl.store(partial + part[:, None] * HEAD_DIM + dims[None, :], result, mask=inside)
+            tl.store(levels + part, top + tl.log2(whole), mask=lines < GROUP)
             tl.debug_barrier()
             counter = arrivals + sequence * KV_HEADS + kv_head
             if tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") == active - 1:
@@ -179,6 +173,46 @@ def _combine(
     tl.store(output + heads[:, None] * HEAD_DIM + dims[None, :], mean * (1.0 / total)[:, None], mask=inside)
 
 
+@triton.jit
+def _attend(
+    q, keys, table, blocks, first, context, reach, scale, peak, total, mean,
+    SLOT: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr,
+    MASKED: tl.constexpr,
+):  # fmt: skip
+    """Adds keys first ... first + BLOCK_N - 1, which lie in `blocks`, to the running softmax of queries at `reach`.
+
+    The next keys' blocks are read here and returned: an address known a tile ahead lets loads run tiles ahead.
+    """
+    D: tl.constexpr = q.shape[1]
+    positions = first + tl.arange(0, BLOCK_N)
+    dims = tl.arange(0, D)
+    slots = blocks.to(tl.int64) * PAGE + positions % PAGE
+    blocks = _blocks(table, first + BLOCK_N, context, PAGE, BLOCK_N)
+    places = keys + slots[:, None] * SLOT + dims[None, :]
+    if MASKED:
+        present = (positions < context)[:, None] & (dims < HEAD_DIM)[None, :]
+        key = tl.load(places, mask=present, other=0.0)
+        value = tl.load(places + SLOT // 2, mask=present, other=0.0)
+    elif HEAD_DIM < D:
+        key = tl.load(places, mask=(dims < HEAD_DIM)[None, :], other=0.0)
+        value = tl.load(places + SLOT // 2, mask=(dims < HEAD_DIM)[None, :], other=0.0)
+    else:
+        key = tl.load(places)
+        value = tl.load(places + SLOT // 2)
+    scores = tl.dot(q, tl.trans(key), input_precision="ieee")
+    if MASKED:
+        visible = positions[None, :] <= reach[:, None]
+        if WINDOW:
+            visible = visible & (positions[None, :] > reach[:, None] - WINDOW)
+        scores = tl.where(visible, scores, float("-inf"))
+    higher = tl.maximum(peak, tl.max(scores, 1) * scale)
+    weights = tl.exp2(scores * scale - higher[:, None])
+    fade = tl.exp2(peak - higher)
+    total = total * fade + tl.sum(weights, 1)
+    mean = tl.dot(weights.to(value.dtype), value, mean * fade[:, None], input_precision="ieee")
+    return blocks, higher, total, mean
+
+
 @triton.jit(do_not_specialize=["table_stride"])
 def _prompt(
     query, cache, output, tiles, rows, starts, counts, contexts, tables, table_stride, token_stride, head_stride, scale,
@@ -186,10 +220,7 @@ def _prompt(
     D: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PDL: tl.constexpr,
 ):  # fmt: skip
-    """output[t] = softmax(scale * q[t] · k) · v for QUERIES tokens of one sequence and PACK heads of one group.
-
-    The scores of the next tile of keys are computed while this one's go through softmax (FlashAttention 3).
-    """
+    """output[t] = softmax(scale * q[t] · k) · v for QUERIES tokens of one sequence and PACK heads of one group."""
     SLOT: tl.constexpr = 2 * KV_HEADS * HEAD_DIM
     first_head = tl.program_id(0) * PACK
     sequence = tl.load(tiles + 2 * tl.program_id(1))
@@ -201,10 +232,12 @@ def _prompt(
         table = tables + tl.load(rows + sequence).to(tl.int64) * table_stride
         past_query = tl.minimum(first_query + QUERIES, count)
         nearest, farthest = context - count + first_query, context - count + past_query - 1  # positions of queries
-        begin, all_begin = 0, 0  # the keys that any query sees, those that all see
+        end = farthest + 1
+        begin, all_begin = 0, 0  # of the keys that any query sees, of those that all see
         if WINDOW:
             begin = tl.maximum(nearest - WINDOW + 1, 0) // BLOCK_N * BLOCK_N
-            all_begin = tl.maximum(farthest - WINDOW + 1, 0)
+            all_begin = tl.minimum(tl.cdiv(tl.maximum(farthest - WINDOW + 1, 0), BLOCK_N) * BLOCK_N, end)
+        all_end = tl.maximum((nearest + 1) // BLOCK_N * BLOCK_N, all_begin)
 
         lines, dims = tl.arange(0, BLOCK_M), tl.arange(0, D)
         queries = first_query + lines // PACK
@@ -219,22 +252,24 @@ def _prompt(
         peak = tl.full([BLOCK_M], LOWEST, tl.float32)
         total = tl.zeros([BLOCK_M], tl.float32)
         mean = tl.zeros([BLOCK_M, D], tl.float32)
-
         keys = cache + first_head // GROUP * HEAD_DIM
-        slots = _slots(_blocks(table, begin, context, PAGE, BLOCK_N), begin, PAGE, BLOCK_N)
-        blocks = _blocks(table, begin + BLOCK_N, context, PAGE, BLOCK_N)
-        key = _tile(keys, slots, begin, context, SLOT, HEAD_DIM, D, BLOCK_N)
-        scores = tl.dot(q, tl.trans(key), input_precision="ieee")
-        for start in tl.range(begin, farthest + 1, BLOCK_N):
-            later = _slots(blocks, start + BLOCK_N, PAGE, BLOCK_N)
-            blocks = _blocks(table, start + 2 * BLOCK_N, context, PAGE, BLOCK_N)
-            key = _tile(keys, later, start + BLOCK_N, context, SLOT, HEAD_DIM, D, BLOCK_N)
-            later_scores = tl.dot(q, tl.trans(key), input_precision="ieee")
-            if start + BLOCK_N > nearest + 1 or start < all_begin:
-                scores = _visible(scores, start, reach, WINDOW, BLOCK_N)
-            value = _tile(keys + KV_HEADS * HEAD_DIM, slots, start, context, SLOT, HEAD_DIM, D, BLOCK_N)
-            peak, total, mean = _weigh(scores, value, scale, peak, total, mean)
-            slots, scores = later, later_scores
+        blocks = _blocks(table, begin, context, PAGE, BLOCK_N)
+        if WINDOW:
+            for start in tl.range(begin, all_begin, BLOCK_N):
+                blocks, peak, total, mean = _attend(
+                    q, keys, table, blocks, start, context, reach, scale, peak, total, mean,
+                    SLOT, HEAD_DIM, PAGE, WINDOW, BLOCK_N, True,
+                )  # fmt: skip
+        for start in tl.range(all_begin, all_end, BLOCK_N):
+            blocks, peak, total, mean = _attend(
+                q, keys, table, blocks, start, context, reach, scale, peak, total, mean,
+                SLOT, HEAD_DIM, PAGE, WINDOW, BLOCK_N, False,
+            )  # fmt: skip
+        for start in tl.range(all_end, end, BLOCK_N):
+            blocks, peak, total, mean = _attend(
+                q, keys, table, blocks, start, context, reach, scale, peak, total, mean,
+                SLOT, HEAD_DIM, PAGE, WINDOW, BLOCK_N, True,
+            )  # fmt: skip
         trigger(PDL)
         pointers = output + (tokens * KV_HEADS * GROUP + heads)[:, None] * HEAD_DIM + dims[None, :]
         tl.store(pointers, mean * (1.0 / total)[:, None], mask=inside)
@@ -251,15 +286,18 @@ def paged_attention(query: Tensor, cache: Tensor, batch: PagedBatch, scale: floa
     return output
 
 
-def _keys(query: Tensor, padded: int) -> int:
-    """Keys of a tile: 16 KiB of them, and as many of values."""
-    return max(16, min(64, 16384 // (padded * query.element_size())))
+def _decode_shape(query: Tensor, padded: int) -> tuple[int, int, int]:
+    """Ways, warps and stages of a decode program: 64 KiB of keys and values on their way, three programs at a time."""
+    if query.dtype == torch.float32:
+        return 2, 8, 2 if padded <= 128 else 1
+    return 4, 4, 3 if padded <= 128 else 2
 
 
 def _launch_decode(query: Tensor, cache: Tensor, batch: PagedBatch, scale: float, output: Tensor) -> None:
     _, heads, head_dim = query.shape
     kv_heads, parts = cache.shape[2], splits(batch.singles, cache.shape[2])
     padded, members = triton.next_power_of_2(head_dim), triton.next_power_of_2(heads // kv_heads)
+    ways, warps, stages = _decode_shape(query, padded)
     partial = levels = output
     if parts > 1:
         partial = torch.empty(batch.singles, heads, parts, head_dim, dtype=torch.float32, device=query.device)
@@ -267,10 +305,10 @@ def _launch_decode(query: Tensor, cache: Tensor, batch: PagedBatch, scale: float
     _decode[kv_heads, parts, batch.singles](
         query, cache, output, partial, levels, batch.arrivals, batch.rows, batch.contexts, batch.block_tables,
         batch.block_tables.stride(0), query.stride(0), query.stride(1), scale,
-        KV_HEADS=kv_heads, GROUP=heads // kv_heads, HEAD_DIM=head_dim, D=padded, PAGE=batch.block_size,
-        WINDOW=batch.window or 0, BLOCK_M=max(16, members), BLOCK_N=_keys(query, padded), SPLIT=parts > 1,
-        CHUNK=max(2, 4096 // (members * padded)), MEMBERS=members, PREFETCH=1 if query.element_size() == 2 else 0,
-        num_warps=4, num_stages=2, **options(query),
+        KV_HEADS=kv_heads, GROUP=heads // kv_heads, MEMBERS=members, HEAD_DIM=head_dim, D=padded,
+        PAGE=batch.block_size, WINDOW=batch.window or 0, BLOCK_M=max(16, members), WAYS=ways, EACH=16,
+        SPLIT=parts > 1, CHUNK=max(2, 4096 // (members * padded)),
+        num_warps=warps, num_stages=stages, **options(query),
     )  # fmt: skip
 
 
@@ -287,6 +325,6 @@ def _launch_prompt(
         batch.block_tables.stride(0), query.stride(0), query.stride(1), scale,
         KV_HEADS=kv_heads, GROUP=group, PACK=pack, QUERIES=queries, HEAD_DIM=head_dim, D=padded,
         PAGE=batch.block_size, WINDOW=batch.window or 0, BLOCK_M=max(16, triton.next_power_of_2(queries * pack)),
-        BLOCK_N=_keys(query, padded), num_warps=8, num_stages=3,
+        BLOCK_N=max(16, min(64, 16384 // (padded * query.element_size()))), num_warps=8, num_stages=3,
         **options(query),
     )  # fmt: skip
