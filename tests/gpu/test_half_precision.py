@@ -54,7 +54,9 @@ def our_logits(world: World, dtype: str, ids: Sequence[int]) -> torch.Tensor:
         ),
         lora=None,
     )
-    return model.decoder.logits(model.decoder.normed(model.decoder.hidden(step)))
+    hidden = model.decoder.hidden(step)
+    assert hidden is not None
+    return model.decoder.logits(model.decoder.normed(hidden))
 
 
 def one_prompt(length: int, blocks: int, queries: int, window: int | None) -> PagedBatch:

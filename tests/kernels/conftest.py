@@ -1,16 +1,9 @@
-"""Kernel tests run on the CPU, and on CUDA too where there is a device (marked `gpu`).
+"""Kernel tests run on the CPU, and on CUDA too where there is a device (marked `gpu`)."""
 
-Without a device Triton's kernels run under its interpreter, which must be asked for before they are imported.
-"""
-
-import os
 from collections.abc import Iterator
 
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 CUDA = [pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else []
 DEVICES = ["cpu", *CUDA]

@@ -155,7 +155,7 @@ class EngineLoop:
                 self._inbox.get()()
 
     def _advance(self) -> bool:
-        """Launches a step, and takes in the oldest one in flight when there are enough; False when there was neither."""
+        """Launches a step, and takes in the oldest one when enough are in flight; False when there was neither."""
         for digest in self._scheduler.wanted_adapters():
             self._supply.want(digest)
         self._supply.pump(self._scheduler.awaits_adapter)

@@ -1,7 +1,5 @@
 """CUDA's way through the model, with the references in the kernels' place and attention under Triton's interpreter."""
 
-import os
-
 import pytest
 import torch
 
@@ -11,9 +9,6 @@ from chorus_engine.core.request import SamplingParams
 from chorus_engine.model import LoadedModel
 from chorus_engine.runner import Runner, measure_capacity
 from tests.engine.runner.conftest import SETTINGS
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 GREEDY = SamplingParams(max_tokens=4, temperature=0.0)
 MODULES = {(0, "self_attn.q_proj"): (32, 32), (1, "mlp.down_proj"): (48, 32), (1, "self_attn.v_proj"): (32, 16)}

@@ -58,7 +58,9 @@ THIN = SlotLoad(1, "thin", (ModulePages(1, QUERY, 3, (1,)), ModulePages(0, UP, 2
 
 def delta(pool: HostPool, x: Tensor, slot: int, layer: int, site: Site) -> Tensor:
     base = torch.zeros(len(x), sum(module.out_features for module in SITES[site]))
-    y, beside = pool.step((Segment(0, len(x), slot),)).apply(lambda x, onto=None: base, x, layer, site)
+    step = pool.step((Segment(0, len(x), slot),))
+    assert step is not None
+    y, beside = step.apply(lambda x, onto=None: base, x, layer, site)
     assert beside is None
     return y
 

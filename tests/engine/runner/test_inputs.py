@@ -28,6 +28,7 @@ class Row:
     slot: int
     start: int
     count: int
+    sample: bool = True
 
 
 def build(rows: list[Row]) -> StepInput:
@@ -37,7 +38,7 @@ def build(rows: list[Row]) -> StepInput:
     for i, row in enumerate(rows):
         end = row.start + row.count
         table.admit(Admission(i, "", tuple(range(100 * i, 100 * i + end)), end, row.slot, SamplingParams(1)))
-        step = RowStep(i, row.start, row.count, tuple(range(6 * i, 6 * i - (-end // 4))), True)
+        step = RowStep(i, row.start, row.count, tuple(range(6 * i, 6 * i - (-end // 4))), row.sample)
         table.append_blocks(step)
         steps.append(step)
     return build_input(tuple(steps), table, CAPACITY.block_size, None, CPU)
@@ -68,8 +69,16 @@ def test_order_serves_attention_and_adapters() -> None:
     assert inputs.attention.counts == (1, 1, 1, 1, 2, 2, 3)
     assert inputs.attention.contexts == (5, 7, 6, 10, 2, 4, 3)
     assert inputs.segments == (Segment(1, 2, 0), Segment(2, 4, 2), Segment(4, 6, 1), Segment(6, 8, 2))
-    last = inputs.token_ids[torch.from_numpy(inputs.last_tokens)]
-    assert last.tolist() == [2, 105, 201, 304, 406, 503, 609]  # in the plan's order
+    assert inputs.sampling == (3, 4, 1, 6, 2, 5, 0)  # all of them, in the order of their tokens
+    assert inputs.token_ids[inputs.last_tokens].tolist() == [304, 406, 105, 609, 201, 503, 2]
+    assert inputs.last_segments == (Segment(1, 2, 0), Segment(2, 4, 2), Segment(4, 5, 1), Segment(5, 6, 2))
+
+
+def test_only_rows_that_sample_have_a_last_token() -> None:
+    inputs = build([Row(1, 0, 3, sample=False), Row(BASE_SLOT, 4, 1), Row(1, 2, 2)])
+    assert inputs.sampling == (1, 2)
+    assert inputs.token_ids[inputs.last_tokens].tolist() == [104, 203]
+    assert inputs.last_segments == (Segment(1, 2, 1),)
 
 
 def test_one_run_over_the_border_of_rows_and_chunks_is_one_segment() -> None:

@@ -1,7 +1,7 @@
 """Networks, their layers and their weights: a checkpoint folder becomes a decoder on a device."""
 
 from chorus_engine.model.config import ModelConfig
-from chorus_engine.model.decoder import Decoder, ModelInput
+from chorus_engine.model.decoder import Decoder, ModelInput, Wanted
 from chorus_engine.model.load import LoadedModel, load
 
-__all__ = ["Decoder", "LoadedModel", "ModelConfig", "ModelInput", "load"]
+__all__ = ["Decoder", "LoadedModel", "ModelConfig", "ModelInput", "Wanted", "load"]

@@ -16,6 +16,14 @@ from chorus_kernels.silu_mul import silu_mul
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """The tokens whose output somebody reads: of a prompt, the last one."""
+
+    tokens: Tensor  # [rows] int64, none possible
+    lora: LoraStep | None  # the adapters of these tokens
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInput:
     """The tokens of one step, rows one after the other."""
 
@@ -25,6 +33,7 @@ class ModelInput:
     cache: tuple[Tensor, ...]  # a layer each: [slots, 2, kv_heads, head_dim]
     attention: Attention
     lora: LoraStep | None  # None where no token has an adapter
+    wanted: Wanted | None = None  # None: every token
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +56,28 @@ class Decoder:
     head: Tensor  # [vocab, hidden], packed
     rotation: Tensor  # [positions, 2, head_dim]
 
-    def hidden(self, step: ModelInput) -> "Hidden":
-        """Through all layers. Writes the cache."""
-        eps = self.config.norm_eps
+    def hidden(self, step: ModelInput) -> "Hidden | None":
+        """Through all layers; the last one is computed to its end for wanted tokens only. Writes the cache.
+
+        None when no token is wanted.
+        """
+        config, eps, residual = self.config, self.config.norm_eps, F.embedding(step.token_ids, self.embedding)
         rotation = self.rotation[step.positions]  # [tokens, 2, head_dim]
-        residual = F.embedding(step.token_ids, self.embedding)  # [tokens, hidden]
-        x, delta = None, None
+        lora, x, delta = step.lora, None, None
         for layer, cache in zip(self.layers, step.cache, strict=True):
             norm = layer.input_norm
             x = rms_norm(residual, norm, eps) if x is None else add_rms_norm(x, residual, norm, eps, delta)
-            x, delta = self._attend(layer, x, rotation, cache, step)
+            query = self._store(layer, x, rotation, cache, step)  # [tokens, heads, head_dim]
+            wanted = step.wanted if layer is self.layers[-1] else None
+            if wanted is not None and not len(wanted.tokens):
+                return None
+            x = step.attention(query, cache, config.head_dim**-0.5).flatten(1)
+            if wanted is not None:
+                x, residual, lora = x.index_select(0, wanted.tokens), residual[wanted.tokens], wanted.lora
+            x, delta = layer.output(x, lora)
             x = add_rms_norm(x, residual, layer.mlp_norm, eps, delta)
-            gate_up, delta = layer.gate_up(x, step.lora)
-            x, delta = layer.down(silu_mul(gate_up, delta), step.lora)
+            gate_up, delta = layer.gate_up(x, lora)
+            x, delta = layer.down(silu_mul(gate_up, delta), lora)
         assert x is not None, "a model has at least one layer"
         return Hidden(x, residual, delta)
 
@@ -71,12 +89,11 @@ class Decoder:
         """normed: [rows, hidden]; the result is [rows, vocab]."""
         return linear(normed, self.head)
 
-    def _attend(
-        self, layer: Layer, x: Tensor, rotation: Tensor, cache: Tensor, step: ModelInput
-    ) -> tuple[Tensor, Tensor | None]:
+    def _store(self, layer: Layer, x: Tensor, rotation: Tensor, cache: Tensor, step: ModelInput) -> Tensor:
+        """Keys and values into the cache; the result is the query."""
         head_dim = self.config.head_dim
         qkv, delta = layer.qkv(x, step.lora)
-        query = rotary_store(
+        return rotary_store(
             qkv.view(len(x), -1, head_dim),  # [tokens, heads + 2 * kv_heads, head_dim]
             rotation,
             step.slots,
@@ -84,9 +101,7 @@ class Decoder:
             delta=None if delta is None else delta.view(len(x), -1, head_dim),
             qk_norm=layer.qk_norm,
             eps=self.config.norm_eps,
-        )  # [tokens, heads, head_dim]
-        output = step.attention(query, cache, head_dim**-0.5)  # [tokens, heads, head_dim]
-        return layer.output(output.flatten(1), step.lora)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +111,3 @@ class Hidden:
     x: Tensor
     residual: Tensor
     delta: Tensor | None
-
-    def of(self, tokens: Tensor) -> "Hidden":
-        """tokens: [rows] int64; the result's parts are [rows, hidden]."""
-        delta = None if self.delta is None else self.delta.index_select(0, tokens)
-        return Hidden(self.x.index_select(0, tokens), self.residual.index_select(0, tokens), delta)

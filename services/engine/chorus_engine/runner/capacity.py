@@ -112,7 +112,7 @@ def _cache_bytes(model: LoadedModel, settings: RunnerSettings, pool_bytes: int) 
 
 
 def _budget(model: LoadedModel, settings: RunnerSettings) -> int:
-    """Bytes of the card that KV cache and adapters share: the share asked for, less what is taken and what steps need."""
+    """Bytes of the card that KV cache and adapters share: what was asked for, less what is taken or steps need."""
     free, total = torch.cuda.mem_get_info(model.device)
     reserved = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     used = total - free - reserved

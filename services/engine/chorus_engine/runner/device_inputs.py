@@ -37,6 +37,7 @@ class StepShape:
     sequences: int  # padded
     singles: int  # sequences of one token, padded; the first ones
     lora_tiles: int  # tiles in use; 0 where no token has an adapter
+    sample_tiles: int  # the same of the sampling rows' last tokens
     attention_tiles: int
     samples: int  # padded
 
@@ -63,6 +64,7 @@ class DeviceInputs:
                 Field("starts", I32, (sequences,)),  # from here on what decode steps need not send
                 Field("counts", I32, (sequences,)),
                 Field("last_tokens", I64, (sequences,)),
+                Field("sample_tiles", I32, (sequences, 3)),
                 Field("attention_tiles", I32, (attention_tiles, 2)),
                 Field("token_rows", I32, (tokens,)),
                 Field("positions", I32, (tokens,)),
@@ -91,7 +93,7 @@ class DeviceInputs:
         if slot[-1] != BASE_SLOT:
             tiles = fill_tiles(host["lora_tiles"], lora_tiles(slot, np.arange(1, len(slot) + 1), DECODE_TILE))
         self.staging.send(until="starts")
-        return StepShape(tuple(order.tolist()), bucket, bucket, bucket, tiles, 0, bucket)
+        return StepShape(tuple(order.tolist()), bucket, bucket, bucket, tiles, 0, 0, bucket)
 
     def mixed(self, steps: tuple[RowStep, ...]) -> StepShape:
         row = np.fromiter((step.row for step in steps), np.int64, len(steps))
@@ -118,10 +120,16 @@ class DeviceInputs:
         sampling = np.flatnonzero(np.fromiter((step.sample for step in steps), np.bool_, len(steps))[order])
         samples = padded(len(sampling), DECODE_TILE) if len(sampling) else 0
         fill(host["last_tokens"], end[sampling] - 1, samples, 0)
+        sample_tiles = 0
+        if len(sampling) and slot[sampling].max() != BASE_SLOT:
+            ends = np.arange(1, len(sampling) + 1)
+            sample_tiles = fill_tiles(host["sample_tiles"], lora_tiles(slot[sampling], ends, DECODE_TILE))
         self._fill_samples(host, row[sampling], (start + count)[sampling], samples)
         self.staging.send()
         singles = int(np.count_nonzero(count == 1))
-        return StepShape(tuple(order[sampling].tolist()), tokens, sequences, singles, tiles, len(attention), samples)
+        return StepShape(
+            tuple(order[sampling].tolist()), tokens, sequences, singles, tiles, sample_tiles, len(attention), samples
+        )
 
     def _fill_samples(self, host: Host, row: Ints, position: Ints, size: int) -> None:
         fill(host["sample_rows"], row, size, self._rows.scratch)

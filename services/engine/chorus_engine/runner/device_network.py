@@ -10,8 +10,9 @@ from torch import Tensor
 
 from chorus_engine.core.plan import BASE_SLOT, RowStep
 from chorus_engine.core.spec import Capacity
-from chorus_engine.model import LoadedModel, ModelInput
+from chorus_engine.model import LoadedModel, ModelInput, Wanted
 from chorus_engine.model.decoder import Hidden
+from chorus_engine.model.lora import LoraStep
 from chorus_engine.runner.device_inputs import DECODE_TILE, PROMPT_TILE, DeviceInputs, StepShape, padded
 from chorus_engine.runner.device_pool import DevicePool
 from chorus_engine.runner.graphs import DecodeGraphs, GraphSize, GraphSizes
@@ -51,7 +52,7 @@ class DeviceNetwork:
         self._starts = torch.arange(capacity.max_num_seqs + DECODE_TILE, dtype=torch.int32, device=model.device)
         self._ones = torch.ones_like(self._starts)
         self._sizes = GraphSizes(capacity.max_num_seqs, lora=capacity.max_adapters > 0)
-        self._graphs = DecodeGraphs(lambda size: self._normed(self._decode(size)))
+        self._graphs = DecodeGraphs(self._decode)
         self._eager = eager
         self.graph_bytes = 0
 
@@ -101,12 +102,7 @@ class DeviceNetwork:
                 return self._computed(self._graphs.run(size), shape)
         shape = self._inputs.mixed(steps)
         hidden = self._mixed(shape)
-        if not shape.samples:
-            return None
-        return self._computed(self._normed(hidden.of(self._inputs.device["last_tokens"][: shape.samples])), shape)
-
-    def _normed(self, hidden: Hidden) -> Tensor:
-        return self._model.decoder.normed(hidden)
+        return None if hidden is None else self._computed(self._model.decoder.normed(hidden), shape)
 
     def _computed(self, normed: Tensor, shape: StepShape) -> Computed:
         fields, count = self._inputs.device, shape.samples
@@ -119,7 +115,8 @@ class DeviceNetwork:
             seeds=fields["seeds"][:count],
         )
 
-    def _decode(self, size: GraphSize) -> Hidden:
+    def _decode(self, size: GraphSize) -> Tensor:
+        """[rows, hidden], normed."""
         fields, rows = self._inputs.device, size.rows
         batch = PagedBatch(
             rows=fields["rows"][:rows],
@@ -134,10 +131,12 @@ class DeviceNetwork:
             tiles=None,
             tile_queries=self._tile_queries,
         )
-        tiles = Tiles(fields["lora_tiles"][: size.tiles], DECODE_TILE) if size.tiles else None
-        return self._hidden(fields["rows"][:rows], fields["last_positions"][:rows], batch, tiles)
+        lora = self._lora(fields["lora_tiles"][: size.tiles], DECODE_TILE, rows)
+        hidden = self._hidden(fields["rows"][:rows], fields["last_positions"][:rows], batch, lora)
+        assert hidden is not None, "every token is wanted"
+        return self._model.decoder.normed(hidden)
 
-    def _mixed(self, shape: StepShape) -> Hidden:
+    def _mixed(self, shape: StepShape) -> Hidden | None:
         fields = self._inputs.device
         batch = PagedBatch(
             rows=fields["rows"][: shape.sequences],
@@ -152,14 +151,26 @@ class DeviceNetwork:
             tiles=fields["attention_tiles"][: shape.attention_tiles] if shape.attention_tiles else None,
             tile_queries=self._tile_queries,
         )
-        tiles = Tiles(fields["lora_tiles"][: shape.lora_tiles], PROMPT_TILE) if shape.lora_tiles else None
-        return self._hidden(fields["token_rows"][: shape.tokens], fields["positions"][: shape.tokens], batch, tiles)
+        lora = self._lora(fields["lora_tiles"][: shape.lora_tiles], PROMPT_TILE, shape.tokens)
+        sample_lora = self._lora(fields["sample_tiles"][: shape.sample_tiles], DECODE_TILE, shape.samples)
+        wanted = Wanted(fields["last_tokens"][: shape.samples], sample_lora)
+        rows, positions = fields["token_rows"][: shape.tokens], fields["positions"][: shape.tokens]
+        return self._hidden(rows, positions, batch, lora, wanted)
 
-    def _hidden(self, rows: Tensor, positions: Tensor, batch: PagedBatch, tiles: Tiles | None) -> Hidden:
+    def _lora(self, table: Tensor, tile: int, tokens: int) -> LoraStep | None:
+        return self._pool.step(Tiles(table, tile), beside=tokens <= BESIDE_UP_TO) if len(table) else None
+
+    def _hidden(
+        self,
+        rows: Tensor,
+        positions: Tensor,
+        batch: PagedBatch,
+        lora: LoraStep | None,
+        wanted: Wanted | None = None,
+    ) -> Hidden | None:
         ids, places, slots = token_inputs(
             rows, positions, self._rows.token_ids, self._rows.device_blocks, self._capacity.block_size
         )
-        lora = None if tiles is None else self._pool.step(tiles, beside=len(rows) <= BESIDE_UP_TO)
         return self._model.decoder.hidden(
             ModelInput(
                 token_ids=ids,
@@ -168,6 +179,7 @@ class DeviceNetwork:
                 cache=self._cache.layers,
                 attention=partial(_attend, batch),
                 lora=lora,
+                wanted=wanted,
             )
         )
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from chorus_engine.core.plan import RowStep
 from chorus_engine.core.spec import Capacity
-from chorus_engine.model import LoadedModel, ModelInput
+from chorus_engine.model import LoadedModel, ModelInput, Wanted
 from chorus_engine.model.attention import AttentionBackend
 from chorus_engine.runner.host_pool import HostPool
 from chorus_engine.runner.inputs import build_input
@@ -51,6 +51,7 @@ class HostNetwork:
     def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
         decoder, device = self._model.decoder, self._model.device
         inputs = build_input(steps, self._rows, self._block_size, decoder.config.sliding_window, device)
+        everyone = len(inputs.sampling) == len(inputs.token_ids)
         hidden = decoder.hidden(
             ModelInput(
                 token_ids=inputs.token_ids,
@@ -58,19 +59,18 @@ class HostNetwork:
                 slots=inputs.slots,
                 cache=self._cache.layers,
                 attention=self._attention(inputs.attention, self._model.dtype),
-                lora=self._pool.step(inputs.segments) if inputs.segments else None,
+                lora=self._pool.step(inputs.segments),
+                wanted=None if everyone else Wanted(inputs.last_tokens, self._pool.step(inputs.last_segments)),
             )
         )
-        sampling = tuple(i for i, step in enumerate(steps) if step.sample)
-        if not sampling:
+        if hidden is None:
             return None
-        last = self._tensor(inputs.last_tokens[list(sampling)].tolist())
-        rows = [steps[i].row for i in sampling]
+        rows = [steps[i].row for i in inputs.sampling]
         return Computed(
-            normed=decoder.normed(hidden.of(last)),
-            sampling=sampling,
+            normed=decoder.normed(hidden),
+            sampling=inputs.sampling,
             rows=self._tensor(rows),
-            positions=self._tensor([steps[i].start + steps[i].count for i in sampling]),
+            positions=self._tensor([steps[i].start + steps[i].count for i in inputs.sampling]),
             temperature=torch.from_numpy(self._rows.temperature[rows]).to(device),
             seeds=torch.from_numpy(self._rows.seeds[rows]).to(device),
         )

@@ -64,8 +64,10 @@ class HostPool:
         loaded, self._loaded = tuple(self._loaded), []
         return loaded
 
-    def step(self, segments: tuple[Segment, ...]) -> "PoolStep":
-        """The same segments as in the last step, as decoding has them, cost nothing anew."""
+    def step(self, segments: tuple[Segment, ...]) -> "PoolStep | None":
+        """None without segments. The same ones as in the last step, as decoding has them, cost nothing anew."""
+        if not segments:
+            return None
         if self._step is None or self._step.segments != segments:
             parts = {place: prepare(segments, partial(self._gather, place)) for place in self._sites}
             self._step = PoolStep(segments, parts)

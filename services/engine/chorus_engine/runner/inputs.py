@@ -26,7 +26,9 @@ class StepInput:
     slots: Tensor  # [tokens] int64
     attention: AttentionBatch
     segments: tuple[Segment, ...]
-    last_tokens: Ints  # [rows of the plan], index of each row's last token
+    sampling: tuple[int, ...]  # index in the plan of each row that samples, in the order of their tokens
+    last_tokens: Tensor  # [sampling rows] int64
+    last_segments: tuple[Segment, ...]  # of the last tokens
 
 
 def build_input(
@@ -45,8 +47,7 @@ def build_input(
     on_device = torch.from_numpy(np.stack((token_row, positions, blocks * block_size + positions % block_size)))
     device_row, device_positions, slots = on_device.to(device, non_blocking=True)
     context = start + count
-    last_tokens = np.empty_like(end)
-    last_tokens[order] = end - 1
+    sampling = np.flatnonzero(np.array([step.sample for step in steps])[order])
     return StepInput(
         token_ids=rows.token_ids[device_row, device_positions],
         positions=device_positions,
@@ -59,7 +60,9 @@ def build_input(
             window=window,
         ),
         segments=_segments(rows.adapter_slots[row], end),
-        last_tokens=last_tokens,
+        sampling=tuple(order[sampling].tolist()),
+        last_tokens=torch.from_numpy(end[sampling] - 1).to(device),
+        last_segments=_segments(rows.adapter_slots[row[sampling]], np.arange(1, len(sampling) + 1)),
     )
 
 
@@ -71,6 +74,8 @@ def _order(count: Ints, slot: Ints) -> Ints:
 
 def _segments(slot: Ints, end: Ints) -> tuple[Segment, ...]:
     """Runs of rows with the same adapter; slot and end are in the order of the tokens."""
+    if not len(slot):
+        return ()
     last = np.append(np.flatnonzero(slot[1:] != slot[:-1]), len(slot) - 1)  # each run's last row
     stops = end[last].tolist()
     runs = zip([0, *stops], stops, slot[last].tolist(), strict=False)
