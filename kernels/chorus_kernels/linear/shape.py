@@ -26,7 +26,7 @@ class Memory(NamedTuple):
 
 
 WHOLE = Memory(225 * KB, 112 * KB)
-PART = Memory(150 * KB, 75 * KB)  # leaves room for the blocks of a kernel beside
+PART = Memory(130 * KB, 75 * KB)  # leaves room for the blocks of a kernel beside: adapters cost a third less
 
 
 def padded(rows: int) -> int:
