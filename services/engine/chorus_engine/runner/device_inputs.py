@@ -77,6 +77,17 @@ class DeviceInputs:
     def device(self) -> Mapping[str, Tensor]:
         return self.staging.device
 
+    def blank(self) -> None:
+        """A step of padding alone, of any size: what graphs are captured on."""
+        host = self.staging.begin()
+        for field in host.values():
+            field[...] = 0
+        for name in ("rows", "token_rows", "sample_rows"):
+            host[name][...] = self._rows.scratch
+        for name in ("last_positions", "positions"):
+            host[name][...] = -1
+        self.staging.send()
+
     def decode(self, steps: tuple[RowStep, ...], bucket: int) -> StepShape:
         """Every row computes one token and samples. bucket: rows to pad to."""
         row = np.fromiter((step.row for step in steps), np.int64, len(steps))

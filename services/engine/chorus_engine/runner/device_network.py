@@ -61,6 +61,7 @@ class DeviceNetwork:
         began = time.monotonic()
         self._warm_up_prompts()
         free = self._free_bytes()
+        self._inputs.blank()
         if not self._eager:
             self._graphs.capture(self._sizes.all())
         self.graph_bytes = free - self._free_bytes()
