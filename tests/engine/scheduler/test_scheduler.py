@@ -1,5 +1,6 @@
 """How the scheduler decides, one rule a test."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from chorus_engine.core.errors import InvalidRequest, StartError
 from chorus_engine.core.plan import BASE_SLOT, Admission, RowStep, StepPlan
 from chorus_engine.core.request import Band, FinishReason
 from chorus_engine.scheduler import Scheduler
-from tests.engine.scheduler.drive import SMALL, Drive, request
+from tests.engine.scheduler.drive import SMALL, Drive, footprint, request
 from tests.engine.scheduler.fake_runner import answer
 
 
@@ -38,6 +39,15 @@ def test_a_released_row_is_told_with_the_next_plan_and_may_be_taken_in_it() -> N
     drive.run()
     assert drive.plans[1].release == (0,)
     assert drive.plans[1].admit[0].row == 0
+
+
+def test_plans_can_be_sent_to_another_process() -> None:
+    drive = Drive(replace(SMALL, num_blocks=8, swap_blocks=8, swap_seconds=0.001, recompute_seconds=1.0))
+    drive.host(footprint("x"))
+    drive.add(request("a", 8, 20, adapter="x"), request("b", 8, 20, arrival=1.0))
+    drive.run()
+    assert any(plan.swap_in for plan in drive.plans)
+    assert [pickle.loads(pickle.dumps(plan)) for plan in drive.plans] == drive.plans
 
 
 def test_nothing_to_do_is_none() -> None:
@@ -78,6 +88,16 @@ def test_admission_is_by_band_then_counter_then_arrival() -> None:
     drive.run()
     admitted = [admission.request_id for plan in drive.plans for admission in plan.admit]
     assert admitted == ["urgent", "modest", "early", "late", "flex"]
+
+
+def test_prompts_that_run_and_requests_that_wait_go_in_one_order() -> None:
+    drive = Drive(replace(SMALL, max_num_batched_tokens=4))
+    drive.add(request("long", prompt=30, max_tokens=1, band=Band.FLEX))
+    drive.step()
+    drive.add(request("urgent", prompt=8, max_tokens=1, arrival=1.0), request("late", band=Band.FLEX, arrival=2.0))
+    drive.run()
+    assert [a.request_id for p in drive.plans for a in p.admit] == ["long", "urgent", "late"]
+    assert [r.row for p in drive.plans[:5] for r in p.rows] == [0, 1, 1, 0, 0]
 
 
 def test_a_head_without_blocks_holds_the_queue_behind_it() -> None:

@@ -5,7 +5,9 @@ given back only when it is committed, whatever became of the request meanwhile.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
 
 from chorus_engine.core.errors import AdapterError, AdapterUnusable, InvalidRequest
 from chorus_engine.core.load import Load, Residency
@@ -128,8 +130,7 @@ class Scheduler:
         self._short_of_blocks = not self._grow()
         loads = self._placement.place(now)
         batch = Batch(self._capacity.max_num_batched_tokens, self._capacity.block_size, self._memory)
-        self._continue(batch)
-        self._admit(batch, now)
+        self._compute(batch, now)
         awaits_load = self._slots.is_loading() and not self._flights
         if not batch.rows and not loads and not awaits_load:
             return None
@@ -190,8 +191,8 @@ class Scheduler:
                 return False
         return True
 
-    def _continue(self, batch: Batch) -> None:
-        """Rows that run: decodes first, then chunks of prompts as far as the budget goes."""
+    def _compute(self, batch: Batch, now: float) -> None:
+        """Rows that decode; then prompts that run and requests that wait, in one order, as far as the budget goes."""
         prompts = []
         for sequence in self._rows.active:
             remaining = sequence.remaining
@@ -203,32 +204,37 @@ class Scheduler:
                 prompts.append(sequence)
         if batch.rows:
             batch.budget = self._chunks.limit(len(prompts) + len(self._waiting), batch.budget)
-        for sequence in prompts:
+        heads = self._heads() if self._rows.free else iter(())
+        for sequence in merge(prompts, heads, key=lambda each: each.order):
             if not batch.budget:
                 return
-            batch.add_prompt(sequence)
+            if sequence.active:
+                batch.add_prompt(sequence)
+            else:
+                self._admit(sequence, batch, now)
 
-    def _admit(self, batch: Batch, now: float) -> None:
-        """Waiting requests whose adapter is ready, in order, while rows, budget and blocks last.
-
-        A block for each active row stays free, so that the next steps do not undo an admission.
-        """
-        if not batch.budget or not self._rows.free:
-            return
+    def _heads(self) -> Iterator[Sequence]:
+        """Waiting requests whose adapter is ready, in order, until one of them is not admitted."""
         for sequence in self._waiting.in_order(self._placement.is_ready):
-            if not batch.budget or not self._rows.free:
+            yield sequence
+            if not sequence.active:
                 return
-            fit = self._memory.fit(sequence, spare=self._rows.num_active)
-            if fit is None:
-                self._short_of_blocks = True
-                return
-            self._waiting.remove(sequence)
-            self._memory.enter(sequence, fit)
-            adapter = sequence.request.adapter
-            slot = None if adapter is None else self._slots.lease(adapter, now)
-            sequence.enter(self._rows.next_free(), slot, now)
-            self._rows.enter(sequence)
-            batch.admit(sequence)
+
+    def _admit(self, sequence: Sequence, batch: Batch, now: float) -> None:
+        """If there is a row, and blocks: one for each active row stays free, or the next steps would undo this."""
+        if not self._rows.free:
+            return
+        fit = self._memory.fit(sequence, spare=self._rows.num_active)
+        if fit is None:
+            self._short_of_blocks = True
+            return
+        self._waiting.remove(sequence)
+        self._memory.enter(sequence, fit)
+        adapter = sequence.request.adapter
+        slot = None if adapter is None else self._slots.lease(adapter, now)
+        sequence.enter(self._rows.next_free(), slot, now)
+        self._rows.enter(sequence)
+        batch.admit(sequence)
 
     # ---------------------------------------------------------------- the end of a request
 
