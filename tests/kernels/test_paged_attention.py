@@ -26,6 +26,7 @@ BATCHES = {
     "whole prompts": [(2, 2), (16, 16), (37, 37)],
     "later chunks": [(5, 40), (16, 32), (3, 100)],
     "contexts far apart": [(1, 16), (1, 700), (1, 20), (1, 690), *[(1, 300)] * 3, (9, 9)],
+    "one long context": [(1, 900), (1, 33)],
     "mixed": [(1, 33), (1, 5), (20, 20), (7, 70), (2, 2)],
 }
 
@@ -174,7 +175,7 @@ def cuda() -> torch.device:
 
 @pytest.fixture
 def few_programs(kernel_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter runs programs one after the other: a few, and still more than one a context."""
+    """The interpreter runs programs one after the other: a few are enough."""
     if kernel_device.type == "cpu":
         monkeypatch.setattr(paged, "PROGRAMS", 24)
 
@@ -189,7 +190,7 @@ def test_paged_batches(kernel_device: torch.device, dtype: torch.dtype, name: st
 @pytest.mark.parametrize("shape", [(3, 1, 80), (7, 7, 96), (14, 2, 64), (16, 1, 128), (3, 3, 256)])
 @pytest.mark.usefixtures("few_programs")
 def test_shapes(kernel_device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
-    check(make_traffic([(1, 33), (1, 5), (20, 23), (7, 40)], shape, dtype, kernel_device))
+    check(make_traffic([(1, 800), (1, 5), (20, 23), (7, 40)], shape, dtype, kernel_device))
 
 
 @pytest.mark.parametrize("block", [1, 8, 64, 256])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PROGRAMS = 1056  # 8 on each of an H200's multiprocessors: enough bytes in flight
+PROGRAMS = 264  # 2 on each of an H200's multiprocessors: more split, and wait for each other, in vain
 MOST_SPLITS = 64
 
 
@@ -30,7 +30,7 @@ class PagedBatch:
 
 
 def splits(sequences: int, kv_heads: int) -> int:
-    """Parts of each context, of which every one is a program: known to a captured graph, whatever the contexts."""
+    """Parts of each long context, every one a program: a captured graph knows their number, whatever the contexts."""
     return max(1, min(MOST_SPLITS, PROGRAMS // (sequences * kv_heads)))
 
 

@@ -18,6 +18,7 @@ from chorus_kernels.launch.triton import options, trigger, wait
 from chorus_kernels.paged_attention.paged import PagedBatch, splits, tile_lines
 
 LOWEST = tl.constexpr(-3.0e38)  # a maximum of nothing that stays finite, so that -inf scores give 0 and never NaN
+SHORTEST = tl.constexpr(4)  # tiles of keys that take as long as to combine parts
 
 
 @triton.jit
@@ -83,7 +84,7 @@ def _decode(
     if WINDOW:
         begin = tl.maximum(context - WINDOW, 0) // TILE
     tiles = tl.cdiv(context, TILE) - begin
-    each = tl.maximum(tl.cdiv(tiles, tl.num_programs(1)), 1)  # tiles of each part
+    each = tl.maximum(tl.cdiv(tiles, tl.num_programs(1)), SHORTEST)  # tiles of each part
     active = tl.cdiv(tiles, each)  # parts that have any
     first = (begin + split * each) * TILE
     blocks = _way_blocks(table, first, context, PAGE, WAYS, EACH)
@@ -287,7 +288,7 @@ def paged_attention(query: Tensor, cache: Tensor, batch: PagedBatch, scale: floa
 
 
 def _decode_shape(query: Tensor, padded: int) -> tuple[int, int, int]:
-    """Ways, warps and stages of a decode program: 64 KiB of keys and values on their way, three programs at a time."""
+    """Ways, warps and stages of a decode program: three at a time, each with 64 KiB of keys and values on their way."""
     if query.dtype == torch.float32:
         return 2, 8, 2 if padded <= 128 else 1
     return 4, 4, 3 if padded <= 128 else 2
@@ -307,7 +308,7 @@ def _launch_decode(query: Tensor, cache: Tensor, batch: PagedBatch, scale: float
         batch.block_tables.stride(0), query.stride(0), query.stride(1), scale,
         KV_HEADS=kv_heads, GROUP=heads // kv_heads, MEMBERS=members, HEAD_DIM=head_dim, D=padded,
         PAGE=batch.block_size, WINDOW=batch.window or 0, BLOCK_M=max(16, members), WAYS=ways, EACH=16,
-        SPLIT=parts > 1, CHUNK=max(2, 4096 // (members * padded)),
+        SPLIT=parts > 1, CHUNK=max(2, 8192 // (members * padded)),
         num_warps=warps, num_stages=stages, **options(query),
     )  # fmt: skip
 
@@ -325,6 +326,7 @@ def _launch_prompt(
         batch.block_tables.stride(0), query.stride(0), query.stride(1), scale,
         KV_HEADS=kv_heads, GROUP=group, PACK=pack, QUERIES=queries, HEAD_DIM=head_dim, D=padded,
         PAGE=batch.block_size, WINDOW=batch.window or 0, BLOCK_M=max(16, triton.next_power_of_2(queries * pack)),
-        BLOCK_N=max(16, min(64, 16384 // (padded * query.element_size()))), num_warps=8, num_stages=3,
+        BLOCK_N=max(16, min(64, 16384 // (padded * query.element_size()))), num_warps=8, num_stages=2,
+        maxnreg=128 if query.element_size() == 2 and padded <= 128 else None,  # two programs, in turns at the products
         **options(query),
     )  # fmt: skip
