@@ -13,7 +13,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     out = torch.empty((tokens, hidden), dtype=x.dtype, device=x.device)
     block, warps = _launch(hidden, tokens <= 512)
     _norm[(tokens,)](
-        x, weight, out, eps, x.stride(0), HIDDEN=hidden, BLOCK=block, num_warps=warps, **options(x)
+        x, weight, out, eps, x.stride(0), HIDDEN=hidden, BLOCK=block, num_warps=warps, **options(x, tokens)
     )  # fmt: skip
     return out
 
@@ -24,7 +24,7 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float, delta:
     block, warps = _launch(hidden, tokens <= 512)
     _add_norm[(tokens,)](
         x, delta, residual, weight, out, eps, x.stride(0), residual.stride(0), 0 if delta is None else delta.stride(0),
-        HIDDEN=hidden, BLOCK=block, num_warps=warps, **options(x)
+        HIDDEN=hidden, BLOCK=block, num_warps=warps, **options(x, tokens)
     )  # fmt: skip
     return out
 
@@ -43,9 +43,9 @@ def _norm(x, weight, out, eps, x_stride, HIDDEN: tl.constexpr, BLOCK: tl.constex
     column = tl.arange(0, BLOCK)
     inside = column < HIDDEN
     scale = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    trigger(PDL)
     wait(PDL)
     value = tl.load(x + token * x_stride + column, mask=inside, other=0.0).to(tl.float32)
-    trigger(PDL)
     variance = tl.sum(value * value) / HIDDEN
     value = value * tl.rsqrt(variance + eps) * scale
     tl.store(out + token * HIDDEN + column, value, mask=inside)
@@ -62,12 +62,12 @@ def _add_norm(
     inside = column < HIDDEN
     scale = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
     kept = residual + token * residual_stride + column
+    trigger(PDL)
     wait(PDL)
     value = tl.load(kept, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(x + token * x_stride + column, mask=inside, other=0.0).to(tl.float32)
     if delta is not None:
         value += tl.load(delta + token * delta_stride + column, mask=inside, other=0.0).to(tl.float32)
-    trigger(PDL)
     tl.store(kept, value, mask=inside)
     variance = tl.sum(value * value) / HIDDEN
     value = value * tl.rsqrt(variance + eps) * scale

@@ -25,7 +25,7 @@ def rotary_store(
         qkv, delta, rotation, slots, cache, qk_norm, eps,
         qkv.stride(0), 0 if delta is None else delta.stride(0), cache.stride(0),
         HEADS=heads, KV_HEADS=kv_heads, HEAD_DIM=head_dim, BLOCK=block, HALF=half,
-        num_warps=warps, **options(qkv)
+        num_warps=warps, **options(qkv, tokens)
     )  # fmt: skip
     return qkv[:, :heads]
 
@@ -58,6 +58,7 @@ def _rotary_store(
     if qk_norm is not None:
         first_scale = tl.load(qk_norm + place, mask=rotates & width, other=0.0).to(tl.float32)
         second_scale = tl.load(qk_norm + place + HEAD_DIM // 2, mask=rotates & width, other=0.0).to(tl.float32)
+    trigger(PDL)
     wait(PDL)
     slot = tl.load(slots + token)
     angle = rotation + token * (2 * HEAD_DIM) + pair
@@ -70,7 +71,6 @@ def _rotary_store(
         added = delta + token * delta_stride + place
         first += tl.load(added, mask=inside, other=0.0).to(tl.float32)
         second += tl.load(added + HEAD_DIM // 2, mask=inside, other=0.0).to(tl.float32)
-    trigger(PDL)
     if qk_norm is not None:
         variance = tl.sum(first * first + second * second, axis=1, keep_dims=True) / HEAD_DIM
         scale = tl.rsqrt(variance + eps)

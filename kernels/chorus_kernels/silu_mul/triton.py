@@ -12,7 +12,7 @@ def silu_mul(gate_up: Tensor, delta: Tensor | None = None) -> Tensor:
     block = _block(tokens)
     _silu_mul[(tokens * -(-width // block),)](
         gate_up, delta, out, gate_up.stride(0), 0 if delta is None else delta.stride(0),
-        WIDTH=width, BLOCK=block, num_warps=block // 256, **options(gate_up)
+        WIDTH=width, BLOCK=block, num_warps=block // 256, **options(gate_up, tokens)
     )  # fmt: skip
     return out
 
@@ -32,6 +32,7 @@ def _silu_mul(
     column = tl.program_id(0) % PARTS * BLOCK + tl.arange(0, BLOCK)
     inside = column < WIDTH
     source = gate_up + token * stride + column
+    trigger(PDL)
     wait(PDL)
     gate = tl.load(source, mask=inside, other=0.0).to(tl.float32)
     up = tl.load(source + WIDTH, mask=inside, other=0.0).to(tl.float32)
@@ -39,5 +40,4 @@ def _silu_mul(
         source = delta + token * delta_stride + column
         gate += tl.load(source, mask=inside, other=0.0).to(tl.float32)
         up += tl.load(source + WIDTH, mask=inside, other=0.0).to(tl.float32)
-    trigger(PDL)
     tl.store(out + token * WIDTH + column, gate / (1 + tl.exp(-gate)) * up, mask=inside)

@@ -60,7 +60,7 @@ def delta(pool: HostPool, x: Tensor, slot: int, layer: int, site: Site) -> Tenso
     base = torch.zeros(len(x), sum(module.out_features for module in SITES[site]))
     step = pool.step((Segment(0, len(x), slot),))
     assert step is not None
-    y, beside = step.apply(lambda x, onto=None: base, x, layer, site)
+    y, beside = step.apply(lambda x, onto=None, *, beside=False: base, x, layer, site)
     assert beside is None
     return y
 

@@ -26,5 +26,5 @@ class DenseLinear:
             return self._product(x), None
         return lora.apply(self._product, x, self._layer, self._site)
 
-    def _product(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        return linear(x, self._weight, self._bias, onto)
+    def _product(self, x: Tensor, onto: Tensor | None = None, *, beside: bool = False) -> Tensor:
+        return linear(x, self._weight, self._bias, onto, beside=beside)

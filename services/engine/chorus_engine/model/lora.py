@@ -19,8 +19,11 @@ class Site(StrEnum):
 
 
 class Product(Protocol):
-    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        """x: [tokens, in]; the result is [tokens, out]. With `onto` it is added to that, in place."""
+    def __call__(self, x: Tensor, onto: Tensor | None = None, *, beside: bool = False) -> Tensor:
+        """x: [tokens, in]; the result is [tokens, out]. With `onto` it is added to that, in place.
+
+        beside: something else runs on the device meanwhile and needs room.
+        """
 
 
 class LoraStep(Protocol):

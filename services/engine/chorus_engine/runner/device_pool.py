@@ -161,6 +161,6 @@ class DeviceLora:
             return product(x, lora_delta(x, pool, self._tiles, self._max_rank)), None
         with self._side.forked():
             delta = lora_delta(x, pool, self._tiles, self._max_rank)
-        y = product(x)
+        y = product(x, beside=True)
         self._side.join()
         return y, delta
