@@ -8,6 +8,7 @@ bit for bit wherever it stands in a batch of the same number of rows.
 """
 
 import math
+from functools import cache as cached
 
 import torch
 import triton
@@ -287,18 +288,9 @@ def paged_attention(query: Tensor, cache: Tensor, batch: PagedBatch, scale: floa
     return output
 
 
-def _decode_shape(query: Tensor, padded: int) -> tuple[int, int, int]:
-    """Ways, warps and stages of a decode program: three at a time, each with 64 KiB of keys and values on their way."""
-    if query.dtype == torch.float32:
-        return 2, 8, 2 if padded <= 128 else 1
-    return 4, 4, 3 if padded <= 128 else 2
-
-
 def _launch_decode(query: Tensor, cache: Tensor, batch: PagedBatch, scale: float, output: Tensor) -> None:
     _, heads, head_dim = query.shape
     kv_heads, parts = cache.shape[2], splits(batch.singles, cache.shape[2])
-    padded, members = triton.next_power_of_2(head_dim), triton.next_power_of_2(heads // kv_heads)
-    ways, warps, stages = _decode_shape(query, padded)
     partial = levels = output
     if parts > 1:
         partial = torch.empty(batch.singles, heads, parts, head_dim, dtype=torch.float32, device=query.device)
@@ -306,27 +298,42 @@ def _launch_decode(query: Tensor, cache: Tensor, batch: PagedBatch, scale: float
     _decode[kv_heads, parts, batch.singles](
         query, cache, output, partial, levels, batch.arrivals, batch.rows, batch.contexts, batch.block_tables,
         batch.block_tables.stride(0), query.stride(0), query.stride(1), scale,
-        KV_HEADS=kv_heads, GROUP=heads // kv_heads, MEMBERS=members, HEAD_DIM=head_dim, D=padded,
-        PAGE=batch.block_size, WINDOW=batch.window or 0, BLOCK_M=max(16, members), WAYS=ways, EACH=16,
-        SPLIT=parts > 1, CHUNK=max(2, 8192 // (members * padded)),
-        num_warps=warps, num_stages=stages, **options(query),
+        PAGE=batch.block_size, WINDOW=batch.window or 0, SPLIT=parts > 1,
+        **_decode_shape(query.dtype, heads, kv_heads, head_dim), **options(query),
     )  # fmt: skip
+
+
+@cached
+def _decode_shape(dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int) -> dict[str, int]:
+    """Three programs run at a time, each with 64 KiB of keys and values on their way."""
+    group, padded = heads // kv_heads, triton.next_power_of_2(head_dim)
+    members = triton.next_power_of_2(group)
+    shape = {"KV_HEADS": kv_heads, "GROUP": group, "MEMBERS": members, "HEAD_DIM": head_dim, "D": padded}
+    shape |= {"BLOCK_M": max(16, members), "EACH": 16, "CHUNK": max(2, 8192 // (members * padded))}
+    if dtype == torch.float32:
+        return shape | {"WAYS": 2, "num_warps": 8, "num_stages": 2 if padded <= 128 else 1}
+    return shape | {"WAYS": 4, "num_warps": 4, "num_stages": 3 if padded <= 128 else 2}
 
 
 def _launch_prompt(
     query: Tensor, cache: Tensor, batch: PagedBatch, tiles: Tensor, scale: float, output: Tensor
 ) -> None:
     _, heads, head_dim = query.shape
-    kv_heads, group, queries = cache.shape[2], heads // cache.shape[2], batch.tile_queries
-    padded = triton.next_power_of_2(head_dim)
-    fitting = max(tile_lines(query.dtype) // queries, 1)
-    pack = next(heads for heads in range(min(fitting, group), 0, -1) if group % heads == 0)
-    _prompt[heads // pack, len(tiles)](
+    shape = _prompt_shape(query.dtype, heads, cache.shape[2], head_dim, batch.tile_queries)
+    _prompt[heads // shape["PACK"], len(tiles)](
         query, cache, output, tiles, batch.rows, batch.starts, batch.counts, batch.contexts, batch.block_tables,
         batch.block_tables.stride(0), query.stride(0), query.stride(1), scale,
-        KV_HEADS=kv_heads, GROUP=group, PACK=pack, QUERIES=queries, HEAD_DIM=head_dim, D=padded,
-        PAGE=batch.block_size, WINDOW=batch.window or 0, BLOCK_M=max(16, triton.next_power_of_2(queries * pack)),
-        BLOCK_N=max(16, min(64, 16384 // (padded * query.element_size()))), num_warps=8, num_stages=2,
-        maxnreg=128 if query.element_size() == 2 and padded <= 128 else None,  # two programs, in turns at the products
-        **options(query),
+        PAGE=batch.block_size, WINDOW=batch.window or 0, **shape, **options(query),
     )  # fmt: skip
+
+
+@cached
+def _prompt_shape(dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, queries: int) -> dict[str, int]:
+    """Two programs share a multiprocessor, if they keep to half of its registers: one multiplies, one weighs."""
+    group, padded = heads // kv_heads, triton.next_power_of_2(head_dim)
+    fitting = max(tile_lines(dtype) // queries, 1)
+    pack = next(heads for heads in range(min(fitting, group), 0, -1) if group % heads == 0)
+    shape = {"KV_HEADS": kv_heads, "GROUP": group, "PACK": pack, "QUERIES": queries, "HEAD_DIM": head_dim, "D": padded}
+    shape |= {"BLOCK_M": max(16, triton.next_power_of_2(queries * pack)), "num_warps": 8, "num_stages": 2}
+    shape["BLOCK_N"] = max(16, min(64, 16384 // (padded * dtype.itemsize)))
+    return shape | {"maxnreg": 128} if dtype.itemsize == 2 and padded <= 128 else shape
