@@ -305,9 +305,10 @@ class Few(NamedTuple):
     """Launch shape for tiles of few tokens."""
 
     slices: int = 4  # of k a program, one a warp
-    slice: int = 256  # k
-    block_n: int = 256  # columns a program
-    warps: int = 1  # of an expanding program: with one, a thread has all rank rows of its columns
+    slice: int = 128  # k
+    block_n: int = 512  # columns a program
+    warps: int = 1  # of an expanding program
+    stages: int = 1
     groups: int = 4  # programs that share a high rank
 
 
@@ -323,29 +324,28 @@ class Many(NamedTuple):
 
 def lora_delta(x: Tensor, pool: SitePool, tiles: Tiles, max_rank: int) -> Tensor:
     if tiles.tokens <= FEW:
-        return _few(x, pool, tiles, max_rank, _few_shape(x, len(tiles.table), max_rank))
-    return _many(x, pool, tiles, max_rank, _many_shape(x, len(tiles.table)))
+        return few(x, pool, tiles, max_rank, _few_shape(x, len(tiles.table), max_rank))
+    return many(x, pool, tiles, max_rank, _many_shape(x, len(tiles.table)))
 
 
 def _few_shape(x: Tensor, tiles: int, max_rank: int) -> Few:
-    """Measured on an H200 with 1 to 128 tokens of 1 to 32 adapters. Padding tiles cost least with wide blocks."""
     if x.dtype is torch.float32:
         return Few(slice=64, block_n=128)
+    if len(x) <= 32:
+        return Few(block_n=512 if max_rank <= CHUNK.value else 256)
     if tiles > 64:
-        return Few(block_n=1024, warps=4, groups=2)
-    if max_rank > CHUNK.value:
-        return Few()
-    return Few(slice=128, block_n=512) if len(x) <= 32 else Few(slices=2, block_n=512)
+        return Few(slice=256, block_n=1024, warps=4)
+    return Few(slices=2, slice=256, block_n=512 if max_rank <= CHUNK.value else 256)
 
 
 def _many_shape(x: Tensor, tiles: int) -> Many:
-    """Measured on an H200 with 512 to 8,192 tokens: few splits, unless most processors would have nothing to do."""
     if x.dtype is torch.float32:
         return Many(span=512, block_k=16, block_n=32, blocks=16, stages=2)
-    return Many(span=2048 if tiles >= 32 else 1024, blocks=4 if tiles >= 64 else 2)
+    span = next(span for span in (2048, 1024, 512) if span == 512 or tiles * triton.cdiv(x.shape[1], span) >= 256)
+    return Many(span=span)
 
 
-def _few(x: Tensor, pool: SitePool, tiles: Tiles, max_rank: int, shape: Few) -> Tensor:
+def few(x: Tensor, pool: SitePool, tiles: Tiles, max_rank: int, shape: Few) -> Tensor:
     tokens, inner = x.shape
     modules, rows, _ = pool.a.shape
     total, align = _columns(pool.outs, pool.b_offsets)
@@ -364,12 +364,12 @@ def _few(x: Tensor, pool: SitePool, tiles: Tiles, max_rank: int, shape: Few) -> 
     _expand_few[sum(triton.cdiv(out, shape.block_n) for out in pool.outs), len(tiles.table)](
         partials, delta, pool.b, pool.ranks, pool.pages, tiles.table, tokens,
         OUTS=pool.outs, OFFSETS=pool.b_offsets, ALIGN=align, TOTAL=total, SPLITS=splits, BLOCK_N=shape.block_n,
-        num_warps=shape.warps, num_stages=1, **shared,
+        num_warps=shape.warps, num_stages=shape.stages, **shared,
     )  # fmt: skip
     return delta
 
 
-def _many(x: Tensor, pool: SitePool, tiles: Tiles, max_rank: int, shape: Many) -> Tensor:
+def many(x: Tensor, pool: SitePool, tiles: Tiles, max_rank: int, shape: Many) -> Tensor:
     tokens, inner = x.shape
     modules, rows, _ = pool.a.shape
     total, align = _columns(pool.outs, pool.b_offsets)

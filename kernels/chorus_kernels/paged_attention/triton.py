@@ -312,8 +312,7 @@ def _decode_shape(dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int) 
     shape |= {"BLOCK_M": max(16, members), "EACH": 16, "CHUNK": max(2, 8192 // (members * padded))}
     if dtype == torch.float32:
         return shape | {"WAYS": 2, "num_warps": 8, "num_stages": 2 if padded <= 128 else 1}
-    shape |= {"WAYS": 4, "num_warps": 4, "num_stages": 3 if padded <= 128 else 2}
-    return shape | {"maxnreg": 168} if padded <= 128 else shape
+    return shape | {"WAYS": 4, "num_warps": 4, "num_stages": 3 if padded <= 128 else 2}
 
 
 def _launch_prompt(
