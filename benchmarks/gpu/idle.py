@@ -57,10 +57,17 @@ def measure(events: Iterable[dict[str, Any]]) -> Idle | None:
 
 
 def by_kernel(events: Iterable[dict[str, Any]], most: int = 16) -> dict[str, float]:
-    """Each kernel's share of all kernels' time, the largest first. One that waits for another counts its waiting."""
+    """Each kernel's share of the time, the largest first, by how far its end lies behind every end before.
+
+    Kernels that are launched early wait for the one before, so that their own durations overlap and say little.
+    """
     times: dict[str, float] = defaultdict(float)
-    for event in device_work(events):
-        times[event.get("name", "")[:NAME]] += event["dur"]
+    work = sorted(device_work(events), key=lambda event: float(event["ts"] + event["dur"]))
+    last = min((event["ts"] for event in work), default=0.0)
+    for event in work:
+        end = event["ts"] + event["dur"]
+        times[event.get("name", "")[:NAME]] += end - last
+        last = end
     whole = sum(times.values())
     ordered = sorted(times.items(), key=lambda item: -item[1])
     return {name: round(time / whole, 4) for name, time in ordered[:most]}

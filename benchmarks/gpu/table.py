@@ -54,7 +54,7 @@ def others(rows: Sequence[Json]) -> str:
 
 
 def shares(row: Json) -> str:
-    lines = [f"| {row['workload']}, {row['adapters']} adapters | share of the kernels' time |", "| --- | --- |"]
+    lines = [f"| {row['workload']}, {row['adapters']} adapters | share of the step |", "| --- | --- |"]
     lines += [f"| `{name}` | {share:.1%} |" for name, share in row["measured"]["share_by_kernel"].items()]
     return "\n".join(lines)
 

@@ -69,3 +69,8 @@ def test_kernels_are_told_by_their_share() -> None:
     events = [{**kernel(0, 30, 1), "name": "a"}, {**kernel(30, 50, 1), "name": "b"}, {**kernel(80, 20, 1), "name": "a"}]
     assert by_kernel(events) == {"a": 0.5, "b": 0.5}
     assert by_kernel([*events, {**kernel(100, 100, 1), "name": "c"}], most=1) == {"c": 0.5}
+
+
+def test_a_kernel_that_waits_for_another_does_not_count_its_waiting() -> None:
+    events = [{**kernel(0, 80, 1), "name": "a"}, {**kernel(10, 90, 1), "name": "b"}]
+    assert by_kernel(events) == {"a": 0.8, "b": 0.2}
