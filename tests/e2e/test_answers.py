@@ -55,7 +55,13 @@ def test_a_stream_says_the_same_and_then_its_usage(client: openai.OpenAI) -> Non
     chunks = list(stream)
     assert all(chunk.usage is None for chunk in chunks[:-1])
     assert chunks[-1].choices == []
-    assert chunks[-1].usage == whole.usage
+    first, second = whole.usage, chunks[-1].usage
+    assert first is not None
+    assert second is not None
+    counts = (first.prompt_tokens, first.completion_tokens, first.total_tokens)
+    assert (second.prompt_tokens, second.completion_tokens, second.total_tokens) == counts
+    assert second.prompt_tokens_details is not None
+    assert second.prompt_tokens_details.cached_tokens, "the second reader of a prompt takes it from the prefix cache"
     choices = [chunk.choices[0] for chunk in chunks[:-1]]
     assert "".join(choice.delta.content or "" for choice in choices) == whole.choices[0].message.content
     assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["stop"]

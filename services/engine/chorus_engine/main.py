@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from functools import partial
 
 import grpc.aio
@@ -77,6 +78,7 @@ class Engine:
         runner = Runner(loaded.model, loaded.capacity, self._cache, eager=settings.enforce_eager)
         runner.warm_up()
         gc.freeze()  # what lives as long as the engine is not looked through again and again in the middle of steps
+        log.info("memory", extra=asdict(runner.memory))
         capacity = runner.capacity
         self._scheduler = Scheduler(capacity, settings.slot_patience, prefix_caching=settings.enable_prefix_caching)
         self._loop = EngineLoop(

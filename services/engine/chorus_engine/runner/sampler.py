@@ -137,9 +137,8 @@ class TokenHistory:
         counts, in_prompt = self._get()
         known = upload(torch.tensor(admission.token_ids, dtype=torch.int64), device=self._device)
         prompt, output = known[: admission.prompt_len], known[admission.prompt_len :]
-        in_prompt[admission.row] = False
-        in_prompt[admission.row, prompt] = True
-        counts[admission.row] = torch.bincount(output, minlength=self._shape[1])
+        in_prompt[admission.row].zero_().index_fill_(0, prompt, True)
+        counts[admission.row].zero_().index_add_(0, output, torch.ones_like(output, dtype=torch.int32))
 
     def count(self, rows: Tensor, tokens: Tensor) -> None:
         counts, _ = self._get()
