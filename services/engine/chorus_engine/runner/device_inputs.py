@@ -48,7 +48,6 @@ class DeviceInputs:
         self._tile_queries = tile_queries
         sequences = padded(capacity.max_num_seqs, DECODE_TILE)
         tokens = padded(max(capacity.max_num_batched_tokens, sequences), PROMPT_PADDING)
-        self._limit = tokens
         lora_tiles = 2 * sequences + tokens // PROMPT_TILE + 2
         attention_tiles = sequences + tokens // tile_queries + 1
         self.staging = Staging(
