@@ -79,6 +79,7 @@ class Engine:
         runner.warm_up()
         gc.freeze()  # what lives as long as the engine is not looked through again and again in the middle of steps
         log.info("memory", extra=asdict(runner.memory))
+        self._metrics.memory(asdict(runner.memory))
         capacity = runner.capacity
         self._scheduler = Scheduler(capacity, settings.slot_patience, prefix_caching=settings.enable_prefix_caching)
         self._loop = EngineLoop(

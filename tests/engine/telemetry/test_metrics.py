@@ -28,12 +28,13 @@ def test_a_step_and_its_news_are_counted() -> None:
     metrics.step(StepPlan(1, (RowStep(0, 0, 30, (), False), RowStep(1, 5, 1, (), True))), seconds=0.02)
     outputs = (Output("a", (SampledToken(1), SampledToken(2))), Output("b", (SampledToken(3),)))
     metrics.publish(outputs, Load(2, 5, False, 25, 100, 3, 4, 1))
-    metrics.publish((), Load(2, 5, False, 25, 100, 5, 4, 2))
+    metrics.publish((), Load(2, 5, False, 25, 100, 5, 4, 2, swaps=1))
     assert value(metrics, "generation_tokens_total") == 3
     assert value(metrics, "num_requests_running") == 2
     assert value(metrics, "num_requests_waiting") == 5
     assert value(metrics, "kv_cache_usage_perc") == 0.75
     assert value(metrics, "num_preemptions_total") == 5
+    assert value(metrics, "num_swaps_total") == 1
     assert value(metrics, "lora_loads_total") == 4
     assert value(metrics, "lora_evictions_total") == 2
     assert value(metrics, "iteration_tokens_total_sum") == 31
@@ -41,9 +42,10 @@ def test_a_step_and_its_news_are_counted() -> None:
 
 def test_a_request_is_counted_at_its_end() -> None:
     metrics = EngineMetrics()
-    metrics.finished(Output("a", (), FinishReason.STOP, None, Usage(7, 2), Timing(0.1, 0.2, 0.3)))
+    metrics.finished(Output("a", (), FinishReason.STOP, None, Usage(7, 2, cached_tokens=4), Timing(0.1, 0.2, 0.3)))
     metrics.finished(Output("b", (), FinishReason.ERROR, ValueError()))
     assert value(metrics, "prompt_tokens_total") == 7
+    assert value(metrics, "prefix_cache_hits_total") == 4
     assert value(metrics, "request_finished_total", finished_reason="stop") == 1
     assert value(metrics, "request_finished_total", finished_reason="error") == 1
     for name, seconds in (("queue", 0.1), ("prefill", 0.2), ("decode", 0.3)):
@@ -58,6 +60,12 @@ def test_adapters_are_counted_by_tier() -> None:
     assert value(metrics, "lora_resident", tier="gpu") == 2
     assert value(metrics, "lora_resident", tier="host") == 5
     assert value(metrics, "lora_fetch_seconds_count", result="error") == 1
+
+
+def test_memory_is_told_by_use() -> None:
+    metrics = EngineMetrics()
+    metrics.memory({"weights": 7, "kv_cache": 5})
+    assert value(metrics, "device_memory_bytes", use="kv_cache") == 5
 
 
 def test_utilization_is_the_share_of_time_in_steps() -> None:

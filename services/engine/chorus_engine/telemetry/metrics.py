@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -51,6 +51,9 @@ class EngineMetrics:
         gpu = Gauge("gpu_utilization", "Share of time that the device computes, 0 to 1.", registry=registry)
         gpu.set_function(utilization or self._busy)
         self._preemptions = Counter("num_preemptions", "Requests preempted.", registry=registry)
+        self._swaps = Counter("num_swaps", "Preemptions to host memory.", registry=registry)
+        self._cached = Counter("prefix_cache_hits", "Prompt tokens from the prefix cache.", registry=registry)
+        self._memory = Gauge("device_memory_bytes", "Memory that the engine set aside.", ["use"], registry=registry)
         self._prompt = Counter("prompt_tokens", "Prompt tokens of ended requests.", registry=registry)
         self._generated = Counter("generation_tokens", "Tokens generated.", registry=registry)
         self._finished = Counter("request_finished", "Requests ended.", ["finished_reason"], registry=registry)
@@ -79,6 +82,7 @@ class EngineMetrics:
         self._waiting.set(load.waiting)
         self._kv.set(1 - load.free_blocks / load.total_blocks if load.total_blocks else 0)
         self._preemptions.inc(load.preemptions - self._seen.preemptions)
+        self._swaps.inc(load.swaps - self._seen.swaps)
         self._loads.inc(load.adapter_loads - self._seen.adapter_loads)
         self._evictions.inc(load.adapter_evictions - self._seen.adapter_evictions)
         self._seen = load
@@ -87,10 +91,16 @@ class EngineMetrics:
         self._finished.labels(output.finish or "none").inc()
         if output.usage is not None:
             self._prompt.inc(output.usage.prompt_tokens)
+            self._cached.inc(output.usage.cached_tokens)
         if output.timing is not None:
             self._queued.observe(output.timing.queued)
             self._prefill.observe(output.timing.prefill)
             self._decode.observe(output.timing.decode)
+
+    def memory(self, uses: Mapping[str, int]) -> None:
+        """Bytes by use: weights, KV cache, adapters, graphs."""
+        for use, size in uses.items():
+            self._memory.labels(use).set(size)
 
     def resident(self, gpu: int, host: int) -> None:
         self._resident.labels("gpu").set(gpu)
