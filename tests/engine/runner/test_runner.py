@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from chorus_engine.adapters.host import Weights, pack
@@ -5,6 +6,7 @@ from chorus_engine.core.plan import BASE_SLOT, Admission, ModulePages, RowStep, 
 from chorus_engine.core.request import SamplingParams
 from chorus_engine.model import LoadedModel
 from chorus_engine.runner import Runner, measure_capacity
+from chorus_engine.runner.streams import Mark
 from tests.engine.runner.conftest import SETTINGS, Hand
 
 GREEDY = SamplingParams(max_tokens=8, temperature=0.0, logprobs=0)
@@ -34,6 +36,17 @@ def test_rows_that_do_not_sample_return_nothing(hand: Hand) -> None:
     assert hand.launch((RowStep(0, 7, 1, (), False),)) == ((),)
     ((token,),) = hand.launch((RowStep(0, 8, 9, (3, 4, 5), True),))
     assert token.token_id == expected.token_id
+
+
+def test_a_result_waits_for_a_step_that_samples_nothing(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an adapter's pages could be loaded over while the device still reads them."""
+    waits: list[Mark] = []
+    monkeypatch.setattr(Mark, "wait", lambda mark: waits.append(mark))
+    admit = (Admission(0, "", PROMPT, len(PROMPT), BASE_SLOT, GREEDY),)
+    pending = runner.launch(StepPlan(0, (RowStep(0, 0, 7, (1, 2), False),), admit=admit))
+    assert not waits
+    assert pending.result().sampled == ((),)
+    assert len(waits) == 1
 
 
 def test_what_others_left_in_a_block_reaches_nobody(model: LoadedModel) -> None:

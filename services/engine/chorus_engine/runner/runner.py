@@ -21,6 +21,7 @@ from chorus_engine.runner.kv_cache import KvCache
 from chorus_engine.runner.network import Network
 from chorus_engine.runner.rows import RowTable
 from chorus_engine.runner.sampler import Drawn, Sampler
+from chorus_engine.runner.streams import Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,19 @@ class Pending:
     drawn: Drawn | None
     sampling: tuple[int, ...]  # index in the plan of each row of `drawn`
     loaded: Callable[[], tuple[int, ...]]
+    computed: Mark | None = None  # the end of a step that draws nothing
 
     def result(self) -> StepResult:
-        """Waits for the step's tokens; without rows, for the first load under way."""
+        """Waits for the step's tokens, or its end if it has none; without rows, for the first load under way.
+
+        Once a result is there, what the step read may be given to others: a load asks no stream before it writes.
+        """
         sampled: list[tuple[SampledToken, ...]] = [()] * len(self.plan.rows)
         if self.drawn is not None:
             for index, token in zip(self.sampling, self.drawn.read(), strict=True):
                 sampled[index] = (token,)
+        elif self.computed is not None:
+            self.computed.wait()
         return StepResult(self.plan.step, tuple(sampled), self.loaded())
 
 
@@ -122,7 +129,7 @@ class Runner:
     def _compute(self, plan: StepPlan) -> Pending:
         computed = self._network.run(plan.rows)
         if computed is None:
-            return Pending(plan, None, (), self._loaded)
+            return Pending(plan, None, (), self._loaded, Mark(self._model.device))
         drawn = self._sampler.draw(self._model.decoder.logits(computed.normed), computed, plan.rows)
         count = len(drawn.tokens)
         self._rows.store_sampled(computed.rows[:count], computed.positions[:count], drawn.tokens)
