@@ -45,6 +45,7 @@ class Settings(BaseSettings):
         env_prefix="CHORUS_",
         frozen=True,
         extra="ignore",
+        allow_inf_nan=False,
         cli_prog_name="chorus-engine",
         cli_kebab_case=True,
         cli_hide_none_type=True,
@@ -104,8 +105,8 @@ class Settings(BaseSettings):
     swap_space: float = Field(
         0.0,
         ge=0,
-        description="host memory for KV blocks swapped out under pressure, in GiB; used where swapping is measured to "
-        "cost less than computing a preempted request again; 0: always computed again",
+        description="host memory for KV blocks swapped out under pressure on cuda, in GiB; used where swapping is "
+        "measured to cost less than computing a preempted request again; 0, and on cpu: always computed again",
     )
     enforce_eager: bool = Field(
         False, description="never use CUDA graphs: starts faster and decodes slower; for finding faults"

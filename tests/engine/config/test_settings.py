@@ -46,6 +46,8 @@ def test_the_environment_and_flags_are_read(monkeypatch: pytest.MonkeyPatch) -> 
         ("CHORUS_REDIS_URL", "localhost", "redis://"),
         ("CHORUS_LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("CHORUS_MAX_ADAPTERS", "many", "valid integer"),
+        ("CHORUS_SWAP_SPACE", "inf", "finite"),
+        ("CHORUS_KV_CACHE_MEMORY", "nan", "finite"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift", "'grpc' or 'http/protobuf'"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "thrift", "'grpc' or 'http/protobuf'"),
     ],

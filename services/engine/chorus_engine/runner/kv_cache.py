@@ -1,8 +1,10 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from chorus_engine.core.errors import StartError
 from chorus_engine.core.spec import Capacity
 from chorus_engine.model import ModelConfig
 from chorus_engine.runner.transfer import upload
@@ -17,13 +19,16 @@ class KvCache:
     """
 
     def __init__(self, config: ModelConfig, capacity: Capacity, dtype: torch.dtype, device: torch.device) -> None:
+        """Raises StartError when there is not so much memory."""
         block = (capacity.block_size, 2, config.num_kv_heads, config.head_dim)
         self.null_block = capacity.num_blocks
-        self._blocks = torch.empty(config.num_layers, capacity.num_blocks + 1, *block, dtype=dtype, device=device)
+        with _said(f"{capacity.num_blocks} KV blocks", "lower CHORUS_NUM_KV_BLOCKS or the KV cache's memory"):
+            self._blocks = torch.empty(config.num_layers, capacity.num_blocks + 1, *block, dtype=dtype, device=device)
         self._blocks[:, self.null_block] = 0
-        self._host = torch.empty(
-            capacity.swap_blocks, config.num_layers, *block, dtype=dtype, pin_memory=device.type == "cuda"
-        )
+        with _said(f"{capacity.swap_blocks} swapped KV blocks", "lower CHORUS_SWAP_SPACE"):
+            self._host = torch.empty(
+                capacity.swap_blocks, config.num_layers, *block, dtype=dtype, pin_memory=device.type == "cuda"
+            )
         self.layers = tuple(layer.flatten(0, 1) for layer in self._blocks)  # each [slots, 2, kv_heads, head_dim]
 
     @property
@@ -53,3 +58,13 @@ class KvCache:
 
     def _index(self, pairs: Pairs) -> Tensor:
         return upload(torch.tensor(pairs, dtype=torch.int64).T.contiguous(), device=self._blocks.device)
+
+
+@contextmanager
+def _said(what: str, remedy: str) -> Iterator[None]:
+    """A failed allocation as the setting that asked for it; torch has no common error of its own for that."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise StartError(f"There is no memory for {what}; {remedy} ({reason}).") from error
