@@ -21,6 +21,7 @@ _MAX_LENGTH = 10_000  # about; older events are dropped
 class EventKind(StrEnum):
     PUBLISHED = "published"
     ALIAS = "alias"
+    VISIBILITY = "visibility"
     DELETED = "deleted"
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from chorus_adapter_store.blobs import Blobs, Upload
-from chorus_adapter_store.catalog import BaseCatalog, Catalog
+from chorus_adapter_store.catalog import BaseCatalog, Catalog, SharingCatalog
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, StoreError, Unavailable
 from chorus_adapter_store.events import Event, EventKind, Events
 from chorus_adapter_store.janitor import Janitor
@@ -26,17 +26,21 @@ from chorus_adapter_store.values import (
     Draft,
     Generation,
     Position,
+    Sharing,
     StoredFile,
+    Visibility,
 )
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_MODEL = 255  # characters
+_MOST_SHARES = 1000
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterStore:
     catalog: Catalog
+    sharing: SharingCatalog
     bases: BaseCatalog
     blobs: Blobs
     validator: Validator
@@ -76,9 +80,13 @@ class AdapterStore:
     def read(self, file: StoredFile) -> AsyncGenerator[bytes]:
         return self.blobs.read(file.sha256)
 
-    async def page(self, tenant: str, limit: int, after: Position | None) -> tuple[Generation, ...]:
-        """An empty tenant lists every tenant's."""
-        return await self.catalog.page(checked_name("tenant", tenant) if tenant else "", limit, after)
+    async def page(
+        self, tenant: str, limit: int, after: Position | None, *, usable: bool = False
+    ) -> tuple[Generation, ...]:
+        """A tenant's own, or all that it may use; an empty tenant lists every tenant's."""
+        if tenant or usable:
+            checked_name("tenant", tenant)
+        return await self.catalog.page(tenant, limit, after, usable=usable)
 
     async def set_alias(self, tenant: str, name: str, alias: str, number: int) -> Generation:
         """Point `alias` at a generation; 0 removes it."""
@@ -89,6 +97,14 @@ class AdapterStore:
         generation = await self.catalog.set_alias(adapter, alias, number)
         _log_change("alias moved" if number else "alias removed", generation, alias=alias)
         await self.events.send(Event(EventKind.ALIAS, generation, alias))
+        return generation
+
+    async def set_visibility(self, tenant: str, name: str, sharing: Sharing) -> Generation:
+        """The newest generation, of which `sharing` now says who may use it."""
+        adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        generation = await self.sharing.set(adapter, _checked_sharing(adapter, sharing))
+        _log_change("visibility changed", generation, visibility=generation.sharing.visibility)
+        await self.events.send(Event(EventKind.VISIBILITY, generation))
         return generation
 
     async def delete(self, tenant: str, name: str, number: int) -> int:
@@ -144,6 +160,18 @@ class AdapterStore:
         await self.events.send(*events)
         with suppress(Unavailable):
             await self.count()
+
+
+def _checked_sharing(adapter: AdapterName, sharing: Sharing) -> Sharing:
+    tenants = sorted({checked_name("shared_with", tenant) for tenant in sharing.tenants} - {adapter.tenant})
+    if sharing.visibility is not Visibility.SHARED:
+        if sharing.tenants:
+            raise InvalidArgument("shared_with", f"only visibility 'shared' takes tenants, not '{sharing.visibility}'")
+    elif not 1 <= len(tenants) <= _MOST_SHARES:
+        raise InvalidArgument(
+            "shared_with", f"{len(tenants)} tenants besides the owner are named; name 1 to {_MOST_SHARES}"
+        )
+    return Sharing(sharing.visibility, tuple(tenants))
 
 
 def _log_change(what: str, generation: Generation, **more: str) -> None:

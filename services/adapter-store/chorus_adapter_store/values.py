@@ -1,6 +1,7 @@
 """What the store knows, as values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from hashlib import sha256
 
 CONFIG_FILE = "adapter_config.json"
@@ -54,6 +55,20 @@ class AdapterName:
     name: str
 
 
+class Visibility(StrEnum):
+    PRIVATE = "private"
+    SHARED = "shared"
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Who but its owner may use an adapter."""
+
+    visibility: Visibility = Visibility.PRIVATE
+    tenants: tuple[str, ...] = ()  # with SHARED: which, ordered
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a page of a listing ended."""
@@ -92,10 +107,17 @@ class Generation:
     weights: StoredFile
     created_at: float  # seconds since 1970
     aliases: tuple[str, ...] = ()
+    sharing: Sharing = Sharing()
 
     @property
     def files(self) -> tuple[StoredFile, StoredFile]:
         return self.config, self.weights
+
+    def seen_by(self, tenant: str) -> "Generation":
+        """With whom else an adapter is shared is its owner's to know."""
+        if tenant == self.adapter.tenant:
+            return self
+        return replace(self, sharing=Sharing(self.sharing.visibility))
 
 
 def adapter_digest(config_sha256: str, weights_sha256: str) -> str:

@@ -109,7 +109,10 @@ class Settings(BaseSettings):
         1.0, ge=0, le=60, description="how long a key's look-up is kept, in seconds; bounds a missed revocation"
     )
     model_cache_ttl: float = Field(
-        1.0, ge=0, le=1, description="how long an adapter's resolved name is kept, in seconds"
+        0.5,
+        ge=0,
+        le=1,
+        description="how long an adapter's resolved name is kept, in seconds; bounds a missed withdrawal or deletion",
     )
     max_queue: int = Field(2048, ge=1, description="most requests that wait for an engine, per gateway process")
     max_queue_bytes: int = Field(

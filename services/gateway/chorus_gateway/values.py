@@ -64,6 +64,7 @@ class ResolvedModel:
     base: BaseModel
     adapter: str | None = None  # digest; None is the base model
     namespace: bytes = b""  # HMAC(tenant, adapter digest, base digest): 32 bytes
+    owner: str = ""  # the adapter's tenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,27 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from chorus_adapter_store.catalog import Catalog, Database
+from chorus_adapter_store.catalog.migrate import upgrade
 from chorus_adapter_store.catalog.schema import VERSION_TABLE, metadata
-from chorus_adapter_store.errors import StartError, Unavailable
+from chorus_adapter_store.errors import NotFound, StartError, Unavailable
+from chorus_adapter_store.values import Sharing
 from tests.adapter_store.catalog.conftest import PostgresDatabase
+
+# A published generation and a deleted one, as the first version wrote them.
+_GENERATION = (
+    "INSERT INTO generations (id, adapter_id, generation, model, base_digest, digest, rank, modules, config_sha256, "
+    "config_size, weights_sha256, weights_size, created_at, retired_at) "
+    "VALUES ({0}, 1, {0}, 'demo', 'b', 'd{0}', 4, '[]', 'c{0}', 1, 'w{0}', 2, 1.0, {1})"
+)
+FIRST_VERSION = (
+    "INSERT INTO adapters (id, tenant, name, next_generation) VALUES (1, 'acme', 'tone', 3)",
+    _GENERATION.format(1, "NULL"),
+    _GENERATION.format(2, "5.0"),
+    "INSERT INTO aliases (adapter_id, alias, generation_id) VALUES (1, 'latest', 1)",
+)
 
 
 async def test_the_migrations_make_exactly_the_schema(database: Database) -> None:
@@ -21,6 +37,21 @@ async def test_the_migrations_make_exactly_the_schema(database: Database) -> Non
 
     async with database.read() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_a_database_of_the_first_version_is_upgraded_with_what_it_holds(database_url: str) -> None:
+    engine = create_async_engine(database_url)
+    async with engine.begin() as connection:
+        await connection.run_sync(upgrade, "0001")
+        for statement in FIRST_VERSION:
+            await connection.execute(text(statement))
+    await engine.dispose()
+    database = await Database.open(database_url)
+    found = await Catalog(database).resolve("acme", "acme", "tone", "demo", "latest")
+    assert (found.generation, found.aliases, found.sharing) == (1, ("latest",), Sharing())
+    with pytest.raises(NotFound):
+        await Catalog(database).resolve("acme", "acme", "tone", "demo", "2")
+    await database.close()
 
 
 async def test_opening_again_changes_nothing(database_url: str) -> None:

@@ -83,6 +83,11 @@ class Client:
         request = pb.SetAliasRequest(tenant=self.tenant, name=name, alias=alias, generation=generation)
         return (await self.stub.SetAlias(request, metadata=self.metadata)).adapter
 
+    async def share(self, visibility: int, *tenants: str, name: str = "tone") -> pb.Adapter:
+        request = pb.SetVisibilityRequest(tenant=self.tenant, name=name, shared_with=tenants)
+        request.visibility = visibility  # type: ignore[assignment]  # numbers that are none are sent too
+        return (await self.stub.SetVisibility(request, metadata=self.metadata)).adapter
+
     async def delete(self, generation: int = 0, name: str = "tone") -> int:
         request = pb.DeleteRequest(tenant=self.tenant, name=name, generation=generation)
         return (await self.stub.Delete(request, metadata=self.metadata)).generations_deleted

@@ -291,6 +291,7 @@ async def test_every_method_needs_the_token(client: Client, metadata: tuple[tupl
         intruder.fetch("0" * 64),
         intruder.list(),
         intruder.set_alias("prod", 1),
+        intruder.share(pb.VISIBILITY_PUBLIC),
         intruder.delete(),
     ):
         assert (await refusal(call))[0] == StatusCode.UNAUTHENTICATED

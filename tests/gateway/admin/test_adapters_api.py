@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from chorus_gateway.db import Database
+from chorus_gateway.errors import ModelNotFound
 from chorus_gateway.values import Scope, Tenant
 from tests.adapter_store.support import BASE, make_upload
 from tests.gateway.support.door import Door, open_door
@@ -68,6 +69,37 @@ async def test_a_wrong_alias_body_is_400(stocked: Door, body: dict[str, Any]) ->
     assert answer.json()["error"]["param"] in ("generation", "x")
 
 
+async def test_an_adapter_is_shared_used_and_withdrawn(stocked: Door) -> None:
+    path, name = f"{PATH}/acme/sql/visibility", f"{BASE.name}@acme/sql"
+    resolver, rival = stocked.parts.resolver, Tenant("rival")
+    with pytest.raises(ModelNotFound):
+        await resolver.resolve(rival, name)
+    body = {"visibility": "shared", "shared_with": ["rival"]}
+    answer = await stocked.http.put(path, json=body, headers=stocked.admin)
+    assert (answer.status_code, answer.json() | body) == (200, answer.json())
+    assert (await resolver.resolve(rival, name)).adapter == answer.json()["digest"]
+    assert name in [card.id for card in await resolver.list(rival)]
+    own = await stocked.tenant_key("acme", Scope.ADAPTERS)
+    assert (await stocked.http.put(path, json={"visibility": "private"}, headers=own)).status_code == 200
+    with pytest.raises(ModelNotFound):
+        await resolver.resolve(rival, name)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "visibility"),
+        ({"visibility": "secret"}, "visibility"),
+        ({"visibility": "shared", "shared_with": ["A B"]}, "shared_with.0"),
+        ({"visibility": "shared"}, None),
+    ],
+)
+async def test_a_wrong_visibility_is_400(stocked: Door, body: dict[str, Any], param: str | None) -> None:
+    answer = await stocked.http.put(f"{PATH}/acme/sql/visibility", json=body, headers=stocked.admin)
+    assert answer.status_code == 400
+    assert (answer.json()["error"]["param"], "shared_with" in answer.text or param == "visibility") == (param, True)
+
+
 async def test_deleting_one_and_all(stocked: Door) -> None:
     one = await stocked.http.delete(f"{PATH}/acme/sql?generation=1", headers=stocked.admin)
     assert (one.status_code, one.json()) == (200, {"deleted": 1})
@@ -84,11 +116,12 @@ async def test_a_tenants_key_reaches_nobody_elses(stocked: Door) -> None:
     for method, path in (
         ("PUT", "/acme/sql/aliases/prod"),
         ("DELETE", "/acme/sql/aliases/latest"),
+        ("PUT", "/acme/sql/visibility"),
         ("DELETE", "/acme/sql"),
         ("DELETE", "/acme/none"),
     ):
-        body = {"generation": 1} if method == "PUT" else None
-        answer = await stocked.http.request(method, PATH + path, json=body, headers=own)
+        body = {"visibility": "public"} if path.endswith("visibility") else {"generation": 1}
+        answer = await stocked.http.request(method, PATH + path, json=body if method == "PUT" else None, headers=own)
         assert answer.status_code == 403
         assert "'rival'" in answer.json()["error"]["message"]
     assert len(await listed(stocked, stocked.admin)) == 3
@@ -109,6 +142,7 @@ async def test_writes_fail_closed_while_redis_is_away(
             ("POST", "", {"data": {"tenant": "acme"}, "files": {"adapter_config": files.config_bytes}}),
             ("PUT", "/acme/sql/aliases/prod", {"json": {"generation": 1}}),
             ("DELETE", "/acme/sql/aliases/prod", {}),
+            ("PUT", "/acme/sql/visibility", {"json": {"visibility": "public"}}),
             ("DELETE", "/acme/sql", {}),
         ]
         for method, path, body in writes:

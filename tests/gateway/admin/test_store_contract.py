@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import grpc.aio
 import pytest
 
-from chorus_gateway.adapters import Adapter, AdapterClient, UploadHeader
+from chorus_gateway.adapters import Adapter, AdapterClient, UploadHeader, Visibility
 from chorus_gateway.errors import Conflict, Internal, InvalidRequest, NotFound, Unavailable
 from tests.adapter_store.support import BASE, make_upload
 from tests.gateway.support.fake_store import TOKEN
@@ -77,6 +77,34 @@ async def test_another_tenants_adapter_reads_as_none(client: AdapterClient, tena
             await client.resolve("stranger", owner=owner, name=name, model=BASE.name, version="")
         messages.add(error.value.message.replace(f"{owner}/", "").replace(name, "NAME"))
     assert len(messages) == 1
+
+
+async def test_another_tenants_adapter_is_usable_while_it_is_shared(client: AdapterClient, tenant: str) -> None:
+    mine = await publish(client, tenant)
+    friend = f"friend-of-{tenant}"
+
+    async def usable(asking: str) -> bool:
+        listed = await client.list(asking, usable=True)
+        try:
+            found = await client.resolve(asking, owner=tenant, name="sql", model=BASE.name, version="")
+        except NotFound:
+            assert listed == ()
+            return False
+        assert [each.digest for each in listed] == [found.digest] == [mine.digest]
+        return True
+
+    for visibility, names, users in (
+        (Visibility.SHARED, (friend,), (True, False)),
+        (Visibility.PUBLIC, (), (True, True)),
+        (Visibility.PRIVATE, (), (False, False)),
+    ):
+        changed = await client.set_visibility(tenant, "sql", visibility, names)
+        assert (changed.visibility, changed.shared_with) == (visibility, names)
+        assert (await usable(friend), await usable(f"stranger-to-{tenant}")) == users
+    with pytest.raises(InvalidRequest, match="shared_with"):
+        await client.set_visibility(tenant, "sql", Visibility.SHARED, ())
+    with pytest.raises(NotFound):
+        await client.set_visibility(tenant, "none", Visibility.PUBLIC, ())
 
 
 async def test_rollback_moves_latest(client: AdapterClient, tenant: str) -> None:

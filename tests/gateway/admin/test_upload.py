@@ -70,6 +70,8 @@ async def test_an_upload_reaches_the_store(door: Door, fake_store: FakeStore) ->
         "modules": ["layers.0.self_attn.q_proj"],
         "bytes": len(UPLOAD.config_bytes) + len(UPLOAD.weights_bytes),
         "aliases": ["latest"],
+        "visibility": "private",
+        "shared_with": [],
     }
     [stored] = fake_store.files.values()
     assert stored == {"adapter_config.json": UPLOAD.config_bytes, "adapter_model.safetensors": UPLOAD.weights_bytes}

@@ -1,9 +1,10 @@
 import hashlib
 import hmac
+from dataclasses import replace
 
 import pytest
 
-from chorus_gateway.adapters import Adapter
+from chorus_gateway.adapters import Adapter, Visibility
 from chorus_gateway.errors import ModelNotFound, NotFound, Unavailable
 from chorus_gateway.models import ModelCard, Resolver
 from chorus_gateway.models.namespace import cache_namespace
@@ -45,12 +46,23 @@ class Store:
             raise Unavailable("away")
         for adapter in self.adapters:
             mine = (adapter.tenant, adapter.name, adapter.model) == (owner or tenant, name, model)
-            if mine and adapter.tenant == tenant and version in ("", str(adapter.generation), *adapter.aliases):
+            if mine and can_use(adapter, tenant) and version in ("", str(adapter.generation), *adapter.aliases):
                 return adapter
         raise NotFound("no such adapter")
 
-    async def list(self, tenant: str = "") -> tuple[Adapter, ...]:
-        return tuple(adapter for adapter in self.adapters if tenant in ("", adapter.tenant))
+    async def list(self, tenant: str = "", *, usable: bool = False) -> tuple[Adapter, ...]:
+        assert usable
+        return tuple(adapter for adapter in self.adapters if can_use(adapter, tenant))
+
+    def share(self, owner: str, visibility: Visibility, *tenants: str) -> None:
+        self.adapters = [
+            replace(adapter, visibility=visibility, shared_with=tenants) if adapter.tenant == owner else adapter
+            for adapter in self.adapters
+        ]
+
+
+def can_use(adapter: Adapter, tenant: str) -> bool:
+    return tenant in (adapter.tenant, *adapter.shared_with) or adapter.visibility is Visibility.PUBLIC
 
 
 @pytest.fixture
@@ -162,6 +174,39 @@ async def test_the_list_has_bases_and_ones_own_adapters_once(store: Store) -> No
         store.add(owner, name, model)
     cards = await Resolver(Bases("base"), store, namespace_secret=SECRET).list(ACME)
     assert cards == (ModelCard("base", 7, "chorus"), ModelCard("base@sql", 102, "acme", "base"))
+
+
+async def test_anothers_adapter_is_named_with_its_owner_while_it_is_shared(resolver: Resolver, store: Store) -> None:
+    theirs = store.add("rival", "theirs")
+    store.share("rival", Visibility.SHARED, "acme")
+    found = await resolver.resolve(ACME, "base@rival/theirs")
+    assert (found.adapter, found.owner) == (theirs.digest, "rival")
+    assert found.namespace != (await resolver.resolve(RIVAL, "base@theirs")).namespace
+    for name in ("base@theirs", "theirs"):
+        with pytest.raises(ModelNotFound):
+            await resolver.resolve(ACME, name)
+    with pytest.raises(ModelNotFound):
+        await resolver.resolve(Tenant("stranger"), "base@rival/theirs")
+    assert [card.id for card in await resolver.list(ACME)] == ["base", "base@rival/theirs"]
+    assert [card.id for card in await resolver.list(RIVAL)] == ["base", "base@theirs"]
+
+    store.share("rival", Visibility.PRIVATE)
+    resolver.invalidate("rival", "theirs")  # as the store's event does in every worker
+    with pytest.raises(ModelNotFound):
+        await resolver.resolve(ACME, "base@rival/theirs")
+    assert [card.id for card in await resolver.list(ACME)] == ["base"]
+
+
+async def test_anothers_adapter_costs_the_store_one_question_whether_it_is_there_or_not(
+    resolver: Resolver, store: Store
+) -> None:
+    store.add("rival", "theirs")
+    for name in ("base@rival/theirs", "base@rival/nothing"):
+        before = store.calls
+        for _ in range(3):
+            with pytest.raises(ModelNotFound):
+                await resolver.resolve(ACME, name)
+        assert store.calls == before + 1
 
 
 async def test_namespaces(resolver: Resolver, store: Store) -> None:

@@ -56,9 +56,8 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
 
     async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
         await self._admit(context)
-        owner = request.owner or request.tenant
-        for adapter in self._of(owner, request.name):
-            if owner != request.tenant or adapter.model != request.model:
+        for adapter in self._of(request.owner or request.tenant, request.name):
+            if not _usable(adapter, request.tenant) or adapter.model != request.model:
                 continue
             if (request.version or "latest") in (str(adapter.generation), *adapter.aliases):
                 return pb.ResolveResponse(adapter=adapter)
@@ -75,7 +74,11 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
 
     async def List(self, request: pb.ListRequest, context: Any) -> pb.ListResponse:
         await self._admit(context)
-        found = [adapter for adapter in self.adapters if request.tenant in ("", adapter.tenant)]
+        found = [
+            adapter
+            for adapter in self.adapters
+            if request.tenant in ("", adapter.tenant) or (request.usable and _usable(adapter, request.tenant))
+        ]
         found.sort(key=lambda adapter: (adapter.tenant, adapter.name, -adapter.generation))
         start = int(request.page_token or 0)
         page = found[start : start + (request.page_size or 100)]
@@ -96,6 +99,18 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         if request.generation:
             target.aliases.append(request.alias)
         return pb.SetAliasResponse(adapter=target)
+
+    async def SetVisibility(self, request: pb.SetVisibilityRequest, context: Any) -> pb.SetVisibilityResponse:
+        await self._admit(context)
+        mine = self._of(request.tenant, request.name)
+        if not mine:
+            return cast(pb.SetVisibilityResponse, await _missing(context))
+        if bool(request.shared_with) != (request.visibility == pb.VISIBILITY_SHARED):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "shared_with: it goes with visibility 'shared'")
+        for adapter in mine:
+            adapter.visibility = request.visibility
+            adapter.shared_with[:] = request.shared_with
+        return pb.SetVisibilityResponse(adapter=mine[0])
 
     async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteResponse:
         await self._admit(context)
@@ -163,12 +178,18 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
             size=sum(map(len, files.values())),
             aliases=["latest"],
             created_at=1_700_000_000.5,
+            visibility=mine[0].visibility if mine else pb.VISIBILITY_PRIVATE,
+            shared_with=mine[0].shared_with if mine else (),
         )
         self.adapters.insert(0, adapter)
         return pb.PublishResponse(adapter=adapter, created=True)
 
     def _of(self, tenant: str, name: str) -> list[pb.Adapter]:
         return [adapter for adapter in self.adapters if (adapter.tenant, adapter.name) == (tenant, name)]
+
+
+def _usable(adapter: pb.Adapter, tenant: str) -> bool:
+    return tenant == adapter.tenant or tenant in adapter.shared_with or adapter.visibility == pb.VISIBILITY_PUBLIC
 
 
 async def _missing(context: Any) -> None:

@@ -59,6 +59,11 @@ class AdapterStoreStub(object):
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasRequest.SerializeToString,
                 response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasResponse.FromString,
                 _registered_method=True)
+        self.SetVisibility = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/SetVisibility',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityResponse.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/chorus.adapters.v1.AdapterStore/Delete',
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.DeleteRequest.SerializeToString,
@@ -96,7 +101,7 @@ class AdapterStoreServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """All adapters of a tenant, newest generation first, ordered by name. A page may be shorter than asked, so that the
+        """All adapters of a tenant, or all that it may use, newest generation first, ordered by owner and name. A page may be shorter than asked, so that the
         message stays below 4 MiB; the last page has no next_page_token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -105,6 +110,14 @@ class AdapterStoreServicer(object):
 
     def SetAlias(self, request, context):
         """Points an alias at a generation, atomically. "latest" is moved by Publish and may be moved back (rollback).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetVisibility(self, request, context):
+        """Says who but the owner may use an adapter. It holds for every generation, and from the answer on. A name that is
+        published anew after all of its generations were deleted is private again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,6 +159,11 @@ def add_AdapterStoreServicer_to_server(servicer, server):
                     servicer.SetAlias,
                     request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasRequest.FromString,
                     response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasResponse.SerializeToString,
+            ),
+            'SetVisibility': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetVisibility,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityResponse.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
@@ -288,6 +306,33 @@ class AdapterStore(object):
             '/chorus.adapters.v1.AdapterStore/SetAlias',
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasRequest.SerializeToString,
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetVisibility(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/SetVisibility',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityResponse.FromString,
             options,
             channel_credentials,
             insecure,

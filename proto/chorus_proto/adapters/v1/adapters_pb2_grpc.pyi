@@ -59,7 +59,7 @@ class AdapterStoreStub:
         chorus_proto.adapters.v1.adapters_pb2.ListRequest,
         chorus_proto.adapters.v1.adapters_pb2.ListResponse,
     ]
-    """All adapters of a tenant, newest generation first, ordered by name. A page may be shorter than asked, so that the
+    """All adapters of a tenant, or all that it may use, newest generation first, ordered by owner and name. A page may be shorter than asked, so that the
     message stays below 4 MiB; the last page has no next_page_token.
     """
 
@@ -68,6 +68,14 @@ class AdapterStoreStub:
         chorus_proto.adapters.v1.adapters_pb2.SetAliasResponse,
     ]
     """Points an alias at a generation, atomically. "latest" is moved by Publish and may be moved back (rollback)."""
+
+    SetVisibility: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.SetVisibilityRequest,
+        chorus_proto.adapters.v1.adapters_pb2.SetVisibilityResponse,
+    ]
+    """Says who but the owner may use an adapter. It holds for every generation, and from the answer on. A name that is
+    published anew after all of its generations were deleted is private again.
+    """
 
     Delete: grpc.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.DeleteRequest,
@@ -109,7 +117,7 @@ class AdapterStoreAsyncStub:
         chorus_proto.adapters.v1.adapters_pb2.ListRequest,
         chorus_proto.adapters.v1.adapters_pb2.ListResponse,
     ]
-    """All adapters of a tenant, newest generation first, ordered by name. A page may be shorter than asked, so that the
+    """All adapters of a tenant, or all that it may use, newest generation first, ordered by owner and name. A page may be shorter than asked, so that the
     message stays below 4 MiB; the last page has no next_page_token.
     """
 
@@ -118,6 +126,14 @@ class AdapterStoreAsyncStub:
         chorus_proto.adapters.v1.adapters_pb2.SetAliasResponse,
     ]
     """Points an alias at a generation, atomically. "latest" is moved by Publish and may be moved back (rollback)."""
+
+    SetVisibility: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.SetVisibilityRequest,
+        chorus_proto.adapters.v1.adapters_pb2.SetVisibilityResponse,
+    ]
+    """Says who but the owner may use an adapter. It holds for every generation, and from the answer on. A name that is
+    published anew after all of its generations were deleted is private again.
+    """
 
     Delete: grpc.aio.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.DeleteRequest,
@@ -167,7 +183,7 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         request: chorus_proto.adapters.v1.adapters_pb2.ListRequest,
         context: _ServicerContext,
     ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.ListResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.ListResponse]]:
-        """All adapters of a tenant, newest generation first, ordered by name. A page may be shorter than asked, so that the
+        """All adapters of a tenant, or all that it may use, newest generation first, ordered by owner and name. A page may be shorter than asked, so that the
         message stays below 4 MiB; the last page has no next_page_token.
         """
 
@@ -178,6 +194,16 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.SetAliasResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.SetAliasResponse]]:
         """Points an alias at a generation, atomically. "latest" is moved by Publish and may be moved back (rollback)."""
+
+    @abc.abstractmethod
+    def SetVisibility(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.SetVisibilityRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.SetVisibilityResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.SetVisibilityResponse]]:
+        """Says who but the owner may use an adapter. It holds for every generation, and from the answer on. A name that is
+        published anew after all of its generations were deleted is private again.
+        """
 
     @abc.abstractmethod
     def Delete(

@@ -4,5 +4,6 @@ from chorus_adapter_store.catalog.bases import BaseCatalog
 from chorus_adapter_store.catalog.catalog import Catalog
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.retention import Retention
+from chorus_adapter_store.catalog.sharing import SharingCatalog
 
-__all__ = ["BaseCatalog", "Catalog", "Database", "Retention"]
+__all__ = ["BaseCatalog", "Catalog", "Database", "Retention", "SharingCatalog"]

@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chorus_adapter_store.catalog.aliasing import latest_of, point, remove_alias, remove_aliases, repair_latest
 from chorus_adapter_store.catalog.database import Database
+from chorus_adapter_store.catalog.lookups import by_row, existing_adapter, live_row, locked_adapter
 from chorus_adapter_store.catalog.rows import (
     LIVE,
-    insert_if_absent,
     numbered,
     pointed_at_by,
     read_generations,
@@ -17,6 +17,7 @@ from chorus_adapter_store.catalog.rows import (
     stored_files,
 )
 from chorus_adapter_store.catalog.schema import adapters, generations
+from chorus_adapter_store.catalog.sharing import make_private, usable_by
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition
 from chorus_adapter_store.names import quote
 from chorus_adapter_store.values import LATEST, AdapterName, Draft, Generation, Position, StoredFile
@@ -37,16 +38,18 @@ class Catalog:
         Raises InvalidArgument when the name belongs to an adapter for another base, and whatever `keep` raises.
         """
         async with self._database.write() as connection:
-            adapter_id = await _locked_adapter(connection, draft.adapter)
+            adapter_id = await locked_adapter(connection, draft.adapter)
             latest = await latest_of(connection, adapter_id)
             await _check_base(connection, adapter_id, draft)
             await keep()
             if latest is not None and latest.digest == draft.digest:
                 return latest, False
+            if await live_row(connection, adapter_id) is None:
+                await make_private(connection, adapter_id)  # whoever could use what had this name before
             number = await _next_number(connection, adapter_id)
             row_id = await _insert(connection, adapter_id, number, draft, now)
             await point(connection, adapter_id, LATEST, row_id)
-            return await _by_row(connection, row_id), True
+            return await by_row(connection, row_id), True
 
     async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Generation:
         """Raises NotFound, which tells anything about an adapter to its owner alone."""
@@ -55,34 +58,38 @@ class Catalog:
         else:
             wanted = pointed_at_by(version or LATEST)
         # One query whoever asks, so that a missing adapter and another tenant's take the same time.
-        mine = and_(adapters.c.tenant == owner, adapters.c.tenant == tenant, adapters.c.name == name)
+        named = and_(adapters.c.tenant == owner, adapters.c.name == name, usable_by(tenant))
         async with self._database.read() as connection:
-            found = await read_generations(connection, select_generations(mine, wanted))
+            found = await read_generations(connection, select_generations(named, wanted))
             if found and model in ("", found[0].model):
-                return found[0]
-            if found:
+                return found[0].seen_by(tenant)
+            if found and owner == tenant:
                 raise NotFound(f"adapter {quote(name)} is for base {quote(found[0].model)}, not {quote(model)}")
             if owner == tenant:
                 await _explain_version(connection, AdapterName(owner, name), version or LATEST)
         raise NotFound(f"adapter {quote(name if owner == tenant else f'{owner}/{name}')} does not exist")
 
-    async def page(self, tenant: str, limit: int, after: Position | None) -> tuple[Generation, ...]:
-        """Live generations by tenant and name, newest first; an empty tenant is all of them."""
-        conditions = [adapters.c.tenant == tenant] if tenant else []
+    async def page(
+        self, tenant: str, limit: int, after: Position | None, *, usable: bool = False
+    ) -> tuple[Generation, ...]:
+        """Live generations by tenant and name, newest first: a tenant's own, or all that it may use, or everybody's
+        for an empty tenant."""
+        conditions = [usable_by(tenant) if usable else adapters.c.tenant == tenant] if tenant else []
         if after is not None:
             conditions.append(_beyond(after))
         query = select_generations(*conditions).order_by(
             adapters.c.tenant, adapters.c.name, generations.c.generation.desc()
         )
         async with self._database.read() as connection:
-            return await read_generations(connection, query.limit(limit))
+            found = await read_generations(connection, query.limit(limit))
+        return tuple(each.seen_by(tenant) for each in found) if usable else found
 
     async def set_alias(self, adapter: AdapterName, alias: str, number: int) -> Generation:
         """Point `alias` at a generation; 0 removes the alias and returns what it pointed at. Raises NotFound."""
         async with self._database.write() as connection:
-            adapter_id = await _existing_adapter(connection, adapter)
+            adapter_id = await existing_adapter(connection, adapter)
             wanted = numbered(number) if number else pointed_at_by(alias)
-            row_id = await _live_row(connection, adapter_id, wanted)
+            row_id = await live_row(connection, adapter_id, wanted)
             if row_id is None:
                 missing = f"generation {number}" if number else f"alias {quote(alias)}"
                 raise NotFound(f"adapter {quote(adapter.name)} has no {missing}")
@@ -90,12 +97,12 @@ class Catalog:
                 await point(connection, adapter_id, alias, row_id)
             else:
                 await remove_alias(connection, adapter_id, alias)
-            return await _by_row(connection, row_id)
+            return await by_row(connection, row_id)
 
     async def delete(self, adapter: AdapterName, number: int, now: float) -> tuple[Generation, ...]:
         """Retire a generation, or all with 0, and return them. Raises NotFound, Precondition."""
         async with self._database.write() as connection:
-            adapter_id = await _existing_adapter(connection, adapter)
+            adapter_id = await existing_adapter(connection, adapter)
             chosen = and_(generations.c.adapter_id == adapter_id, LIVE)
             if number:
                 chosen = and_(chosen, numbered(number))
@@ -126,31 +133,6 @@ class Catalog:
         async with self._database.read() as connection:
             query = select(func.count(generations.c.adapter_id.distinct())).where(LIVE)
             return (await connection.execute(query)).scalar_one()
-
-
-async def _locked_adapter(connection: AsyncConnection, adapter: AdapterName) -> int:
-    """The adapter's row, made if need be, and locked: publications of one name go one by one."""
-    await connection.execute(
-        insert_if_absent(connection, adapters).values(tenant=adapter.tenant, name=adapter.name, next_generation=1)
-    )
-    return await _existing_adapter(connection, adapter, empty=True)
-
-
-async def _existing_adapter(connection: AsyncConnection, adapter: AdapterName, *, empty: bool = False) -> int:
-    found = await connection.execute(
-        select(adapters.c.id)
-        .where(adapters.c.tenant == adapter.tenant, adapters.c.name == adapter.name)
-        .with_for_update()
-    )
-    adapter_id: int | None = found.scalar_one_or_none()
-    if adapter_id is None or not (empty or await _live_row(connection, adapter_id)):
-        raise NotFound(f"adapter {quote(adapter.name)} does not exist")
-    return adapter_id
-
-
-async def _live_row(connection: AsyncConnection, adapter_id: int, *conditions: ColumnElement[bool]) -> int | None:
-    query = select(generations.c.id).where(generations.c.adapter_id == adapter_id, LIVE, *conditions).limit(1)
-    return (await connection.execute(query)).scalar_one_or_none()
 
 
 async def _check_base(connection: AsyncConnection, adapter_id: int, draft: Draft) -> None:
@@ -194,11 +176,6 @@ async def _insert(connection: AsyncConnection, adapter_id: int, number: int, dra
         .returning(generations.c.id)
     )
     return int(inserted.scalar_one())
-
-
-async def _by_row(connection: AsyncConnection, row_id: int) -> Generation:
-    (generation,) = await read_generations(connection, select_generations(generations.c.id == row_id))
-    return generation
 
 
 async def _explain_version(connection: AsyncConnection, adapter: AdapterName, version: str) -> None:

@@ -15,7 +15,7 @@ class SchemaTooNew(Exception):
     pass
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, revision: str = "head") -> None:
     """In the caller's transaction. Raises SchemaTooNew when the database has a revision that this code lacks."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
@@ -24,4 +24,4 @@ def upgrade(connection: Connection) -> None:
     current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
     if current is not None and current not in known:
         raise SchemaTooNew(f"revision {current}")
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

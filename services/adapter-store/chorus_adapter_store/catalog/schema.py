@@ -43,7 +43,17 @@ adapters = Table(
     Column("tenant", NAME, nullable=False),
     Column("name", NAME, nullable=False),
     Column("next_generation", Integer, nullable=False),
+    Column("visibility", String(8), nullable=False, server_default="private"),
     UniqueConstraint("tenant", "name", name="uq_adapters_tenant_name"),
+)
+
+# With whom an adapter of visibility "shared" is shared.
+shares = Table(
+    "shares",
+    metadata,
+    Column("adapter_id", ROW_ID, ForeignKey("adapters.id"), nullable=False),
+    Column("tenant", NAME, nullable=False, index=True),
+    PrimaryKeyConstraint("adapter_id", "tenant", name="pk_shares"),
 )
 
 generations = Table(

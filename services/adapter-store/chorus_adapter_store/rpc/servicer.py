@@ -8,7 +8,7 @@ import grpc
 
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, Stalled, TooLarge
 from chorus_adapter_store.rpc.status import Calls
-from chorus_adapter_store.rpc.translate import adapter_message, page_token, parse_page_token
+from chorus_adapter_store.rpc.translate import adapter_message, page_token, parse_page_token, parse_sharing
 from chorus_adapter_store.rpc.uploads import UploadStream
 from chorus_adapter_store.store import AdapterStore
 from chorus_adapter_store.telemetry.metrics import Metrics
@@ -61,7 +61,8 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
     async def List(self, request: pb.ListRequest, context: _Context) -> pb.ListResponse:
         async with self._calls.answering("list", context):
             limit = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
-            found = await self._store.page(request.tenant, limit, parse_page_token(request.page_token))
+            after = parse_page_token(request.page_token)
+            found = await self._store.page(request.tenant, limit, after, usable=request.usable)
             answer = pb.ListResponse()
             size = 0
             for generation in found:
@@ -78,6 +79,11 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
         async with self._calls.answering("set_alias", context):
             generation = await self._store.set_alias(request.tenant, request.name, request.alias, request.generation)
         return pb.SetAliasResponse(adapter=adapter_message(generation))
+
+    async def SetVisibility(self, request: pb.SetVisibilityRequest, context: _Context) -> pb.SetVisibilityResponse:
+        async with self._calls.answering("set_visibility", context):
+            generation = await self._store.set_visibility(request.tenant, request.name, parse_sharing(request))
+        return pb.SetVisibilityResponse(adapter=adapter_message(generation))
 
     async def Delete(self, request: pb.DeleteRequest, context: _Context) -> pb.DeleteResponse:
         async with self._calls.answering("delete", context):

@@ -6,8 +6,14 @@ import json
 
 from chorus_adapter_store.errors import InvalidArgument
 from chorus_adapter_store.names import quote
-from chorus_adapter_store.values import Generation, Position
+from chorus_adapter_store.values import Generation, Position, Sharing, Visibility
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
+
+_VISIBILITIES = {
+    Visibility.PRIVATE: pb.VISIBILITY_PRIVATE,
+    Visibility.SHARED: pb.VISIBILITY_SHARED,
+    Visibility.PUBLIC: pb.VISIBILITY_PUBLIC,
+}
 
 
 def adapter_message(generation: Generation) -> pb.Adapter:
@@ -22,7 +28,17 @@ def adapter_message(generation: Generation) -> pb.Adapter:
         size=sum(file.size for file in generation.files),
         aliases=generation.aliases,
         created_at=generation.created_at,
+        visibility=_VISIBILITIES[generation.sharing.visibility],
+        shared_with=generation.sharing.tenants,
     )
+
+
+def parse_sharing(request: pb.SetVisibilityRequest) -> Sharing:
+    """Raises InvalidArgument."""
+    for visibility, number in _VISIBILITIES.items():
+        if request.visibility == number:
+            return Sharing(visibility, tuple(request.shared_with))
+    raise InvalidArgument("visibility", f"{request.visibility} is none of private (1), shared (2) and public (3)")
 
 
 def page_token(generation: Generation) -> str:

@@ -1,8 +1,9 @@
 """gRPC client of the adapter store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import grpc
@@ -24,6 +25,21 @@ T = TypeVar("T")
 Upload: TypeAlias = "grpc.aio.StreamUnaryCall[pb.PublishRequest, pb.PublishResponse]"
 
 
+class Visibility(StrEnum):
+    """Who may use an adapter besides its owner."""
+
+    PRIVATE = "private"
+    SHARED = "shared"  # with the tenants that are named
+    PUBLIC = "public"
+
+
+VISIBILITIES: dict[Visibility, pb.Visibility] = {
+    Visibility.PRIVATE: pb.VISIBILITY_PRIVATE,
+    Visibility.SHARED: pb.VISIBILITY_SHARED,
+    Visibility.PUBLIC: pb.VISIBILITY_PUBLIC,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """One generation of an adapter."""
@@ -38,6 +54,8 @@ class Adapter:
     size: int  # bytes
     aliases: tuple[str, ...]
     created_at: float  # seconds since 1970
+    visibility: Visibility = Visibility.PRIVATE
+    shared_with: tuple[str, ...] = ()  # tenants
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +102,13 @@ class AdapterClient:
         call = self._stub.Resolve(request, metadata=self._metadata(), timeout=self._timeout)
         return _adapter((await _answer(call)).adapter)
 
-    async def list(self, tenant: str = "") -> tuple[Adapter, ...]:
-        """All of a tenant's generations, newest first under each name; an empty tenant is everybody."""
+    async def list(self, tenant: str = "", *, usable: bool = False) -> tuple[Adapter, ...]:
+        """All of a tenant's generations, or all that it may use, newest first under each name; an empty tenant is
+        everybody."""
         adapters: list[Adapter] = []
         token = ""
         while True:
-            request = pb.ListRequest(tenant=tenant, page_size=PAGE_SIZE, page_token=token)
+            request = pb.ListRequest(tenant=tenant, page_size=PAGE_SIZE, page_token=token, usable=usable)
             page = await _answer(self._stub.List(request, metadata=self._metadata(), timeout=self._timeout))
             adapters += map(_adapter, page.adapters)
             token = page.next_page_token
@@ -101,6 +120,16 @@ class AdapterClient:
 
     async def remove_alias(self, tenant: str, name: str, alias: str) -> None:
         await self._point(tenant, name, alias, 0)
+
+    async def set_visibility(
+        self, tenant: str, name: str, visibility: Visibility, shared_with: Sequence[str]
+    ) -> Adapter:
+        """The newest generation."""
+        request = pb.SetVisibilityRequest(
+            tenant=tenant, name=name, visibility=VISIBILITIES[visibility], shared_with=shared_with
+        )
+        call = self._stub.SetVisibility(request, metadata=self._metadata(), timeout=self._timeout)
+        return _adapter((await _answer(call)).adapter)
 
     async def delete(self, tenant: str, name: str, generation: int) -> int:
         """How many generations went; generation 0 deletes all of the name."""
@@ -141,6 +170,7 @@ async def _answer(call: Awaitable[T]) -> T:
 
 
 def _adapter(message: pb.Adapter) -> Adapter:
+    visibilities = {number: visibility for visibility, number in VISIBILITIES.items()}
     return Adapter(
         tenant=message.tenant,
         name=message.name,
@@ -152,4 +182,6 @@ def _adapter(message: pb.Adapter) -> Adapter:
         size=message.size,
         aliases=tuple(message.aliases),
         created_at=message.created_at,
+        visibility=visibilities.get(message.visibility, Visibility.PRIVATE),
+        shared_with=tuple(message.shared_with),
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response
 
-from chorus_gateway.api.admin_schemas import AdapterList, AdapterView, AliasTarget, Deleted
+from chorus_gateway.api.admin_schemas import AdapterList, AdapterView, AliasTarget, Deleted, VisibilityBody
 from chorus_gateway.api.dependencies import WRITES, PartsDep, PrincipalDep, authenticated
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.api.multipart import Event, boundary_of, read_parts
@@ -83,6 +83,18 @@ async def remove_alias(tenant: str, name: str, alias: str, parts: PartsDep, prin
     _check_owner(principal, tenant)
     await parts.adapters.remove_alias(tenant, name, alias)
     parts.resolver.invalidate(tenant, name)
+
+
+@router.put("/{tenant}/{name}/visibility", summary="Say who else may use an adapter", dependencies=WRITES)
+async def set_visibility(
+    tenant: str, name: str, body: VisibilityBody, parts: PartsDep, principal: PrincipalDep
+) -> AdapterView:
+    """Of every generation. Tenants that may use it name it `base@owner/name`; for all others it is as if it did not
+    exist. A withdrawal reaches new requests within a second, running ones finish."""
+    _check_owner(principal, tenant)
+    adapter = await parts.adapters.set_visibility(tenant, name, body.visibility, body.shared_with)
+    parts.resolver.invalidate(tenant, name)
+    return AdapterView.of(adapter)
 
 
 @router.delete("/{tenant}/{name}", summary="Delete an adapter, or one generation of it", dependencies=WRITES)

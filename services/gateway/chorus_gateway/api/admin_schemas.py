@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chorus_gateway.adapters import Adapter
+from chorus_gateway.adapters import Adapter, Visibility
 from chorus_gateway.tenants import StoredKeyInfo, TenantRecord
 from chorus_gateway.values import Limits, Scope, Tenant
 
@@ -125,6 +125,8 @@ class AdapterView(BaseModel):
     bytes: int
     aliases: list[str]
     created_at: int = Field(description="seconds since 1970")
+    visibility: Visibility
+    shared_with: list[str] = Field(description="tenants, where the visibility is `shared`")
 
     @classmethod
     def of(cls, adapter: Adapter) -> "AdapterView":
@@ -139,6 +141,8 @@ class AdapterView(BaseModel):
             bytes=adapter.size,
             aliases=list(adapter.aliases),
             created_at=int(adapter.created_at),
+            visibility=adapter.visibility,
+            shared_with=list(adapter.shared_with),
         )
 
 
@@ -148,6 +152,13 @@ class AdapterList(Listing):
 
 class AliasTarget(Body):
     generation: int = Field(ge=1, le=2**32 - 1)
+
+
+class VisibilityBody(Body):
+    visibility: Annotated[Visibility, Field(strict=False)]
+    shared_with: list[Name] = Field(
+        [], max_length=1000, description="tenants; with `shared` alone, and then at least one"
+    )
 
 
 class Deleted(BaseModel):

@@ -43,7 +43,7 @@ def models_router(auth: Authenticator, models: Catalog) -> APIRouter:
 
     TenantDep = Annotated[Tenant, Depends(tenant)]
 
-    @router.get("/models", summary="Base models and one's own adapters")
+    @router.get("/models", summary="Base models, one's own adapters, and others' that one may use")
     async def list_models(tenant: TenantDep) -> ModelList:
         return ModelList(data=[ModelView.of(card) for card in await models.list(tenant)])
 
@@ -54,6 +54,6 @@ def models_router(auth: Authenticator, models: Catalog) -> APIRouter:
         base = resolved.base
         if resolved.adapter is None:
             return ModelView(id=model, created=base.created, owned_by="chorus", root=base.name, parent=None)
-        return ModelView(id=model, created=base.created, owned_by=tenant.id, root=base.name, parent=base.name)
+        return ModelView(id=model, created=base.created, owned_by=resolved.owner, root=base.name, parent=base.name)
 
     return router

@@ -24,7 +24,7 @@ class AdapterCatalog(Protocol):
 
     async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Adapter: ...
 
-    async def list(self, tenant: str = "") -> tuple[Adapter, ...]: ...
+    async def list(self, tenant: str = "", *, usable: bool = False) -> tuple[Adapter, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,17 @@ class _Lookup:
     base: str
     adapter: AdapterName
 
+    @property
+    def owner(self) -> str:
+        return self.adapter.owner or self.tenant
+
 
 class Resolver:
     def __init__(
         self, bases: BaseModels, adapters: AdapterCatalog, *, namespace_secret: bytes, cache_ttl: float = 1.0
     ) -> None:
-        """`cache_ttl` in seconds bounds how long a moved alias or a deleted adapter is served on when no event came."""
+        """`cache_ttl` in seconds bounds how long a moved alias, or an adapter that was deleted or withdrawn, is served
+        on when no event came."""
         self._bases = bases
         self._adapters = adapters
         self._secret = namespace_secret
@@ -58,30 +63,33 @@ class Resolver:
         """ModelNotFound, always in the same words, when there is no such model or `tenant` may not use it."""
         base = self._bases.get(name)
         if base is not None:
-            return self._resolved(tenant, name, base, None)
+            return self._resolved(tenant, name, base)
         found = self._split(name)
-        if found is None or found[1].owner not in ("", tenant.id):
+        if found is None:
             raise not_found(name)
         base, adapter = found
         lookup = _Lookup(tenant.id, base.name, adapter)
         digest = await self._cache.get(lookup, lambda: self._look_up(lookup))
         if digest is None:
             raise not_found(name)
-        return self._resolved(tenant, name, base, digest)
+        return self._resolved(tenant, name, base, digest, lookup.owner)
 
     async def list(self, tenant: Tenant) -> tuple[ModelCard, ...]:
-        """Base models first, then the tenant's adapters on them, each once, with its latest upload's time."""
+        """Base models first, then the adapters on them that the tenant may use, its own and others', each once, with
+        its latest upload's time."""
         bases = self._bases.all()
         cards = {base.name: ModelCard(base.name, base.created, "chorus") for base in bases}
-        for adapter in await self._adapters.list(tenant.id):
+        for adapter in await self._adapters.list(tenant.id, usable=True):
             if adapter.model in cards:
-                name = f"{adapter.model}@{adapter.name}"
+                owner = "" if adapter.tenant == tenant.id else f"{adapter.tenant}/"
+                name = f"{adapter.model}@{owner}{adapter.name}"
                 # Newest generation first.
                 cards.setdefault(name, ModelCard(name, int(adapter.created_at), adapter.tenant, adapter.model))
         return tuple(cards.values())
 
-    def invalidate(self, tenant: str, name: str) -> None:
-        self._cache.invalidate_where(lambda lookup: lookup.tenant == tenant and lookup.adapter.name == name)
+    def invalidate(self, owner: str, name: str) -> None:
+        """For whoever asked for this adapter."""
+        self._cache.invalidate_where(lambda lookup: lookup.owner == owner and lookup.adapter.name == name)
 
     def invalidate_all(self) -> None:
         self._cache.clear()
@@ -107,9 +115,11 @@ class Resolver:
             return None
         return found.digest
 
-    def _resolved(self, tenant: Tenant, name: str, base: BaseModel, adapter: str | None) -> ResolvedModel:
+    def _resolved(
+        self, tenant: Tenant, name: str, base: BaseModel, adapter: str | None = None, owner: str = ""
+    ) -> ResolvedModel:
         namespace = cache_namespace(self._secret, tenant=tenant.id, adapter=adapter, base=base.digest)
-        return ResolvedModel(requested=name, base=base, adapter=adapter, namespace=namespace)
+        return ResolvedModel(requested=name, base=base, adapter=adapter, owner=owner, namespace=namespace)
 
 
 def not_found(name: str) -> ModelNotFound:

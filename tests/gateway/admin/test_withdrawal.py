@@ -1,0 +1,82 @@
+"""A withdrawal through the real store and Redis, as every gateway worker sees it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from chorus_gateway.adapters import AdapterClient, UploadHeader, Visibility
+from chorus_gateway.background import running
+from chorus_gateway.errors import ModelNotFound
+from chorus_gateway.models import Resolver
+from chorus_gateway.models.events import follow_adapters
+from chorus_gateway.values import Tenant
+from tests.adapter_store.support import BASE
+from tests.gateway.admin.test_store_contract import files
+from tests.gateway.support.door import Engines
+from tests.gateway.support.fake_store import TOKEN
+from tests.gateway.support.real_store import real_store
+from tests.gateway.support.redis_server import RedisServer, redis_client
+
+FRIEND = Tenant("friend")
+NAME = f"{BASE.name}@acme/sql"
+
+
+@pytest.fixture
+def redis_of_store(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def store(tmp_path: Path, redis_of_store: RedisServer) -> Iterator[str]:
+    with real_store(tmp_path, redis_of_store) as address:
+        yield address
+
+
+@pytest.fixture
+async def client(store: str) -> AsyncIterator[AdapterClient]:
+    async with grpc.aio.insecure_channel(store) as channel:
+        yield AdapterClient(channel, token=TOKEN)
+
+
+async def withdrawn_after(workers: list[Resolver], seconds: float) -> list[bool]:
+    """Whether each worker, asked all the while as by traffic, refuses so many seconds later."""
+    deadline = time.monotonic() + seconds
+    refused = [False for _ in workers]
+    while time.monotonic() < deadline:
+        for index, worker in enumerate(workers):
+            try:
+                await worker.resolve(FRIEND, NAME)
+                refused[index] = False
+            except ModelNotFound:
+                refused[index] = True
+        await asyncio.sleep(0.01)
+    return refused
+
+
+@pytest.mark.parametrize("redis_away", [False, True])
+async def test_a_withdrawal_reaches_every_worker_within_a_second(
+    client: AdapterClient, redis_of_store: RedisServer, redis_away: bool
+) -> None:
+    """By the event; where it is lost, because nothing is kept for longer."""
+    await client.publish(UploadHeader("acme", "sql", BASE.name), files())
+    ttl = 0.5 if redis_away else 60.0
+    workers = [Resolver(Engines(BASE.name), client, namespace_secret=b"a secret", cache_ttl=ttl) for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        for worker in workers:
+            redis = await stack.enter_async_context(redis_client(redis_of_store.url))
+            await stack.enter_async_context(running(follow_adapters(redis, worker), failed=lambda: None))
+        await asyncio.sleep(0.3)  # each reads at the stream's end
+        await client.set_visibility("acme", "sql", Visibility.SHARED, ["friend"])
+        if redis_away:
+            redis_of_store.stop()
+        assert await withdrawn_after(workers, 0.5) == [False] * 3
+        await client.set_visibility("acme", "sql", Visibility.PRIVATE, [])
+        assert await withdrawn_after(workers, 0.9) == [True] * 3
