@@ -1,12 +1,11 @@
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from chorus_engine.core.errors import StartError
 from chorus_engine.core.spec import Capacity
 from chorus_engine.model import ModelConfig
+from chorus_engine.runner.allocation import asked_for
 from chorus_engine.runner.transfer import upload
 
 Pairs = Sequence[tuple[int, int]]
@@ -22,10 +21,10 @@ class KvCache:
         """Raises StartError when there is not so much memory."""
         block = (capacity.block_size, 2, config.num_kv_heads, config.head_dim)
         self.null_block = capacity.num_blocks
-        with _said(f"{capacity.num_blocks} KV blocks", "lower CHORUS_NUM_KV_BLOCKS or the KV cache's memory"):
+        with asked_for(f"{capacity.num_blocks} KV blocks", "lower CHORUS_NUM_KV_BLOCKS or the KV cache's memory"):
             self._blocks = torch.empty(config.num_layers, capacity.num_blocks + 1, *block, dtype=dtype, device=device)
         self._blocks[:, self.null_block] = 0
-        with _said(f"{capacity.swap_blocks} swapped KV blocks", "lower CHORUS_SWAP_SPACE"):
+        with asked_for(f"{capacity.swap_blocks} swapped KV blocks", "lower CHORUS_SWAP_SPACE"):
             self._host = torch.empty(
                 capacity.swap_blocks, config.num_layers, *block, dtype=dtype, pin_memory=device.type == "cuda"
             )
@@ -58,13 +57,3 @@ class KvCache:
 
     def _index(self, pairs: Pairs) -> Tensor:
         return upload(torch.tensor(pairs, dtype=torch.int64).T.contiguous(), device=self._blocks.device)
-
-
-@contextmanager
-def _said(what: str, remedy: str) -> Iterator[None]:
-    """A failed allocation as the setting that asked for it; torch has no common error of its own for that."""
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise StartError(f"There is no memory for {what}; {remedy} ({reason}).") from error

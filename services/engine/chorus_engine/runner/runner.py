@@ -12,6 +12,7 @@ from chorus_engine.model import LoadedModel
 from chorus_engine.model.attention import AttentionBackend, PagedAttention
 from chorus_engine.model.lora import lora_sites
 from chorus_engine.runner.adapters import AdapterPool, AdapterSource
+from chorus_engine.runner.allocation import asked_for
 from chorus_engine.runner.costs import measured
 from chorus_engine.runner.device_network import DeviceNetwork
 from chorus_engine.runner.device_pool import DevicePool
@@ -71,22 +72,29 @@ class Runner:
         attention: AttentionBackend = PagedAttention,
         paged_kernels: bool | None = None,
     ) -> None:
-        """eager: no CUDA graphs. attention: the CPU's. paged_kernels: CUDA's way, as is usual on CUDA alone."""
+        """eager: no CUDA graphs. attention: the CPU's. paged_kernels: CUDA's way, as is usual on CUDA alone.
+
+        Raises StartError for a capacity that memory does not hold.
+        """
         self.capacity = capacity
         config, device = model.decoder.config, model.device
         self._model = model
         self._weight_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         self._cache = KvCache(config, capacity, model.dtype, device)
-        self._rows = RowTable(capacity, self._cache.null_block, device)
+        with asked_for(f"{capacity.max_num_seqs} rows", "lower CHORUS_MAX_NUM_SEQS"):
+            self._rows = RowTable(capacity, self._cache.null_block, device)
         self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, device)
         arguments = (lora_sites(config), config.num_layers, capacity, adapters, model.dtype, device)
         self._pool: AdapterPool
         self._network: Network
+        room = asked_for(f"{capacity.max_adapters} adapter slots", "lower CHORUS_MAX_ADAPTERS or CHORUS_MAX_LORA_RANK")
         if device.type == "cuda" if paged_kernels is None else paged_kernels:
-            self._pool = pool = DevicePool(*arguments)
+            with room:
+                self._pool = pool = DevicePool(*arguments)
             self._network = DeviceNetwork(model, capacity, self._cache, self._rows, pool, eager=eager)
         else:
-            self._pool = host_pool = HostPool(*arguments)
+            with room:
+                self._pool = host_pool = HostPool(*arguments)
             self._network = HostNetwork(model, capacity, self._cache, self._rows, host_pool, attention)
 
     @torch.inference_mode()
