@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="CHORUS_",
         frozen=True,
+        allow_inf_nan=False,
         cli_prog_name="python -m chorus_adapter_store",
         cli_kebab_case=True,
         cli_hide_none_type=True,

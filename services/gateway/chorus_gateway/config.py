@@ -63,6 +63,7 @@ class Settings(BaseSettings):
         env_prefix="CHORUS_",
         frozen=True,
         extra="ignore",
+        allow_inf_nan=False,
         cli_prog_name="chorus-gateway",
         cli_kebab_case=True,
         cli_hide_none_type=True,

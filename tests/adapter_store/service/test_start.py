@@ -33,6 +33,7 @@ def run(folder: Path, *arguments: str, **more: str) -> "subprocess.CompletedProc
         ({"CHORUS_SERVICE_TOKEN": "short"}, "CHORUS_SERVICE_TOKEN is wrong"),
         ({"CHORUS_STORE_PORT": "eight"}, "CHORUS_STORE_PORT='eight' is wrong"),
         ({"CHORUS_MAX_LORA_RANK": "0"}, "CHORUS_MAX_LORA_RANK='0' is wrong"),
+        ({"CHORUS_STORE_DELETE_GRACE": "inf"}, "CHORUS_STORE_DELETE_GRACE='inf' is wrong"),
         ({"CHORUS_REDIS_URL": "http://x"}, "CHORUS_REDIS_URL is wrong"),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_PROTOCOL='http/json' is wrong"),
         ({"CHORUS_BLOB_DIR": "/proc/blobs"}, "cannot write to CHORUS_BLOB_DIR='/proc/blobs'"),

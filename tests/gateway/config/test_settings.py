@@ -62,6 +62,7 @@ def test_what_is_required_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -
         ("CHORUS_REDIS_URL", "127.0.0.1:8005", "redis://"),
         ("CHORUS_LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("CHORUS_MAX_BODY_BYTES", "1", "greater than or equal to 1024"),
+        ("CHORUS_REQUEST_TIMEOUT", "inf", "finite"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_name_and_value(
