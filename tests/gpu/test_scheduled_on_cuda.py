@@ -11,6 +11,7 @@ from tests.engine.oracle.support.truth import Answer, check
 from tests.engine.oracle.support.world import World
 
 LENGTHS = [1, 700, 2, 16, 290, 300, 31, 33, 100, 257, 210, 64, 129, 400, 48, 3, 511, 90, 215, 200, 7, 350, 140, 12]
+TOKENS = 48  # enough that blocks run out several times, whenever the loads are done
 
 
 @pytest.mark.parametrize("way", ["recompute", "swap"])
@@ -24,9 +25,9 @@ def test_answers_are_the_oracles(world: World, way: str) -> None:
     swap = 1e-6 if way == "swap" else 1.0
     scheduler = Scheduler(replace(runner.capacity, swap_seconds=swap, recompute_seconds=1e-4), slot_patience=0.2)
     asked = [
-        *make_requests(world, LENGTHS, tokens=28, namespace=b"a", name="a"),
-        *make_requests(world, LENGTHS[::3], tokens=28, namespace=b"a", name="again"),
-        *make_requests(world, LENGTHS[::3], tokens=28, namespace=b"b", name="b"),
+        *make_requests(world, LENGTHS, tokens=TOKENS, namespace=b"a", name="a"),
+        *make_requests(world, LENGTHS[::3], tokens=TOKENS, namespace=b"a", name="again"),
+        *make_requests(world, LENGTHS[::3], tokens=TOKENS, namespace=b"b", name="b"),
     ]
 
     served = serve(world, scheduler, runner, asked, depth=2)
