@@ -23,7 +23,7 @@ class Choice:
         self.index = index
         self.job = job
         self.end: End | None = None
-        self.usage: Usage | None = None  # the engine's, when it ended the job itself
+        self.usage: Usage | None = None  # the engine's, as far as the client's last token
         self._writer = writer
         self._inbox = inbox
         self._meter = meter
@@ -76,5 +76,5 @@ class Choice:
             self.end = End.LENGTH if delta.finish is FinishReason.LENGTH else End.STOP
             rest = self._writer.flush()
             text, entries = text + rest.text, entries + rest.entries
-        self.usage = delta.usage
+        self.usage = delta.usage or self.usage
         return Piece(self.index, text, entries, self.end) if text or entries or self.end is not None else None

@@ -52,7 +52,7 @@ class Choices:
         self._meter.finished([str(choice.end) for choice in self._all], self.usage().prompt_tokens)
 
     def usage(self) -> Usage:
-        """As the client sees it. Cached tokens are unknown, and not reported, where a stop string ended a choice."""
+        """As the client sees it."""
         first = self._all[:: self._n]
         return Usage(
             prompt_tokens=sum(len(choice.job.prompt) for choice in first),

@@ -146,7 +146,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """News of one job from its engine. The last one has `finish` and `usage`."""
+    """News of one job from its engine. The first tokens come with `usage`, the last delta with it and `finish`."""
 
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()  # as many as token_ids, or none

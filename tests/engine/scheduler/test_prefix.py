@@ -46,6 +46,16 @@ def test_a_second_reader_computes_what_follows_the_last_full_block() -> None:
     assert usage.computed_tokens == 3, "two of the prompt and one of the answer"
 
 
+def test_the_first_token_comes_with_what_was_found() -> None:
+    drive = Drive(WIDE)
+    drive.add(asked("a"))
+    drive.run()
+    drive.add(asked("b", max_tokens=4))
+    drive.run()
+    usages = [output.usage and output.usage.cached_tokens for output in drive.outputs if output.request_id == "b"]
+    assert usages == [16, None, None, 16]
+
+
 def test_a_long_shared_prompt_costs_its_second_reader_a_few_tokens() -> None:
     drive = Drive(replace(SMALL, max_num_batched_tokens=512, max_model_len=2048, block_size=16, num_blocks=300))
     drive.add(asked("a", 2000), asked("b", 2000, arrival=1.0))

@@ -30,6 +30,17 @@ async def test_a_whole_answer(client: AsyncOpenAI, engine: FakeEngine) -> None:
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 
+async def test_a_canary_is_chosen_by_the_user_or_else_the_request(client: AsyncOpenAI, gateway: Gateway) -> None:
+    for user in ("maria", "", openai.omit):
+        await client.chat.completions.create(model="chorus-demo", messages=HELLO, user=user)
+    answer = await client.completions.create(model="chorus-demo", prompt="hello", user="maria")
+    first, second, third, last = gateway.models.choosers
+    assert (first, last) == ("maria", "maria")
+    assert second != third != answer.id
+    assert second.startswith("req_")
+    assert third.startswith("req_")
+
+
 async def test_a_streamed_answer_has_role_then_text_then_reason_then_usage(url: str) -> None:
     body = {"model": "chorus-demo", "messages": HELLO, "stream": True, "stream_options": {"include_usage": True}}
     async with httpx.AsyncClient() as http:
@@ -171,6 +182,17 @@ async def test_the_tier_that_was_used_is_told(client: AsyncOpenAI) -> None:
 async def test_cached_tokens_are_reported(client: AsyncOpenAI, engine: FakeEngine) -> None:
     engine.replier = lambda submit: Reply([END], cached=3)
     answer = await client.chat.completions.create(model="chorus-demo", messages=HELLO)
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens_details is not None
+    assert answer.usage.prompt_tokens_details.cached_tokens == 3
+
+
+async def test_cached_tokens_are_reported_where_a_stop_string_ends_the_answer(
+    client: AsyncOpenAI, engine: FakeEngine
+) -> None:
+    engine.replier = lambda submit: Reply(ids("the quick brown fox"), cached=3, hang=True)
+    answer = await client.chat.completions.create(model="chorus-demo", messages=HELLO, stop=["own f"])
+    assert answer.choices[0].finish_reason == "stop"
     assert answer.usage is not None
     assert answer.usage.prompt_tokens_details is not None
     assert answer.usage.prompt_tokens_details.cached_tokens == 3

@@ -43,12 +43,15 @@ class Running:
         return pb.Delta(request_id=self.submit.request_id, attempt=self.submit.attempt, **fields)
 
     def end(self, finish: pb.FinishReason, error: pb.Error | None = None) -> pb.Delta:
-        prompt = len(self.submit.prompt_token_ids)
-        usage = pb.Usage(
-            prompt_tokens=prompt, completion_tokens=self.produced, computed_tokens=prompt + max(0, self.produced - 1)
-        )
         timing = pb.Timing(queued_us=1, prefill_us=10, decode_us=100)
-        return self.delta(finish_reason=finish, usage=usage, timing=timing, error=error)
+        return self.delta(finish_reason=finish, usage=self.usage(), timing=timing, error=error)
+
+    def usage(self, cached: int = 0) -> pb.Usage:
+        prompt = len(self.submit.prompt_token_ids)
+        computed = prompt + max(0, self.produced - 1) - cached
+        return pb.Usage(
+            prompt_tokens=prompt, completion_tokens=self.produced, cached_tokens=cached, computed_tokens=computed
+        )
 
 
 @dataclass(eq=False)
@@ -234,7 +237,8 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             await asyncio.sleep(reply.pause)
             some = tokens[at : at + reply.together]
             running.produced += len(some)
-            self._send(stream, running.delta(token_ids=some, logprobs=_logprobs(submit, some)))
+            usage = None if at else running.usage(reply.cached)
+            self._send(stream, running.delta(token_ids=some, logprobs=_logprobs(submit, some), usage=usage))
         if reply.hang:
             await asyncio.sleep(3600)
         last = running.end(finish) if reply.error is None else running.end(pb.FINISH_REASON_ERROR, reply.error)

@@ -82,7 +82,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """News of one request after one step. The last one has `finish`, and with it `usage` and `timing`."""
+    """News of one request after one step. The last one has `finish`, and with it `usage` and `timing`.
+
+    The first tokens come with a `usage` too: who ends the request at a stop string never sees the last one.
+    """
 
     request_id: str
     tokens: tuple[SampledToken, ...] = ()

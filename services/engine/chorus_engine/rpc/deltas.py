@@ -31,8 +31,10 @@ def to_delta(request_id: str, attempt: int, output: Output) -> pb.Delta:
         logprobs=[to_logprobs(token) for token in output.tokens if token.logprob is not None],
         finish_reason=_FINISH[output.finish],
     )
+    if output.usage is not None:
+        _use(delta, output.usage)
     if output.finish is not None:
-        _end(delta, output.usage, output.timing, output.error)
+        _end(delta, output.timing, output.error)
     return delta
 
 
@@ -58,12 +60,14 @@ def to_load(load: Load) -> pb.Load:
     )
 
 
-def _end(delta: pb.Delta, usage: Usage | None, timing: Timing | None, error: Exception | None) -> None:
-    if usage is not None:
-        delta.usage.prompt_tokens = usage.prompt_tokens
-        delta.usage.completion_tokens = usage.completion_tokens
-        delta.usage.cached_tokens = usage.cached_tokens
-        delta.usage.computed_tokens = usage.computed_tokens
+def _use(delta: pb.Delta, usage: Usage) -> None:
+    delta.usage.prompt_tokens = usage.prompt_tokens
+    delta.usage.completion_tokens = usage.completion_tokens
+    delta.usage.cached_tokens = usage.cached_tokens
+    delta.usage.computed_tokens = usage.computed_tokens
+
+
+def _end(delta: pb.Delta, timing: Timing | None, error: Exception | None) -> None:
     if timing is not None:
         delta.timing.queued_us = _microseconds(timing.queued)
         delta.timing.prefill_us = _microseconds(timing.prefill)

@@ -187,7 +187,8 @@ class Sequence:
 
     def output(self, now: float, tokens: tuple[SampledToken, ...] = (), error: Exception | None = None) -> Output:
         if self.finish is None:
-            return Output(self.request.id, tokens)
+            first = len(tokens) == len(self.produced)
+            return Output(self.request.id, tokens, usage=self._usage() if first else None)
         return Output(self.request.id, tokens, self.finish, error, self._usage(), self._timing(now))
 
     def _ending(self, token_id: int) -> FinishReason | None:

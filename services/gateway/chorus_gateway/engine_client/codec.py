@@ -93,13 +93,14 @@ def _sampling_message(sampling: Sampling) -> pb.SamplingParams:
 def delta_value(message: pb.Delta) -> Delta:
     tokens = tuple(message.token_ids)
     logprobs = tuple(map(_logprob_value, message.logprobs)) if message.logprobs else ()
+    usage = _usage_value(message.usage) if message.HasField("usage") else None
     if not message.finish_reason:
-        return Delta(tokens, logprobs)
+        return Delta(tokens, logprobs, usage=usage)
     return Delta(
         tokens,
         logprobs,
         finish=_FINISH.get(message.finish_reason, FinishReason.ERROR),
-        usage=_usage_value(message.usage),
+        usage=usage,
         timing=_timing_value(message.timing),
     )
 
