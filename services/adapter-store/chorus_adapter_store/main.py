@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 
 from chorus_adapter_store.base_models import BasePoller, EngineRegistry, GrpcDescriber
 from chorus_adapter_store.blobs import DiskBlobs
-from chorus_adapter_store.catalog import BaseCatalog, Catalog, Database, Retention, SharingCatalog
+from chorus_adapter_store.catalog import AliasCatalog, BaseCatalog, Catalog, Database, Retention, SharingCatalog
 from chorus_adapter_store.config import Settings, load_settings
 from chorus_adapter_store.errors import StartError, Unavailable
 from chorus_adapter_store.events import RedisEvents
@@ -84,6 +84,7 @@ async def _compose(
     limits = settings.limits()
     store = AdapterStore(
         catalog=Catalog(database),
+        aliases=AliasCatalog(database),
         sharing=SharingCatalog(database),
         bases=bases,
         blobs=blobs,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from chorus_adapter_store.blobs import Blobs, Upload
-from chorus_adapter_store.catalog import BaseCatalog, Catalog, SharingCatalog
+from chorus_adapter_store.catalog import AliasCatalog, BaseCatalog, Catalog, SharingCatalog
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, StoreError, Unavailable
 from chorus_adapter_store.events import Event, EventKind, Events
 from chorus_adapter_store.janitor import Janitor
@@ -22,12 +22,15 @@ from chorus_adapter_store.values import (
     LATEST,
     WEIGHTS_FILE,
     AdapterName,
+    AliasChange,
     BaseSpec,
     Draft,
     Generation,
     Position,
+    Resolution,
     Sharing,
     StoredFile,
+    Target,
     Visibility,
 )
 
@@ -40,6 +43,7 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class AdapterStore:
     catalog: Catalog
+    aliases: AliasCatalog
     sharing: SharingCatalog
     bases: BaseCatalog
     blobs: Blobs
@@ -65,7 +69,7 @@ class AdapterStore:
             draft = await self._validated(adapter, base, config, weights)
             return await uninterrupted(self._commit(draft, config, weights))
 
-    async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Generation:
+    async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Resolution:
         """Raises NotFound, in words that tell nothing to anyone but the owner."""
         owner = owner or tenant
         if not all(is_name(each) for each in (tenant, owner, name)):
@@ -88,16 +92,31 @@ class AdapterStore:
             checked_name("tenant", tenant)
         return await self.catalog.page(tenant, limit, after, usable=usable)
 
-    async def set_alias(self, tenant: str, name: str, alias: str, number: int) -> Generation:
-        """Point `alias` at a generation; 0 removes it."""
+    async def set_alias(self, tenant: str, name: str, alias: str, target: Target) -> Generation:
+        """The generation that the alias now points at."""
         adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
-        checked_alias("alias", alias)
-        if alias == LATEST and not number:
+        _check_target(target)
+        moved = await self.aliases.set(adapter, checked_alias("alias", alias), target, self.clock())
+        return await self._moved("alias moved", moved, alias)
+
+    async def remove_alias(self, tenant: str, name: str, alias: str) -> Generation:
+        """The generation that the alias pointed at."""
+        adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        if checked_alias("alias", alias) == LATEST:
             raise InvalidArgument("alias", "'latest' cannot be removed; point it at another generation")
-        generation = await self.catalog.set_alias(adapter, alias, number)
-        _log_change("alias moved" if number else "alias removed", generation, alias=alias)
-        await self.events.send(Event(EventKind.ALIAS, generation, alias))
-        return generation
+        removed = await self.aliases.remove(adapter, alias, self.clock())
+        return await self._moved("alias removed", removed, alias)
+
+    async def rollback_alias(self, tenant: str, name: str, alias: str) -> Generation:
+        """The generation that the alias now points at, as it did before."""
+        adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        moved = await self.aliases.rollback(adapter, checked_alias("alias", alias), self.clock())
+        return await self._moved("alias rolled back", moved, alias)
+
+    async def alias_changes(self, tenant: str, name: str, alias: str) -> tuple[AliasChange, ...]:
+        """Newest first; the first is what the alias points at now."""
+        adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        return await self.aliases.changes(adapter, checked_alias("alias", alias))
 
     async def set_visibility(self, tenant: str, name: str, sharing: Sharing) -> Generation:
         """The newest generation, of which `sharing` now says who may use it."""
@@ -156,10 +175,24 @@ class AdapterStore:
             await self._announce(Event(EventKind.PUBLISHED, generation))
         return generation, created
 
+    async def _moved(self, what: str, generation: Generation, alias: str) -> Generation:
+        _log_change(what, generation, alias=alias)
+        await self.events.send(Event(EventKind.ALIAS, generation, alias))
+        return generation
+
     async def _announce(self, *events: Event) -> None:
         await self.events.send(*events)
         with suppress(Unavailable):
             await self.count()
+
+
+def _check_target(target: Target) -> None:
+    if bool(target.canary) != bool(target.percent) or not 0 <= target.percent <= 99:
+        raise InvalidArgument(
+            "canary_percent", f"{target.percent} with canary {target.canary}; a canary has 1 to 99, none has 0"
+        )
+    if target.canary == target.generation:
+        raise InvalidArgument("canary", f"{target.canary} is the alias's generation too; name another one")
 
 
 def _checked_sharing(adapter: AdapterName, sharing: Sharing) -> Sharing:

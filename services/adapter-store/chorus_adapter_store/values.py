@@ -70,6 +70,21 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """What an alias points at: a generation, and maybe a second one for a share of the requests."""
+
+    generation: int
+    canary: int = 0  # generation; 0 is none
+    percent: int = 0  # the canary's share, 1 to 99
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    target: Target | None  # None: the alias was removed
+    changed_at: float  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """Where a page of a listing ended."""
 
@@ -108,6 +123,7 @@ class Generation:
     created_at: float  # seconds since 1970
     aliases: tuple[str, ...] = ()
     sharing: Sharing = Sharing()
+    canary_of: tuple[tuple[str, int], ...] = ()  # alias, its share of that alias's requests in percent
 
     @property
     def files(self) -> tuple[StoredFile, StoredFile]:
@@ -118,6 +134,15 @@ class Generation:
         if tenant == self.adapter.tenant:
             return self
         return replace(self, sharing=Sharing(self.sharing.visibility))
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a name means: one generation, or two between which the share decides."""
+
+    generation: Generation
+    canary: Generation | None = None
+    percent: int = 0  # the canary's share
 
 
 def adapter_digest(config_sha256: str, weights_sha256: str) -> str:

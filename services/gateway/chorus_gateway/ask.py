@@ -39,4 +39,5 @@ class Ask:
     include_stop: bool = False  # deliver the stop string too
     skip_special_tokens: bool = True
     band: Band = Band.DEFAULT
+    user: str = ""  # of the tenant's own naming; empty when the client names none
     trace: Mapping[str, str] = field(default_factory=dict)  # W3C traceparent and tracestate headers, as they came

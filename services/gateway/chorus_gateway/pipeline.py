@@ -27,7 +27,7 @@ class Authenticator(Protocol):
 
 
 class Models(Protocol):
-    async def resolve(self, tenant: Tenant, name: str) -> ResolvedModel: ...
+    async def resolve(self, tenant: Tenant, name: str, chooser: str = "") -> ResolvedModel: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Pipeline:
         """Answers `ask` by writing to `answer`. Raises a GatewayError; `answer` may have begun by then."""
         with self._tracing.span("gateway.request", parent=extract(ask.trace)), RequestMeter(self._metrics) as meter:
             tenant = tenant_of(await self._auth.authenticate(ask.authorization, Scope.INFER))
-            model = await self._models.resolve(tenant, ask.model)
+            model = await self._models.resolve(tenant, ask.model, ask.user or ask.request_id)
             tokenizer = await self._tokenizers.get(model.base.tokenizer_digest)
             refuse_hopeless(ask, model, tokenizer.longest_token)
             prompts = await tokenizer.encode_all(ask.prompts)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from chorus_adapter_store.catalog import BaseCatalog, Catalog, Database
+from chorus_adapter_store.catalog import AliasCatalog, BaseCatalog, Catalog, Database
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition
 from chorus_adapter_store.values import (
     CONFIG_FILE,
@@ -18,6 +18,7 @@ from chorus_adapter_store.values import (
     Generation,
     Position,
     StoredFile,
+    Target,
 )
 from tests.adapter_store.support import BASE
 
@@ -38,6 +39,11 @@ def catalog(database: Database) -> Catalog:
     return Catalog(database)
 
 
+@pytest.fixture
+def aliases(database: Database) -> AliasCatalog:
+    return AliasCatalog(database)
+
+
 async def kept() -> None:
     """Blobs that are in place at once."""
 
@@ -47,7 +53,7 @@ async def publish(catalog: Catalog, content: str = "w", adapter: AdapterName = M
 
 
 async def resolve(catalog: Catalog, version: str = "", *, tenant: str = "acme", name: str = "tone") -> Generation:
-    return await catalog.resolve(tenant, "acme", name, "demo", version)
+    return (await catalog.resolve(tenant, "acme", name, "demo", version)).generation
 
 
 async def test_generations_grow_and_latest_follows(catalog: Catalog) -> None:
@@ -74,7 +80,7 @@ async def test_other_tenants_share_bytes_but_not_adapters(catalog: Catalog) -> N
     assert created
     assert theirs.digest == mine.digest
     await catalog.delete(MINE, 0, 2.0)
-    assert (await catalog.resolve("globex", "globex", "tone", "demo", "")).generation == 1
+    assert (await catalog.resolve("globex", "globex", "tone", "demo", "")).generation.generation == 1
 
 
 async def test_concurrent_publications_of_one_name_each_get_a_number(catalog: Catalog) -> None:
@@ -121,7 +127,7 @@ async def test_the_owner_is_told_what_is_wrong(catalog: Catalog) -> None:
             await resolve(catalog, version)
     with pytest.raises(NotFound, match="adapter 'tone' is for base 'demo', not 'other'"):
         await catalog.resolve("acme", "acme", "tone", "other", "")
-    assert (await catalog.resolve("acme", "acme", "tone", "", "")).generation == 1
+    assert (await catalog.resolve("acme", "acme", "tone", "", "")).generation.generation == 1
 
 
 async def test_a_name_belongs_to_one_base_until_it_is_deleted(catalog: Catalog) -> None:
@@ -134,22 +140,24 @@ async def test_a_name_belongs_to_one_base_until_it_is_deleted(catalog: Catalog) 
     assert (moved.model, moved.generation) == ("other", 2)
 
 
-async def test_aliases_move_and_go(catalog: Catalog) -> None:
+async def test_aliases_move_and_go(catalog: Catalog, aliases: AliasCatalog) -> None:
     await publish(catalog, "one")
     await publish(catalog, "two")
-    assert (await catalog.set_alias(MINE, "prod", 1)).aliases == ("prod",)
+    assert (await aliases.set(MINE, "prod", Target(1), 2.0)).aliases == ("prod",)
     assert (await resolve(catalog, "prod")).generation == 1
-    assert (await catalog.set_alias(MINE, "prod", 2)).aliases == (LATEST, "prod")
-    assert (await catalog.set_alias(MINE, LATEST, 1)).generation == 1
+    assert (await aliases.set(MINE, "prod", Target(2), 2.0)).aliases == (LATEST, "prod")
+    assert (await aliases.set(MINE, LATEST, Target(1), 2.0)).generation == 1
     assert (await resolve(catalog)).generation == 1
-    assert (await catalog.set_alias(MINE, "prod", 0)).generation == 2
+    assert (await aliases.remove(MINE, "prod", 2.0)).generation == 2
     with pytest.raises(NotFound, match="no version 'prod'"):
         await resolve(catalog, "prod")
-    for alias, number in (("prod", 3), ("prod", 0), ("prod", 2**32 - 1)):
-        with pytest.raises(NotFound, match="adapter 'tone' has no"):
-            await catalog.set_alias(MINE, alias, number)
+    for number in (3, 2**32 - 1):
+        with pytest.raises(NotFound, match="adapter 'tone' has no generation"):
+            await aliases.set(MINE, "prod", Target(number), 2.0)
+    with pytest.raises(NotFound, match="adapter 'tone' has no alias 'prod'"):
+        await aliases.remove(MINE, "prod", 2.0)
     with pytest.raises(NotFound, match="adapter 'tone' does not exist"):
-        await catalog.set_alias(AdapterName("globex", "tone"), "prod", 1)
+        await aliases.set(AdapterName("globex", "tone"), "prod", Target(1), 2.0)
 
 
 async def test_a_deleted_generation_has_no_name_and_no_successor(catalog: Catalog) -> None:
@@ -168,9 +176,9 @@ async def test_a_deleted_generation_has_no_name_and_no_successor(catalog: Catalo
     assert (fourth.generation, created) == (4, True)
 
 
-async def test_a_generation_with_an_alias_is_not_deleted_alone(catalog: Catalog) -> None:
+async def test_a_generation_with_an_alias_is_not_deleted_alone(catalog: Catalog, aliases: AliasCatalog) -> None:
     await publish(catalog)
-    await catalog.set_alias(MINE, "prod", 1)
+    await aliases.set(MINE, "prod", Target(1), 2.0)
     with pytest.raises(Precondition, match="generation 1 of adapter 'tone' is still named by prod"):
         await catalog.delete(MINE, 1, 5.0)
     assert len(await catalog.delete(MINE, 0, 5.0)) == 1

@@ -9,11 +9,11 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chorus_adapter_store.catalog import Catalog, Database
+from chorus_adapter_store.catalog import AliasCatalog, Catalog, Database
 from chorus_adapter_store.catalog.migrate import upgrade
 from chorus_adapter_store.catalog.schema import VERSION_TABLE, metadata
 from chorus_adapter_store.errors import NotFound, StartError, Unavailable
-from chorus_adapter_store.values import Sharing
+from chorus_adapter_store.values import AdapterName, AliasChange, Sharing, Target
 from tests.adapter_store.catalog.conftest import PostgresDatabase
 
 # A published generation and a deleted one, as the first version wrote them.
@@ -47,8 +47,9 @@ async def test_a_database_of_the_first_version_is_upgraded_with_what_it_holds(da
             await connection.execute(text(statement))
     await engine.dispose()
     database = await Database.open(database_url)
-    found = await Catalog(database).resolve("acme", "acme", "tone", "demo", "latest")
+    found = (await Catalog(database).resolve("acme", "acme", "tone", "demo", "latest")).generation
     assert (found.generation, found.aliases, found.sharing) == (1, ("latest",), Sharing())
+    assert await AliasCatalog(database).changes(AdapterName("acme", "tone"), "latest") == (AliasChange(Target(1), 1.0),)
     with pytest.raises(NotFound):
         await Catalog(database).resolve("acme", "acme", "tone", "demo", "2")
     await database.close()

@@ -35,7 +35,7 @@ def sharing(database: Database) -> SharingCatalog:
 async def seen(catalog: Catalog, tenant: str, version: str = "") -> Generation | str:
     """What `tenant` gets for the adapter, or in which words it is refused."""
     try:
-        return await catalog.resolve(tenant, "acme", "tone", "demo", version)
+        return (await catalog.resolve(tenant, "acme", "tone", "demo", version)).generation
     except NotFound as error:
         return str(error)
 
@@ -44,7 +44,7 @@ NOTHING = "adapter 'acme/tone' does not exist"
 
 
 async def test_what_is_published_is_private(catalog: Catalog) -> None:
-    mine = await catalog.resolve("acme", "acme", "tone", "demo", "")
+    mine = (await catalog.resolve("acme", "acme", "tone", "demo", "")).generation
     assert mine.sharing == PRIVATE
     assert await seen(catalog, "globex") == NOTHING
 

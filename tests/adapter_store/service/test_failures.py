@@ -11,7 +11,7 @@ import pytest
 
 from chorus_adapter_store.blobs import DiskBlobs
 from chorus_adapter_store.blobs.files import Files
-from chorus_adapter_store.catalog import BaseCatalog, Catalog, Database, Retention, SharingCatalog
+from chorus_adapter_store.catalog import AliasCatalog, BaseCatalog, Catalog, Database, Retention, SharingCatalog
 from chorus_adapter_store.errors import NotFound, Unavailable
 from chorus_adapter_store.events import Event
 from chorus_adapter_store.janitor import Janitor
@@ -59,6 +59,7 @@ class World:
         self.janitor = Janitor(Retention(database), blobs, grace=600, clock=self.clock)
         self.store = AdapterStore(
             catalog=Catalog(database),
+            aliases=AliasCatalog(database),
             sharing=SharingCatalog(database),
             bases=BaseCatalog(database),
             blobs=blobs,

@@ -1,7 +1,7 @@
 """Whatever serves adapters.proto is held to the same cases: each implementation is a context manager in IMPLEMENTATIONS
 that yields the address of a server which knows BASE and WIDE, allows rank 16 and weights of 4 MiB, and takes TOKEN."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,11 +65,11 @@ class Client:
         return await self.send(self.header(**header), *chunks(upload), COMMIT)
 
     async def resolve(self, name: str = "tone", version: str = "", **changes: str) -> pb.Adapter:
+        return (await self.resolution(name, version, **changes)).adapter
+
+    async def resolution(self, name: str = "tone", version: str = "", **changes: str) -> pb.ResolveResponse:
         fields = {"tenant": self.tenant, "model": "demo", **changes}
-        answer = await self.stub.Resolve(
-            pb.ResolveRequest(name=name, version=version, **fields), metadata=self.metadata
-        )
-        return answer.adapter
+        return await self.stub.Resolve(pb.ResolveRequest(name=name, version=version, **fields), metadata=self.metadata)
 
     async def fetch(self, digest: str) -> list[pb.FetchChunk]:
         call = self.stub.Fetch(pb.FetchRequest(digest=digest), metadata=self.metadata)
@@ -79,9 +79,21 @@ class Client:
         request = pb.ListRequest(**{"tenant": self.tenant, **fields})  # type: ignore[arg-type]  # mixed field types
         return await self.stub.List(request, metadata=self.metadata)
 
-    async def set_alias(self, alias: str, generation: int, name: str = "tone") -> pb.Adapter:
+    async def set_alias(
+        self, alias: str, generation: int, name: str = "tone", canary: int = 0, percent: int = 0
+    ) -> pb.Adapter:
         request = pb.SetAliasRequest(tenant=self.tenant, name=name, alias=alias, generation=generation)
+        request.canary, request.canary_percent = canary, percent
         return (await self.stub.SetAlias(request, metadata=self.metadata)).adapter
+
+    async def rollback(self, alias: str, name: str = "tone") -> pb.Adapter:
+        request = pb.RollbackAliasRequest(tenant=self.tenant, name=name, alias=alias)
+        return (await self.stub.RollbackAlias(request, metadata=self.metadata)).adapter
+
+    async def changes(self, alias: str, name: str = "tone") -> Sequence[tuple[int, int, int]]:
+        request = pb.GetAliasRequest(tenant=self.tenant, name=name, alias=alias)
+        answer = await self.stub.GetAlias(request, metadata=self.metadata)
+        return [(each.generation, each.canary, each.canary_percent) for each in answer.changes]
 
     async def share(self, visibility: int, *tenants: str, name: str = "tone") -> pb.Adapter:
         request = pb.SetVisibilityRequest(tenant=self.tenant, name=name, shared_with=tenants)

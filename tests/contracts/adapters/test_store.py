@@ -292,6 +292,8 @@ async def test_every_method_needs_the_token(client: Client, metadata: tuple[tupl
         intruder.list(),
         intruder.set_alias("prod", 1),
         intruder.share(pb.VISIBILITY_PUBLIC),
+        intruder.rollback("prod"),
+        intruder.changes("prod"),
         intruder.delete(),
     ):
         assert (await refusal(call))[0] == StatusCode.UNAUTHENTICATED

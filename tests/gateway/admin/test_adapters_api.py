@@ -62,6 +62,27 @@ async def test_an_alias_is_set_followed_and_removed(stocked: Door) -> None:
     assert (await stocked.http.delete(path, headers=stocked.admin)).status_code == 404
 
 
+async def test_a_canary_is_set_promoted_and_rolled_back(stocked: Door) -> None:
+    path = f"{PATH}/acme/sql/aliases/prod"
+    canary = {"generation": 2, "percent": 10}
+    answer = await stocked.http.put(path, json={"generation": 1, "canary": canary}, headers=stocked.admin)
+    assert (answer.status_code, answer.json()["generation"]) == (200, 1)
+    drawn = [await stocked.parts.resolver.resolve(Tenant("acme"), "sql:prod", f"user {n}") for n in range(100)]
+    assert len({each.adapter for each in drawn}) == 2
+    await stocked.http.put(path, json={"generation": 2}, headers=stocked.admin)
+    drawn = [await stocked.parts.resolver.resolve(Tenant("acme"), "sql:prod", f"user {n}") for n in range(100)]
+    assert len({each.adapter for each in drawn}) == 1
+    answer = await stocked.http.post(f"{path}/rollback", headers=stocked.admin)
+    assert (answer.status_code, answer.json()["generation"]) == (200, 1)
+    history = await stocked.http.get(path, headers=stocked.admin)
+    assert [(change["generation"], change["canary"]) for change in history.json()["data"]] == [
+        (1, canary),
+        (2, None),
+        (1, canary),
+    ]
+    assert (await stocked.http.get(f"{PATH}/acme/sql/aliases/none", headers=stocked.admin)).status_code == 404
+
+
 @pytest.mark.parametrize("body", [{}, {"generation": 0}, {"generation": "one"}, {"generation": 1, "x": 1}])
 async def test_a_wrong_alias_body_is_400(stocked: Door, body: dict[str, Any]) -> None:
     answer = await stocked.http.put(f"{PATH}/acme/sql/aliases/prod", json=body, headers=stocked.admin)
@@ -117,6 +138,8 @@ async def test_a_tenants_key_reaches_nobody_elses(stocked: Door) -> None:
         ("PUT", "/acme/sql/aliases/prod"),
         ("DELETE", "/acme/sql/aliases/latest"),
         ("PUT", "/acme/sql/visibility"),
+        ("POST", "/acme/sql/aliases/prod/rollback"),
+        ("GET", "/acme/sql/aliases/prod"),
         ("DELETE", "/acme/sql"),
         ("DELETE", "/acme/none"),
     ):
@@ -142,6 +165,7 @@ async def test_writes_fail_closed_while_redis_is_away(
             ("POST", "", {"data": {"tenant": "acme"}, "files": {"adapter_config": files.config_bytes}}),
             ("PUT", "/acme/sql/aliases/prod", {"json": {"generation": 1}}),
             ("DELETE", "/acme/sql/aliases/prod", {}),
+            ("POST", "/acme/sql/aliases/prod/rollback", {}),
             ("PUT", "/acme/sql/visibility", {"json": {"visibility": "public"}}),
             ("DELETE", "/acme/sql", {}),
         ]

@@ -72,6 +72,7 @@ async def test_an_upload_reaches_the_store(door: Door, fake_store: FakeStore) ->
         "aliases": ["latest"],
         "visibility": "private",
         "shared_with": [],
+        "canary_of": {},
     }
     [stored] = fake_store.files.values()
     assert stored == {"adapter_config.json": UPLOAD.config_bytes, "adapter_model.safetensors": UPLOAD.weights_bytes}

@@ -30,6 +30,17 @@ async def test_a_whole_answer(client: AsyncOpenAI, engine: FakeEngine) -> None:
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 
+async def test_a_canary_is_chosen_by_the_user_or_else_the_request(client: AsyncOpenAI, gateway: Gateway) -> None:
+    for user in ("maria", "", openai.omit):
+        await client.chat.completions.create(model="chorus-demo", messages=HELLO, user=user)
+    await client.completions.create(model="chorus-demo", prompt="hello", user="maria")
+    first, second, third, last = gateway.models.choosers
+    assert (first, last) == ("maria", "maria")
+    assert second != third
+    assert second.startswith("req_")
+    assert third.startswith("req_")
+
+
 async def test_a_streamed_answer_has_role_then_text_then_reason_then_usage(url: str) -> None:
     body = {"model": "chorus-demo", "messages": HELLO, "stream": True, "stream_options": {"include_usage": True}}
     async with httpx.AsyncClient() as http:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chorus_gateway.adapters import Adapter, Visibility
+from chorus_gateway.adapters import Adapter, Resolution, Visibility
 from chorus_gateway.errors import ModelNotFound, NotFound, Unavailable
 from chorus_gateway.models import ModelCard, Resolver
 from chorus_gateway.models.namespace import cache_namespace
@@ -30,6 +30,7 @@ class Store:
 
     def __init__(self) -> None:
         self.adapters: list[Adapter] = []
+        self.canaries: dict[str, tuple[Adapter, int]] = {}  # by alias, with their shares in percent
         self.calls = 0
         self.away = False
 
@@ -40,14 +41,14 @@ class Store:
         self.adapters.insert(0, adapter)
         return adapter
 
-    async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Adapter:
+    async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Resolution:
         self.calls += 1
         if self.away:
             raise Unavailable("away")
         for adapter in self.adapters:
             mine = (adapter.tenant, adapter.name, adapter.model) == (owner or tenant, name, model)
             if mine and can_use(adapter, tenant) and version in ("", str(adapter.generation), *adapter.aliases):
-                return adapter
+                return Resolution(adapter, *self.canaries.get(version, (None, 0)))
         raise NotFound("no such adapter")
 
     async def list(self, tenant: str = "", *, usable: bool = False) -> tuple[Adapter, ...]:
@@ -207,6 +208,20 @@ async def test_anothers_adapter_costs_the_store_one_question_whether_it_is_there
             with pytest.raises(ModelNotFound):
                 await resolver.resolve(ACME, name)
         assert store.calls == before + 1
+
+
+async def test_a_canary_gets_its_share_and_everybody_the_same_each_time(resolver: Resolver, store: Store) -> None:
+    main, canary = store.add("acme", "sql", "base", "prod"), store.add("acme", "sql")
+    store.canaries["prod"] = (canary, 10)
+    users = [f"user {number}" for number in range(2000)]
+    chosen = {user: (await resolver.resolve(ACME, "base@sql:prod", user)).adapter for user in users}
+    in_canary = sum(digest == canary.digest for digest in chosen.values())
+    assert set(chosen.values()) == {main.digest, canary.digest}
+    assert 140 < in_canary < 260  # 200 expected, with a deviation of 13
+    resolver.invalidate_all()
+    assert {user: (await resolver.resolve(ACME, "base@sql:prod", user)).adapter for user in users} == chosen
+    assert store.calls == 2
+    assert (await resolver.resolve(ACME, "base@sql:1", "user 1")).adapter == main.digest
 
 
 async def test_namespaces(resolver: Resolver, store: Store) -> None:

@@ -26,6 +26,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         self.cut_off = 0  # uploads that ended without a commit
         self.fail_with: tuple[grpc.StatusCode, str] | None = None
         self.max_bytes = 1 << 30
+        self.changes: dict[tuple[str, str, str], list[pb.AliasChange]] = {}  # of aliases that were set, newest first
         self.files: dict[str, dict[str, bytes]] = {}  # by digest
         self._models = models
         self._last: dict[tuple[str, str], int] = {}  # generation
@@ -56,11 +57,17 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
 
     async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
         await self._admit(context)
-        for adapter in self._of(request.owner or request.tenant, request.name):
-            if not _usable(adapter, request.tenant) or adapter.model != request.model:
-                continue
-            if (request.version or "latest") in (str(adapter.generation), *adapter.aliases):
-                return pb.ResolveResponse(adapter=adapter)
+        version = request.version or "latest"
+        usable = [
+            adapter
+            for adapter in self._of(request.owner or request.tenant, request.name)
+            if _usable(adapter, request.tenant) and adapter.model == request.model
+        ]
+        canary = next((adapter for adapter in usable if version in adapter.canary_of), None)
+        for adapter in usable:
+            if version in (str(adapter.generation), *adapter.aliases):
+                percent = canary.canary_of[version] if canary else 0
+                return pb.ResolveResponse(adapter=adapter, canary=canary, canary_percent=percent)
         return cast(pb.ResolveResponse, await _missing(context))
 
     async def Fetch(self, request: pb.FetchRequest, context: Any) -> AsyncIterator[pb.FetchChunk]:
@@ -92,13 +99,44 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         mine = self._of(request.tenant, request.name)
         holder = next((adapter for adapter in mine if request.alias in adapter.aliases), None)
         target = next((adapter for adapter in mine if adapter.generation == request.generation), holder)
-        if target is None or (request.generation and target.generation != request.generation):
+        canary = next((adapter for adapter in mine if adapter.generation == request.canary), None)
+        missing = bool(request.canary) and canary is None
+        if missing or target is None or (request.generation and target.generation != request.generation):
             return cast(pb.SetAliasResponse, await _missing(context))
+        self._point(request, holder, target)
+        return pb.SetAliasResponse(adapter=target)
+
+    async def RollbackAlias(self, request: pb.RollbackAliasRequest, context: Any) -> pb.RollbackAliasResponse:
+        await self._admit(context)
+        names = request.tenant, request.name, request.alias
+        changes = self.changes.get(names, [])
+        before = next((each for each in changes if each.generation and not _same(each, changes[0])), None)
+        if before is None:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the alias pointed at nothing else before")
+            raise AssertionError
+        again = pb.SetAliasRequest(tenant=names[0], name=names[1], alias=names[2], generation=before.generation)
+        again.canary, again.canary_percent = before.canary, before.canary_percent
+        return pb.RollbackAliasResponse(adapter=(await self.SetAlias(again, context)).adapter)
+
+    async def GetAlias(self, request: pb.GetAliasRequest, context: Any) -> pb.GetAliasResponse:
+        await self._admit(context)
+        changes = self.changes.get((request.tenant, request.name, request.alias))
+        if changes is None:
+            return cast(pb.GetAliasResponse, await _missing(context))
+        return pb.GetAliasResponse(changes=changes)
+
+    def _point(self, request: pb.SetAliasRequest, holder: pb.Adapter | None, target: pb.Adapter) -> None:
         if holder is not None:
             holder.aliases.remove(request.alias)
+        for adapter in self._of(request.tenant, request.name):
+            adapter.canary_of.pop(request.alias, None)
+            if request.canary == adapter.generation:
+                adapter.canary_of[request.alias] = request.canary_percent
         if request.generation:
             target.aliases.append(request.alias)
-        return pb.SetAliasResponse(adapter=target)
+        change = pb.AliasChange(generation=request.generation, changed_at=2.0)
+        change.canary, change.canary_percent = request.canary, request.canary_percent
+        self.changes.setdefault((request.tenant, request.name, request.alias), []).insert(0, change)
 
     async def SetVisibility(self, request: pb.SetVisibilityRequest, context: Any) -> pb.SetVisibilityResponse:
         await self._admit(context)
@@ -190,6 +228,14 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
 
 def _usable(adapter: pb.Adapter, tenant: str) -> bool:
     return tenant == adapter.tenant or tenant in adapter.shared_with or adapter.visibility == pb.VISIBILITY_PUBLIC
+
+
+def _same(one: pb.AliasChange, other: pb.AliasChange) -> bool:
+    return (one.generation, one.canary, one.canary_percent) == (
+        other.generation,
+        other.canary,
+        other.canary_percent,
+    )
 
 
 async def _missing(context: Any) -> None:

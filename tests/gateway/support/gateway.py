@@ -52,8 +52,10 @@ class KnownModels:
 
     def __init__(self, pool: EnginePool) -> None:
         self._pool = pool
+        self.choosers: list[str] = []
 
-    async def resolve(self, tenant: Tenant, name: str) -> ResolvedModel:
+    async def resolve(self, tenant: Tenant, name: str, chooser: str = "") -> ResolvedModel:
+        self.choosers.append(chooser)
         base = self._pool.get(name.partition("@")[0])
         if base is None or ("@" in name and name not in ADAPTERS):
             raise ModelNotFound(f"The model '{name}' does not exist.", param="model", code="model_not_found")
@@ -93,6 +95,7 @@ class Gateway:
     quota: RecordingQuota
     keys: KnownKeys
     metrics: Metrics
+    models: KnownModels
 
     async def settles(self) -> None:
         """Everything that was reserved has been settled, and nothing is left anywhere."""
@@ -144,7 +147,7 @@ async def running_gateway(
     try:
         if settings.connected:
             await eventually(lambda: bool(pool.states()) and all(state.connected for state in pool.states()))
-        yield Gateway(app, pool, dispatcher, pipeline, queue, quota, keys, metrics)
+        yield Gateway(app, pool, dispatcher, pipeline, queue, quota, keys, metrics, models)
     finally:
         for task in tasks:
             task.cancel()

@@ -59,6 +59,16 @@ class AdapterStoreStub(object):
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasRequest.SerializeToString,
                 response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasResponse.FromString,
                 _registered_method=True)
+        self.RollbackAlias = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/RollbackAlias',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RollbackAliasRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RollbackAliasResponse.FromString,
+                _registered_method=True)
+        self.GetAlias = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/GetAlias',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetAliasRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetAliasResponse.FromString,
+                _registered_method=True)
         self.SetVisibility = channel.unary_unary(
                 '/chorus.adapters.v1.AdapterStore/SetVisibility',
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityRequest.SerializeToString,
@@ -109,7 +119,22 @@ class AdapterStoreServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetAlias(self, request, context):
-        """Points an alias at a generation, atomically. "latest" is moved by Publish and may be moved back (rollback).
+        """Points an alias at a generation, or at two with shares, atomically. "latest" is moved by Publish and may be moved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackAlias(self, request, context):
+        """Points an alias at what it pointed at before, atomically; a second rollback undoes the first. An alias that was
+        removed is back. FAILED_PRECONDITION when there was nothing before, or it is deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAlias(self, request, context):
+        """What an alias points at and has pointed at, newest first: its last 100 changes. NOT_FOUND when it never was.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +184,16 @@ def add_AdapterStoreServicer_to_server(servicer, server):
                     servicer.SetAlias,
                     request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasRequest.FromString,
                     response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasResponse.SerializeToString,
+            ),
+            'RollbackAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackAlias,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RollbackAliasRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RollbackAliasResponse.SerializeToString,
+            ),
+            'GetAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAlias,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetAliasRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetAliasResponse.SerializeToString,
             ),
             'SetVisibility': grpc.unary_unary_rpc_method_handler(
                     servicer.SetVisibility,
@@ -306,6 +341,60 @@ class AdapterStore(object):
             '/chorus.adapters.v1.AdapterStore/SetAlias',
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasRequest.SerializeToString,
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/RollbackAlias',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RollbackAliasRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RollbackAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/GetAlias',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetAliasRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetAliasResponse.FromString,
             options,
             channel_credentials,
             insecure,

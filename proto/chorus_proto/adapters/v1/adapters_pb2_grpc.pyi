@@ -67,7 +67,21 @@ class AdapterStoreStub:
         chorus_proto.adapters.v1.adapters_pb2.SetAliasRequest,
         chorus_proto.adapters.v1.adapters_pb2.SetAliasResponse,
     ]
-    """Points an alias at a generation, atomically. "latest" is moved by Publish and may be moved back (rollback)."""
+    """Points an alias at a generation, or at two with shares, atomically. "latest" is moved by Publish and may be moved."""
+
+    RollbackAlias: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.RollbackAliasRequest,
+        chorus_proto.adapters.v1.adapters_pb2.RollbackAliasResponse,
+    ]
+    """Points an alias at what it pointed at before, atomically; a second rollback undoes the first. An alias that was
+    removed is back. FAILED_PRECONDITION when there was nothing before, or it is deleted.
+    """
+
+    GetAlias: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.GetAliasRequest,
+        chorus_proto.adapters.v1.adapters_pb2.GetAliasResponse,
+    ]
+    """What an alias points at and has pointed at, newest first: its last 100 changes. NOT_FOUND when it never was."""
 
     SetVisibility: grpc.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.SetVisibilityRequest,
@@ -125,7 +139,21 @@ class AdapterStoreAsyncStub:
         chorus_proto.adapters.v1.adapters_pb2.SetAliasRequest,
         chorus_proto.adapters.v1.adapters_pb2.SetAliasResponse,
     ]
-    """Points an alias at a generation, atomically. "latest" is moved by Publish and may be moved back (rollback)."""
+    """Points an alias at a generation, or at two with shares, atomically. "latest" is moved by Publish and may be moved."""
+
+    RollbackAlias: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.RollbackAliasRequest,
+        chorus_proto.adapters.v1.adapters_pb2.RollbackAliasResponse,
+    ]
+    """Points an alias at what it pointed at before, atomically; a second rollback undoes the first. An alias that was
+    removed is back. FAILED_PRECONDITION when there was nothing before, or it is deleted.
+    """
+
+    GetAlias: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.GetAliasRequest,
+        chorus_proto.adapters.v1.adapters_pb2.GetAliasResponse,
+    ]
+    """What an alias points at and has pointed at, newest first: its last 100 changes. NOT_FOUND when it never was."""
 
     SetVisibility: grpc.aio.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.SetVisibilityRequest,
@@ -193,7 +221,25 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         request: chorus_proto.adapters.v1.adapters_pb2.SetAliasRequest,
         context: _ServicerContext,
     ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.SetAliasResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.SetAliasResponse]]:
-        """Points an alias at a generation, atomically. "latest" is moved by Publish and may be moved back (rollback)."""
+        """Points an alias at a generation, or at two with shares, atomically. "latest" is moved by Publish and may be moved."""
+
+    @abc.abstractmethod
+    def RollbackAlias(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.RollbackAliasRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.RollbackAliasResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.RollbackAliasResponse]]:
+        """Points an alias at what it pointed at before, atomically; a second rollback undoes the first. An alias that was
+        removed is back. FAILED_PRECONDITION when there was nothing before, or it is deleted.
+        """
+
+    @abc.abstractmethod
+    def GetAlias(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.GetAliasRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.GetAliasResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.GetAliasResponse]]:
+        """What an alias points at and has pointed at, newest first: its last 100 changes. NOT_FOUND when it never was."""
 
     @abc.abstractmethod
     def SetVisibility(

@@ -1,9 +1,10 @@
 """What the store knows, in SQL: bases, adapters, their generations and aliases."""
 
+from chorus_adapter_store.catalog.aliases import AliasCatalog
 from chorus_adapter_store.catalog.bases import BaseCatalog
 from chorus_adapter_store.catalog.catalog import Catalog
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.retention import Retention
 from chorus_adapter_store.catalog.sharing import SharingCatalog
 
-__all__ = ["BaseCatalog", "Catalog", "Database", "Retention", "SharingCatalog"]
+__all__ = ["AliasCatalog", "BaseCatalog", "Catalog", "Database", "Retention", "SharingCatalog"]

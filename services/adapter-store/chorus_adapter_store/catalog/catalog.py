@@ -1,11 +1,11 @@
 """Adapters, generations and aliases: each method is one transaction."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chorus_adapter_store.catalog.aliasing import latest_of, point, remove_alias, remove_aliases, repair_latest
+from chorus_adapter_store.catalog.aliasing import latest_of, point, release, repair_latest
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.lookups import by_row, existing_adapter, live_row, locked_adapter
 from chorus_adapter_store.catalog.rows import (
@@ -20,7 +20,7 @@ from chorus_adapter_store.catalog.schema import adapters, generations
 from chorus_adapter_store.catalog.sharing import make_private, usable_by
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition
 from chorus_adapter_store.names import quote
-from chorus_adapter_store.values import LATEST, AdapterName, Draft, Generation, Position, StoredFile
+from chorus_adapter_store.values import LATEST, AdapterName, Draft, Generation, Position, Resolution, StoredFile, Target
 
 _LARGEST_DIGITS = 10  # of a generation's number
 
@@ -48,10 +48,10 @@ class Catalog:
                 await make_private(connection, adapter_id)  # whoever could use what had this name before
             number = await _next_number(connection, adapter_id)
             row_id = await _insert(connection, adapter_id, number, draft, now)
-            await point(connection, adapter_id, LATEST, row_id)
+            await point(connection, adapter_id, LATEST, Target(number), now)
             return await by_row(connection, row_id), True
 
-    async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Generation:
+    async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Resolution:
         """Raises NotFound, which tells anything about an adapter to its owner alone."""
         if version.isascii() and version.isdigit():
             wanted = numbered(int(version) if len(version) <= _LARGEST_DIGITS else 0)
@@ -62,7 +62,7 @@ class Catalog:
         async with self._database.read() as connection:
             found = await read_generations(connection, select_generations(named, wanted))
             if found and model in ("", found[0].model):
-                return found[0].seen_by(tenant)
+                return _resolution([each.seen_by(tenant) for each in found], version or LATEST)
             if found and owner == tenant:
                 raise NotFound(f"adapter {quote(name)} is for base {quote(found[0].model)}, not {quote(model)}")
             if owner == tenant:
@@ -84,21 +84,6 @@ class Catalog:
             found = await read_generations(connection, query.limit(limit))
         return tuple(each.seen_by(tenant) for each in found) if usable else found
 
-    async def set_alias(self, adapter: AdapterName, alias: str, number: int) -> Generation:
-        """Point `alias` at a generation; 0 removes the alias and returns what it pointed at. Raises NotFound."""
-        async with self._database.write() as connection:
-            adapter_id = await existing_adapter(connection, adapter)
-            wanted = numbered(number) if number else pointed_at_by(alias)
-            row_id = await live_row(connection, adapter_id, wanted)
-            if row_id is None:
-                missing = f"generation {number}" if number else f"alias {quote(alias)}"
-                raise NotFound(f"adapter {quote(adapter.name)} has no {missing}")
-            if number:
-                await point(connection, adapter_id, alias, row_id)
-            else:
-                await remove_alias(connection, adapter_id, alias)
-            return await by_row(connection, row_id)
-
     async def delete(self, adapter: AdapterName, number: int, now: float) -> tuple[Generation, ...]:
         """Retire a generation, or all with 0, and return them. Raises NotFound, Precondition."""
         async with self._database.write() as connection:
@@ -109,15 +94,11 @@ class Catalog:
             retired = await read_generations(connection, select_generations(chosen))
             if not retired:
                 raise NotFound(f"adapter {quote(adapter.name)} has no generation {number}")
-            named = [alias for alias in retired[0].aliases if alias != LATEST] if number else []
-            if named:
-                raise Precondition(
-                    f"generation {number} of adapter {quote(adapter.name)} is still named by "
-                    f"{', '.join(named)}; move or remove the alias first"
-                )
-            await remove_aliases(connection, chosen)
+            if number:
+                _check_unnamed(retired[0])
+            await release(connection, adapter_id, chosen, now)
             await connection.execute(update(generations).where(chosen).values(retired_at=now))
-            await repair_latest(connection, adapter_id)
+            await repair_latest(connection, adapter_id, now)
             return retired
 
     async def files(self, digest: str) -> tuple[StoredFile, StoredFile]:
@@ -143,6 +124,16 @@ async def _check_base(connection: AsyncConnection, adapter_id: int, draft: Draft
             "model",
             f"adapter {quote(draft.adapter.name)} is for base {quote(model)}, not {quote(draft.base.name)}; "
             "use another name, or delete it first",
+        )
+
+
+def _check_unnamed(generation: Generation) -> None:
+    """An alias that somebody made is a promise; "latest" looks after itself."""
+    named = [alias for alias in (*generation.aliases, *dict(generation.canary_of)) if alias != LATEST]
+    if named:
+        raise Precondition(
+            f"generation {generation.generation} of adapter {quote(generation.adapter.name)} is still named by "
+            f"{', '.join(named)}; move or remove the alias first"
         )
 
 
@@ -186,6 +177,14 @@ async def _explain_version(connection: AsyncConnection, adapter: AdapterName, ve
     if found:
         known = [each for one in found for each in (str(one.generation), *one.aliases)]
         raise NotFound(f"adapter {quote(adapter.name)} has no version {quote(version)}; it has {', '.join(known)}")
+
+
+def _resolution(found: Sequence[Generation], version: str) -> Resolution:
+    canary = next((each for each in found if version in dict(each.canary_of)), None)
+    if canary is None or len(found) == 1:
+        return Resolution(found[0])
+    (main,) = (each for each in found if each is not canary)
+    return Resolution(main, canary, dict(canary.canary_of)[version])
 
 
 def _beyond(after: Position) -> ColumnElement[bool]:

@@ -27,6 +27,9 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.dialect = engine.dialect.name
+        # A reading sees one moment in all of its queries; SQLite's does by itself.
+        postgresql = self.dialect == "postgresql"
+        self._reading = engine.execution_options(isolation_level="REPEATABLE READ") if postgresql else engine
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -49,7 +52,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Raises Unavailable when the database is away."""
-        async with _answering(), self._engine.connect() as connection:
+        async with _answering(), self._reading.connect() as connection:
             yield connection
 
     @asynccontextmanager

@@ -1,13 +1,13 @@
 """Rows to values: how generations are selected and read, the same for every query."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Insert, Row, Select, select
+from sqlalchemy import ColumnElement, Insert, Row, Select, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chorus_adapter_store.catalog.schema import adapters, aliases, generations, shares
+from chorus_adapter_store.catalog.schema import adapters, aliases, canaries, generations, shares
 from chorus_adapter_store.values import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -32,7 +32,9 @@ def select_generations(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 def pointed_at_by(alias: str) -> ColumnElement[bool]:
-    return generations.c.id.in_(select(aliases.c.generation_id).where(aliases.c.alias == alias))
+    """One generation of an adapter, or two."""
+    tables = (aliases, canaries)
+    return or_(*(generations.c.id.in_(select(each.c.generation_id).where(each.c.alias == alias)) for each in tables))
 
 
 def numbered(number: int) -> ColumnElement[bool]:
@@ -49,12 +51,20 @@ def insert_if_absent(connection: AsyncConnection, table: Any) -> Insert:
 async def read_generations(connection: AsyncConnection, query: Select[Any]) -> tuple[Generation, ...]:
     """The generations that `query` selects, in its order, each with the aliases that point at it and its sharing."""
     rows = (await connection.execute(query)).all()
-    names: dict[int, list[str]] = {row.id: [] for row in rows}
-    pointers = select(aliases.c.generation_id, aliases.c.alias).where(aliases.c.generation_id.in_(list(names)))
-    for pointer in await connection.execute(pointers.order_by(aliases.c.alias)) if rows else ():
-        names[pointer.generation_id].append(pointer.alias)
+    if not rows:
+        return ()
+    names = await _aliases(connection, [row.id for row in rows])
+    portions = await _canaries(connection, [row.id for row in rows])
     tenants = await _shared_with(connection, {row.adapter_id for row in rows if row.visibility == Visibility.SHARED})
-    return tuple(_generation(row, names[row.id], tenants.get(row.adapter_id, [])) for row in rows)
+    return tuple(
+        replace(
+            _generation(row),
+            aliases=tuple(names[row.id]),
+            canary_of=tuple(portions[row.id]),
+            sharing=Sharing(Visibility(row.visibility), tuple(tenants.get(row.adapter_id, ()))),
+        )
+        for row in rows
+    )
 
 
 def stored_files(row: Row[Any]) -> tuple[StoredFile, StoredFile]:
@@ -62,6 +72,22 @@ def stored_files(row: Row[Any]) -> tuple[StoredFile, StoredFile]:
         StoredFile(CONFIG_FILE, row.config_sha256, row.config_size),
         StoredFile(WEIGHTS_FILE, row.weights_sha256, row.weights_size),
     )
+
+
+async def _aliases(connection: AsyncConnection, row_ids: list[int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {row_id: [] for row_id in row_ids}
+    query = select(aliases).where(aliases.c.generation_id.in_(row_ids)).order_by(aliases.c.alias)
+    for pointer in await connection.execute(query):
+        found[pointer.generation_id].append(pointer.alias)
+    return found
+
+
+async def _canaries(connection: AsyncConnection, row_ids: list[int]) -> dict[int, list[tuple[str, int]]]:
+    found: dict[int, list[tuple[str, int]]] = {row_id: [] for row_id in row_ids}
+    query = select(canaries).where(canaries.c.generation_id.in_(row_ids)).order_by(canaries.c.alias)
+    for pointer in await connection.execute(query):
+        found[pointer.generation_id].append((pointer.alias, pointer.percent))
+    return found
 
 
 async def _shared_with(connection: AsyncConnection, adapter_ids: set[int]) -> dict[int, list[str]]:
@@ -72,7 +98,7 @@ async def _shared_with(connection: AsyncConnection, adapter_ids: set[int]) -> di
     return found
 
 
-def _generation(row: Row[Any], names: Sequence[str], tenants: Sequence[str]) -> Generation:
+def _generation(row: Row[Any]) -> Generation:
     config, weights = stored_files(row)
     return Generation(
         adapter=AdapterName(row.tenant, row.name),
@@ -84,6 +110,4 @@ def _generation(row: Row[Any], names: Sequence[str], tenants: Sequence[str]) -> 
         config=config,
         weights=weights,
         created_at=row.created_at,
-        aliases=tuple(names),
-        sharing=Sharing(Visibility(row.visibility), tuple(tenants)),
     )

@@ -89,3 +89,28 @@ aliases = Table(
     Column("generation_id", ROW_ID, ForeignKey("generations.id"), nullable=False, index=True),
     PrimaryKeyConstraint("adapter_id", "alias", name="pk_aliases"),
 )
+
+# The second generation of an alias that points at two.
+canaries = Table(
+    "canaries",
+    metadata,
+    Column("adapter_id", ROW_ID, ForeignKey("adapters.id"), nullable=False),
+    Column("alias", NAME, nullable=False),
+    Column("generation_id", ROW_ID, ForeignKey("generations.id"), nullable=False, index=True),
+    Column("percent", Integer, nullable=False),
+    PrimaryKeyConstraint("adapter_id", "alias", name="pk_canaries"),
+)
+
+# By generations' numbers, which outlive their rows.
+alias_changes = Table(
+    "alias_changes",
+    metadata,
+    Column("id", ROW_ID, primary_key=True),
+    Column("adapter_id", ROW_ID, ForeignKey("adapters.id"), nullable=False),
+    Column("alias", NAME, nullable=False),
+    Column("generation", Integer, nullable=False),  # 0: the alias was removed
+    Column("canary", Integer, nullable=False),  # 0: none
+    Column("percent", Integer, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Index("ix_alias_changes_alias", "adapter_id", "alias", "id"),
+)

@@ -8,10 +8,18 @@ import grpc
 
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, Stalled, TooLarge
 from chorus_adapter_store.rpc.status import Calls
-from chorus_adapter_store.rpc.translate import adapter_message, page_token, parse_page_token, parse_sharing
+from chorus_adapter_store.rpc.translate import (
+    adapter_message,
+    alias_change,
+    page_token,
+    parse_page_token,
+    parse_sharing,
+    resolve_response,
+)
 from chorus_adapter_store.rpc.uploads import UploadStream
 from chorus_adapter_store.store import AdapterStore
 from chorus_adapter_store.telemetry.metrics import Metrics
+from chorus_adapter_store.values import Target
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1 import adapters_pb2_grpc
 
@@ -44,10 +52,10 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
 
     async def Resolve(self, request: pb.ResolveRequest, context: _Context) -> pb.ResolveResponse:
         async with self._calls.answering("resolve", context):
-            generation = await self._store.resolve(
+            found = await self._store.resolve(
                 request.tenant, request.owner, request.name, request.model, request.version
             )
-        return pb.ResolveResponse(adapter=adapter_message(generation))
+        return resolve_response(found)
 
     async def Fetch(self, request: pb.FetchRequest, context: _Context) -> AsyncIterator[pb.FetchChunk]:
         async with self._calls.answering("fetch", context):
@@ -77,8 +85,23 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: _Context) -> pb.SetAliasResponse:
         async with self._calls.answering("set_alias", context):
-            generation = await self._store.set_alias(request.tenant, request.name, request.alias, request.generation)
+            names = request.tenant, request.name, request.alias
+            if request.generation:
+                target = Target(request.generation, request.canary, request.canary_percent)
+                generation = await self._store.set_alias(*names, target)
+            else:
+                generation = await self._store.remove_alias(*names)
         return pb.SetAliasResponse(adapter=adapter_message(generation))
+
+    async def RollbackAlias(self, request: pb.RollbackAliasRequest, context: _Context) -> pb.RollbackAliasResponse:
+        async with self._calls.answering("rollback_alias", context):
+            generation = await self._store.rollback_alias(request.tenant, request.name, request.alias)
+        return pb.RollbackAliasResponse(adapter=adapter_message(generation))
+
+    async def GetAlias(self, request: pb.GetAliasRequest, context: _Context) -> pb.GetAliasResponse:
+        async with self._calls.answering("get_alias", context):
+            changes = await self._store.alias_changes(request.tenant, request.name, request.alias)
+        return pb.GetAliasResponse(changes=map(alias_change, changes))
 
     async def SetVisibility(self, request: pb.SetVisibilityRequest, context: _Context) -> pb.SetVisibilityResponse:
         async with self._calls.answering("set_visibility", context):

@@ -6,7 +6,7 @@ import json
 
 from chorus_adapter_store.errors import InvalidArgument
 from chorus_adapter_store.names import quote
-from chorus_adapter_store.values import Generation, Position, Sharing, Visibility
+from chorus_adapter_store.values import AliasChange, Generation, Position, Resolution, Sharing, Target, Visibility
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 
 _VISIBILITIES = {
@@ -30,6 +30,24 @@ def adapter_message(generation: Generation) -> pb.Adapter:
         created_at=generation.created_at,
         visibility=_VISIBILITIES[generation.sharing.visibility],
         shared_with=generation.sharing.tenants,
+        canary_of=dict(generation.canary_of),
+    )
+
+
+def resolve_response(found: Resolution) -> pb.ResolveResponse:
+    answer = pb.ResolveResponse(adapter=adapter_message(found.generation), canary_percent=found.percent)
+    if found.canary is not None:
+        answer.canary.CopyFrom(adapter_message(found.canary))
+    return answer
+
+
+def alias_change(change: AliasChange) -> pb.AliasChange:
+    target = change.target or Target(0)
+    return pb.AliasChange(
+        generation=target.generation,
+        canary=target.canary,
+        canary_percent=target.percent,
+        changed_at=change.changed_at,
     )
 
 

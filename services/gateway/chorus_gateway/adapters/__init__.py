@@ -1,5 +1,23 @@
 """The adapter store as the gateway calls it."""
 
-from chorus_gateway.adapters.client import Adapter, AdapterClient, Published, UploadHeader, Visibility
+from chorus_gateway.adapters.client import AdapterClient
+from chorus_gateway.adapters.values import (
+    Adapter,
+    AliasChange,
+    Published,
+    Resolution,
+    Target,
+    UploadHeader,
+    Visibility,
+)
 
-__all__ = ["Adapter", "AdapterClient", "Published", "UploadHeader", "Visibility"]
+__all__ = [
+    "Adapter",
+    "AdapterClient",
+    "AliasChange",
+    "Published",
+    "Resolution",
+    "Target",
+    "UploadHeader",
+    "Visibility",
+]

@@ -2,14 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import grpc
 
 from chorus_gateway.adapters.errors import from_status
 from chorus_gateway.adapters.statuses import StatusWatch
+from chorus_gateway.adapters.values import (
+    Adapter,
+    AliasChange,
+    Published,
+    Resolution,
+    Target,
+    UploadHeader,
+    Visibility,
+)
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.telemetry import current_traceparent
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
@@ -25,50 +32,11 @@ T = TypeVar("T")
 Upload: TypeAlias = "grpc.aio.StreamUnaryCall[pb.PublishRequest, pb.PublishResponse]"
 
 
-class Visibility(StrEnum):
-    """Who may use an adapter besides its owner."""
-
-    PRIVATE = "private"
-    SHARED = "shared"  # with the tenants that are named
-    PUBLIC = "public"
-
-
 VISIBILITIES: dict[Visibility, pb.Visibility] = {
     Visibility.PRIVATE: pb.VISIBILITY_PRIVATE,
     Visibility.SHARED: pb.VISIBILITY_SHARED,
     Visibility.PUBLIC: pb.VISIBILITY_PUBLIC,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """One generation of an adapter."""
-
-    tenant: str
-    name: str
-    model: str
-    generation: int
-    digest: str
-    rank: int
-    modules: tuple[str, ...]
-    size: int  # bytes
-    aliases: tuple[str, ...]
-    created_at: float  # seconds since 1970
-    visibility: Visibility = Visibility.PRIVATE
-    shared_with: tuple[str, ...] = ()  # tenants
-
-
-@dataclass(frozen=True, slots=True)
-class UploadHeader:
-    tenant: str
-    name: str
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    adapter: Adapter
-    created: bool  # False when these bytes were the latest generation already
 
 
 class AdapterClient:
@@ -96,11 +64,13 @@ class AdapterClient:
             call.cancel()  # has no effect on a call that has ended
         return Published(adapter=_adapter(response.adapter), created=response.created)
 
-    async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Adapter:
+    async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Resolution:
         """NotFound when there is none that `tenant` may use."""
         request = pb.ResolveRequest(tenant=tenant, owner=owner, name=name, model=model, version=version)
         call = self._stub.Resolve(request, metadata=self._metadata(), timeout=self._timeout)
-        return _adapter((await _answer(call)).adapter)
+        found = await _answer(call)
+        canary = _adapter(found.canary) if found.HasField("canary") else None
+        return Resolution(_adapter(found.adapter), canary, found.canary_percent)
 
     async def list(self, tenant: str = "", *, usable: bool = False) -> tuple[Adapter, ...]:
         """All of a tenant's generations, or all that it may use, newest first under each name; an empty tenant is
@@ -115,11 +85,24 @@ class AdapterClient:
             if not token:
                 return tuple(adapters)
 
-    async def set_alias(self, tenant: str, name: str, alias: str, generation: int) -> Adapter:
-        return _adapter((await self._point(tenant, name, alias, generation)).adapter)
+    async def set_alias(self, tenant: str, name: str, alias: str, target: Target) -> Adapter:
+        """The target's generation."""
+        return _adapter((await self._point(tenant, name, alias, target)).adapter)
 
     async def remove_alias(self, tenant: str, name: str, alias: str) -> None:
-        await self._point(tenant, name, alias, 0)
+        await self._point(tenant, name, alias, Target(0))
+
+    async def rollback_alias(self, tenant: str, name: str, alias: str) -> Adapter:
+        """The generation that the alias points at again."""
+        request = pb.RollbackAliasRequest(tenant=tenant, name=name, alias=alias)
+        call = self._stub.RollbackAlias(request, metadata=self._metadata(), timeout=self._timeout)
+        return _adapter((await _answer(call)).adapter)
+
+    async def alias_changes(self, tenant: str, name: str, alias: str) -> tuple[AliasChange, ...]:
+        """Newest first; the first is what the alias points at now."""
+        request = pb.GetAliasRequest(tenant=tenant, name=name, alias=alias)
+        found = await _answer(self._stub.GetAlias(request, metadata=self._metadata(), timeout=self._timeout))
+        return tuple(map(_change, found.changes))
 
     async def set_visibility(
         self, tenant: str, name: str, visibility: Visibility, shared_with: Sequence[str]
@@ -137,8 +120,15 @@ class AdapterClient:
         call = self._stub.Delete(request, metadata=self._metadata(), timeout=self._timeout)
         return (await _answer(call)).generations_deleted
 
-    async def _point(self, tenant: str, name: str, alias: str, generation: int) -> pb.SetAliasResponse:
-        request = pb.SetAliasRequest(tenant=tenant, name=name, alias=alias, generation=generation)
+    async def _point(self, tenant: str, name: str, alias: str, target: Target) -> pb.SetAliasResponse:
+        request = pb.SetAliasRequest(
+            tenant=tenant,
+            name=name,
+            alias=alias,
+            generation=target.generation,
+            canary=target.canary,
+            canary_percent=target.percent,
+        )
         return await _answer(self._stub.SetAlias(request, metadata=self._metadata(), timeout=self._timeout))
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
@@ -184,4 +174,10 @@ def _adapter(message: pb.Adapter) -> Adapter:
         created_at=message.created_at,
         visibility=visibilities.get(message.visibility, Visibility.PRIVATE),
         shared_with=tuple(message.shared_with),
+        canary_of=dict(message.canary_of),
     )
+
+
+def _change(message: pb.AliasChange) -> AliasChange:
+    target = Target(message.generation, message.canary, message.canary_percent) if message.generation else None
+    return AliasChange(target, message.changed_at)

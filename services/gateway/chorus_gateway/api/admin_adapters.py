@@ -6,7 +6,15 @@ from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request, Response
 
-from chorus_gateway.api.admin_schemas import AdapterList, AdapterView, AliasTarget, Deleted, VisibilityBody
+from chorus_gateway.api.admin_schemas import (
+    AdapterList,
+    AdapterView,
+    AliasChangeView,
+    AliasHistory,
+    AliasTarget,
+    Deleted,
+    VisibilityBody,
+)
 from chorus_gateway.api.dependencies import WRITES, PartsDep, PrincipalDep, authenticated
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.api.multipart import Event, boundary_of, read_parts
@@ -70,12 +78,30 @@ async def list_adapters(
 async def set_alias(
     tenant: str, name: str, alias: str, body: AliasTarget, parts: PartsDep, principal: PrincipalDep
 ) -> AdapterView:
-    """`latest` may be moved back: that is a rollback. New requests follow within a second, running ones finish on what
-    they began with."""
+    """Or at two: the canary gets its share of the requests, chosen by a hash of the alias and the request's `user`,
+    else of the request's id. Pointing it at the canary alone promotes it. New requests follow within a second, running
+    ones finish on what they began with."""
     _check_owner(principal, tenant)
-    adapter = await parts.adapters.set_alias(tenant, name, alias, body.generation)
+    adapter = await parts.adapters.set_alias(tenant, name, alias, body.to_target())
     parts.resolver.invalidate(tenant, name)
     return AdapterView.of(adapter)
+
+
+@router.post("/{tenant}/{name}/aliases/{alias}/rollback", summary="Undo an alias's last change", dependencies=WRITES)
+async def rollback_alias(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> AdapterView:
+    """Points the alias at what it pointed at before. A second rollback undoes the first."""
+    _check_owner(principal, tenant)
+    adapter = await parts.adapters.rollback_alias(tenant, name, alias)
+    parts.resolver.invalidate(tenant, name)
+    return AdapterView.of(adapter)
+
+
+@router.get("/{tenant}/{name}/aliases/{alias}", summary="What an alias points at, and has pointed at")
+async def alias_history(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> AliasHistory:
+    """Its last 100 changes."""
+    _check_owner(principal, tenant)
+    changes = await parts.adapters.alias_changes(tenant, name, alias)
+    return AliasHistory(data=[AliasChangeView.of(change) for change in changes])
 
 
 @router.delete("/{tenant}/{name}/aliases/{alias}", status_code=204, summary="Remove an alias", dependencies=WRITES)

@@ -28,5 +28,6 @@ def ask_fields(request: Request, body: GenerationRequest) -> dict[str, Any]:
         "include_stop": bool(body.include_stop_str_in_output),
         "skip_special_tokens": body.skip_special_tokens is not False,
         "band": body.band(),
+        "user": body.user or "",
         "trace": {name: headers[name] for name in ("traceparent", "tracestate") if name in headers},
     }

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from chorus_gateway.adapters import Adapter
+from chorus_gateway.adapters import Adapter, Resolution
 from chorus_gateway.caching import TtlCache
 from chorus_gateway.errors import InvalidRequest, ModelNotFound, NotFound
+from chorus_gateway.models.canary import in_canary
 from chorus_gateway.models.names import AdapterName, parse_adapter, split_base
 from chorus_gateway.models.namespace import cache_namespace
 from chorus_gateway.values import BaseModel, ResolvedModel, Tenant
+
+LATEST = "latest"  # what a name without a version means
 
 
 class BaseModels(Protocol):
@@ -22,7 +25,7 @@ class BaseModels(Protocol):
 class AdapterCatalog(Protocol):
     """Both raise Unavailable while the store is away."""
 
-    async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Adapter: ...
+    async def resolve(self, tenant: str, *, owner: str, name: str, model: str, version: str) -> Resolution: ...
 
     async def list(self, tenant: str = "", *, usable: bool = False) -> tuple[Adapter, ...]: ...
 
@@ -48,6 +51,19 @@ class _Lookup:
         return self.adapter.owner or self.tenant
 
 
+@dataclass(frozen=True, slots=True)
+class _Digests:
+    main: str
+    canary: str  # empty where there is none
+    percent: int
+
+    def choose(self, lookup: _Lookup, chooser: str) -> str:
+        if not self.canary:
+            return self.main
+        alias = (lookup.owner, lookup.adapter.name, lookup.adapter.version or LATEST)
+        return self.canary if in_canary(alias, lookup.tenant, chooser, self.percent) else self.main
+
+
 class Resolver:
     def __init__(
         self, bases: BaseModels, adapters: AdapterCatalog, *, namespace_secret: bytes, cache_ttl: float = 1.0
@@ -57,10 +73,14 @@ class Resolver:
         self._bases = bases
         self._adapters = adapters
         self._secret = namespace_secret
-        self._cache: TtlCache[_Lookup, str | None] = TtlCache(ttl=cache_ttl)
+        self._cache: TtlCache[_Lookup, _Digests | None] = TtlCache(ttl=cache_ttl)
 
-    async def resolve(self, tenant: Tenant, name: str) -> ResolvedModel:
-        """ModelNotFound, always in the same words, when there is no such model or `tenant` may not use it."""
+    async def resolve(self, tenant: Tenant, name: str, chooser: str = "") -> ResolvedModel:
+        """`chooser` decides between an alias's two generations: the same one, the same generation, for as long as the
+        shares stay.
+
+        ModelNotFound, always in the same words, when there is no such model or `tenant` may not use it.
+        """
         base = self._bases.get(name)
         if base is not None:
             return self._resolved(tenant, name, base)
@@ -69,10 +89,10 @@ class Resolver:
             raise not_found(name)
         base, adapter = found
         lookup = _Lookup(tenant.id, base.name, adapter)
-        digest = await self._cache.get(lookup, lambda: self._look_up(lookup))
-        if digest is None:
+        digests = await self._cache.get(lookup, lambda: self._look_up(lookup))
+        if digests is None:
             raise not_found(name)
-        return self._resolved(tenant, name, base, digest, lookup.owner)
+        return self._resolved(tenant, name, base, digests.choose(lookup, chooser), lookup.owner)
 
     async def list(self, tenant: Tenant) -> tuple[ModelCard, ...]:
         """Base models first, then the adapters on them that the tenant may use, its own and others', each once, with
@@ -105,7 +125,7 @@ class Resolver:
         bases = self._bases.all()
         return bases[0] if len(bases) == 1 else None
 
-    async def _look_up(self, lookup: _Lookup) -> str | None:
+    async def _look_up(self, lookup: _Lookup) -> _Digests | None:
         adapter = lookup.adapter
         try:
             found = await self._adapters.resolve(
@@ -113,7 +133,8 @@ class Resolver:
             )
         except (NotFound, InvalidRequest):
             return None
-        return found.digest
+        canary = "" if found.canary is None else found.canary.digest
+        return _Digests(found.adapter.digest, canary, found.percent)
 
     def _resolved(
         self, tenant: Tenant, name: str, base: BaseModel, adapter: str | None = None, owner: str = ""

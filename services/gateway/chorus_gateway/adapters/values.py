@@ -1,0 +1,69 @@
+"""What the adapter store knows, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Visibility(StrEnum):
+    """Who may use an adapter besides its owner."""
+
+    PRIVATE = "private"
+    SHARED = "shared"  # with the tenants that are named
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One generation of an adapter."""
+
+    tenant: str
+    name: str
+    model: str
+    generation: int
+    digest: str
+    rank: int
+    modules: tuple[str, ...]
+    size: int  # bytes
+    aliases: tuple[str, ...]
+    created_at: float  # seconds since 1970
+    visibility: Visibility = Visibility.PRIVATE
+    shared_with: tuple[str, ...] = ()  # tenants
+    canary_of: Mapping[str, int] = field(default_factory=dict)  # alias → its share of that alias's requests, percent
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a name means: one generation, or two of which the canary takes a share of the requests."""
+
+    adapter: Adapter
+    canary: Adapter | None = None
+    percent: int = 0  # the canary's share
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an alias points at. Generations; a canary of 0 is none."""
+
+    generation: int
+    canary: int = 0
+    percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    target: Target | None  # None: the alias was removed
+    changed_at: float  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class UploadHeader:
+    tenant: str
+    name: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    adapter: Adapter
+    created: bool  # False when these bytes were the latest generation already
