@@ -3,8 +3,8 @@
 Every kernel of a step is launched so. It must `wait` before it reads what another kernel wrote, and at least one block
 must do so whatever the input: a kernel whose blocks all end without having waited lets the next one overtake the one
 before. What no kernel of a step writes (weights, tables) may be read before. `trigger` lets the next kernel's blocks
-start: at once in a short kernel before a product, which then fetches its first weights meanwhile (0.2 ms a decode step on
-an H200), else after the main loop, since earlier they take registers and bandwidth from it.
+start: at once in a short kernel before a product, which then fetches its first weights meanwhile (0.2 ms a decode step
+on an H200), else after the main loop, since earlier they take registers and bandwidth from it.
 
 Source: CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization".
 """
