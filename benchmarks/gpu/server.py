@@ -36,11 +36,17 @@ class Server:
         self.config = config
         self._arguments = json.dumps({"shape": shape, "device": device, "config": config.to_json()})
         self._log = log
+        self._started: asyncio.subprocess.Process | None = None
+
+    @property
+    def _process(self) -> asyncio.subprocess.Process:
+        assert self._started is not None, "start comes first"
+        return self._started
 
     async def start(self) -> None:
         began = time.perf_counter()
         with self._log.open("wb") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            self._started = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "benchmarks.gpu.engine_process", self._arguments,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, cwd=ROOT, limit=LINE_LIMIT,
             )  # fmt: skip
@@ -70,9 +76,12 @@ class Server:
             await self.kill()
 
     async def kill(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
+        """Also what never came to start."""
+        if self._started is None:
+            return
+        if self._started.returncode is None:
+            self._started.kill()
+        await self._started.wait()
 
     def last_words(self) -> str:
         return self._log.read_text(errors="replace")[-LAST_WORDS:]

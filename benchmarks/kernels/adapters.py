@@ -8,11 +8,12 @@ from itertools import groupby
 import torch
 
 from benchmarks.kernels.case import Case, World
+from chorus_engine.runner.device_inputs import DECODE_TILE, PROMPT_TILE
 from chorus_kernels.lora import SitePool, Tiles, lora_delta
 
 PAGE = 8  # rank rows
 RANK = 16
-FEW_TILE, MANY_TILE = 16, 64  # tokens a tile, of decode steps and of prompts
+FEW_TILE, MANY_TILE = DECODE_TILE, PROMPT_TILE  # tokens a tile
 RANKS = (8, 16, 32, 64)
 
 

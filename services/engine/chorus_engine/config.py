@@ -84,7 +84,10 @@ class Settings(BaseSettings):
         "of it as the KV cache holds",
     )
     max_num_seqs: int | None = Field(
-        None, ge=1, description="most requests that run at once; default: 64 on cpu, 256 on cuda"
+        None,
+        ge=1,
+        description="most requests that run at once; default: 64 on cpu, 256 on cuda, above which steps have no CUDA "
+        "graph",
     )
     max_num_batched_tokens: int | None = Field(
         None,
