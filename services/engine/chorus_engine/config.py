@@ -99,15 +99,19 @@ class Settings(BaseSettings):
         16, ge=1, le=256, description="tokens a KV block, a power of two"
     )
     num_kv_blocks: int | None = Field(
-        None, ge=1, description="KV blocks; default: as many as kv_cache_memory or gpu_memory_utilization allow"
+        None,
+        ge=1,
+        lt=1 << 31,
+        description="KV blocks; default: as many as kv_cache_memory or gpu_memory_utilization allow",
     )
-    kv_cache_memory: float = Field(0.5, gt=0, description="memory of the KV cache on cpu, in GiB")
+    kv_cache_memory: float = Field(0.5, gt=0, le=1 << 20, description="memory of the KV cache on cpu, in GiB")
     gpu_memory_utilization: float = Field(
         0.9, gt=0, le=1, description="share of the GPU's memory for weights, KV cache and adapter pool together, 0 to 1"
     )
     swap_space: float = Field(
         0.0,
         ge=0,
+        le=1 << 20,
         description="host memory for KV blocks swapped out under pressure on cuda, in GiB; used where swapping is "
         "measured to cost less than computing a preempted request again; 0, and on cpu: always computed again",
     )

@@ -33,7 +33,7 @@ def check_request(request: Request, capacity: Capacity) -> None:
             f"{capacity.num_blocks}; shorten the prompt or lower max_tokens"
         )
     if request.adapter is not None and not capacity.max_adapters:
-        raise InvalidRequest("this engine has 0 adapter slots; ask for the base model or set max_adapters")
+        raise InvalidRequest("this engine serves no adapters (it has 0 adapter slots); ask for the base model")
 
 
 def check_adapter(footprint: AdapterFootprint, capacity: Capacity) -> None:
