@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     max_lora_rank: int = Field(64, ge=1, le=1024, description="Largest rank of an adapter, in rows")
     store_max_adapter_bytes: int = Field(1 << 30, ge=1, description="Largest adapter_model.safetensors, in bytes")
     store_delete_grace: float = Field(
-        600, ge=0, description="Time for which running engines can still fetch a deleted adapter, in seconds"
+        86_400, ge=0, description="Time for which a deleted adapter can be restored, and fetched by engines, in seconds"
     )
     store_sweep_interval: float = Field(30, gt=0, description="Time between removals of what is not needed, in seconds")
     store_upload_idle_timeout: float = Field(30, gt=0, description="Longest pause inside an upload, in seconds")

@@ -22,6 +22,8 @@ class EventKind(StrEnum):
     PUBLISHED = "published"
     ALIAS = "alias"
     VISIBILITY = "visibility"
+    RETIRED = "retired"
+    RESTORED = "restored"
     DELETED = "deleted"
 
 

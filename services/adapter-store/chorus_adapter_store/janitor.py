@@ -7,26 +7,36 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from chorus_adapter_store.blobs import Blobs
-from chorus_adapter_store.catalog import Retention
+from chorus_adapter_store.catalog import HistoryCatalog, Retention
 from chorus_adapter_store.errors import Unavailable
 from chorus_adapter_store.outage import Outage
 
+_HISTORY_SECONDS = 90 * 86_400.0
 _log = logging.getLogger(__name__)
 
 
 class Janitor:
     def __init__(
-        self, retention: Retention, blobs: Blobs, *, grace: float, clock: Callable[[], float] = time.time
+        self,
+        retention: Retention,
+        history: HistoryCatalog,
+        blobs: Blobs,
+        *,
+        grace: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`grace`: seconds for which a deleted generation can still be fetched by its digest."""
+        """`grace`: seconds for which a deleted generation can be restored, and fetched by its digest."""
         self._retention = retention
+        self._history = history
         self._blobs = blobs
         self._grace = grace
         self._clock = clock
 
     async def sweep(self) -> None:
         """The catalog first: a crash in between leaves blobs without a name, which the next sweep finds."""
-        generations = await self._retention.forget_retired(self._clock() - self._grace)
+        now = self._clock()
+        generations = await self._retention.purge(now - self._grace, now)
+        await self._history.forget(now - _HISTORY_SECONDS)
         blobs = await self._retention.collect(await self._blobs.digests(), self._blobs.remove)
         if generations or blobs:
             _log.info("removed %d deleted generations and %d blobs", generations, blobs)

@@ -15,7 +15,16 @@ from redis.backoff import NoBackoff
 
 from chorus_adapter_store.base_models import BasePoller, EngineRegistry, GrpcDescriber
 from chorus_adapter_store.blobs import DiskBlobs
-from chorus_adapter_store.catalog import AliasCatalog, BaseCatalog, Catalog, Database, Retention, SharingCatalog
+from chorus_adapter_store.catalog import (
+    AliasCatalog,
+    BaseCatalog,
+    Catalog,
+    Database,
+    HistoryCatalog,
+    LifecycleCatalog,
+    Retention,
+    SharingCatalog,
+)
 from chorus_adapter_store.config import Settings, load_settings
 from chorus_adapter_store.errors import StartError, Unavailable
 from chorus_adapter_store.events import RedisEvents
@@ -82,15 +91,18 @@ async def _compose(
     stack.push_async_callback(redis.aclose)
     bases = BaseCatalog(database)
     limits = settings.limits()
+    history = HistoryCatalog(database)
     store = AdapterStore(
         catalog=Catalog(database),
+        lifecycle=LifecycleCatalog(database),
+        history=history,
         aliases=AliasCatalog(database),
         sharing=SharingCatalog(database),
         bases=bases,
         blobs=blobs,
         validator=ThreadValidator(limits, parallel=settings.store_validations),
         events=RedisEvents(redis),
-        janitor=Janitor(Retention(database), blobs, grace=settings.store_delete_grace),
+        janitor=Janitor(Retention(database), history, blobs, grace=settings.store_delete_grace),
         metrics=metrics,
         limits=limits,
     )

@@ -8,8 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from chorus_adapter_store.blobs import Blobs, Upload
-from chorus_adapter_store.catalog import AliasCatalog, BaseCatalog, Catalog, SharingCatalog
-from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, StoreError, Unavailable
+from chorus_adapter_store.catalog import (
+    AliasCatalog,
+    BaseCatalog,
+    Catalog,
+    HistoryCatalog,
+    LifecycleCatalog,
+    SharingCatalog,
+)
+from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, StoreError, TooLarge, Unavailable
 from chorus_adapter_store.events import Event, EventKind, Events
 from chorus_adapter_store.janitor import Janitor
 from chorus_adapter_store.names import checked_alias, checked_name, is_name, quote
@@ -29,20 +36,25 @@ from chorus_adapter_store.values import (
     Position,
     Resolution,
     Sharing,
+    State,
     StoredFile,
     Target,
+    Transition,
     Visibility,
 )
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_MODEL = 255  # characters
 _MOST_SHARES = 1000
+_LONGEST_REASON = 500  # characters
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterStore:
     catalog: Catalog
+    lifecycle: LifecycleCatalog
+    history: HistoryCatalog
     aliases: AliasCatalog
     sharing: SharingCatalog
     bases: BaseCatalog
@@ -61,6 +73,14 @@ class AdapterStore:
         nothing is left of the upload.
         """
         adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        try:
+            return await self._publish(adapter, model, parts)
+        except (InvalidArgument, TooLarge, Precondition) as error:
+            with suppress(Unavailable):
+                await self.history.refused(adapter, str(error), self.clock())
+            raise
+
+    async def _publish(self, adapter: AdapterName, model: str, parts: AsyncIterator[Part]) -> tuple[Generation, bool]:
         base = await self._base(model)
         async with self.blobs.upload() as config, self.blobs.upload() as weights:
             uploads: dict[str, Upload] = {CONFIG_FILE: config, WEIGHTS_FILE: weights}
@@ -85,12 +105,12 @@ class AdapterStore:
         return self.blobs.read(file.sha256)
 
     async def page(
-        self, tenant: str, limit: int, after: Position | None, *, usable: bool = False
+        self, tenant: str, limit: int, after: Position | None, *, usable: bool = False, deleted: bool = False
     ) -> tuple[Generation, ...]:
         """A tenant's own, or all that it may use; an empty tenant lists every tenant's."""
         if tenant or usable:
             checked_name("tenant", tenant)
-        return await self.catalog.page(tenant, limit, after, usable=usable)
+        return await self.catalog.page(tenant, limit, after, usable=usable, deleted=deleted and not usable)
 
     async def set_alias(self, tenant: str, name: str, alias: str, target: Target) -> Generation:
         """The generation that the alias now points at."""
@@ -126,14 +146,34 @@ class AdapterStore:
         await self.events.send(Event(EventKind.VISIBILITY, generation))
         return generation
 
-    async def delete(self, tenant: str, name: str, number: int) -> int:
+    async def retire(self, tenant: str, name: str, number: int, reason: str) -> Generation:
+        adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        retired = await self.lifecycle.retire(adapter, number, _checked_reason(reason), self.clock())
+        _log_change("adapter retired", retired)
+        await self._announce(Event(EventKind.RETIRED, retired))
+        return retired
+
+    async def restore(self, tenant: str, name: str, number: int) -> int:
+        """Bring back a generation, or all deleted ones with 0; returns how many."""
+        adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
+        restored = await self.lifecycle.restore(adapter, number, self.clock())
+        for generation in restored:
+            _log_change("adapter restored", generation)
+        await self._announce(*(Event(EventKind.RESTORED, generation) for generation in restored))
+        return len(restored)
+
+    async def transitions(self, tenant: str, name: str) -> tuple[Transition, ...]:
+        """What became of the name's uploads and generations, newest first."""
+        return await self.history.of(AdapterName(checked_name("tenant", tenant), checked_name("name", name)))
+
+    async def delete(self, tenant: str, name: str, number: int, reason: str) -> int:
         """Delete a generation, or all with 0; returns how many."""
         adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
-        retired = await self.catalog.delete(adapter, number, self.clock())
-        for generation in retired:
+        deleted = await self.catalog.delete(adapter, number, self.clock(), _checked_reason(reason))
+        for generation in deleted:
             _log_change("adapter deleted", generation)
-        await self._announce(*(Event(EventKind.DELETED, generation) for generation in retired))
-        return len(retired)
+        await self._announce(*(Event(EventKind.DELETED, generation) for generation in deleted))
+        return len(deleted)
 
     async def count(self) -> None:
         """Bring the adapter_count metric up to date. Raises Unavailable."""
@@ -150,6 +190,7 @@ class AdapterStore:
 
     async def _validated(self, adapter: AdapterName, base: BaseSpec, config: Upload, weights: Upload) -> Draft:
         config_sha256, weights_sha256 = await config.seal(), await weights.seal()
+        uploaded_at = self.clock()
         with self.metrics.validation_seconds.time():
             facts = await self.validator.validate(config.path, weights.path, base)
         return Draft(
@@ -158,6 +199,7 @@ class AdapterStore:
             facts=facts,
             config=StoredFile(CONFIG_FILE, config_sha256, config.size),
             weights=StoredFile(WEIGHTS_FILE, weights_sha256, weights.size),
+            stages=((State.UPLOADED, uploaded_at), (State.VALIDATED, self.clock())),
         )
 
     async def _commit(self, draft: Draft, config: Upload, weights: Upload) -> tuple[Generation, bool]:
@@ -184,6 +226,12 @@ class AdapterStore:
         await self.events.send(*events)
         with suppress(Unavailable):
             await self.count()
+
+
+def _checked_reason(reason: str) -> str:
+    if len(reason) > _LONGEST_REASON or not reason.isprintable():
+        raise InvalidArgument("reason", f"{quote(reason)} is over {_LONGEST_REASON} characters or not printable")
+    return reason
 
 
 def _check_target(target: Target) -> None:

@@ -55,6 +55,26 @@ class AdapterName:
     name: str
 
 
+class State(StrEnum):
+    """A generation's, in order; REFUSED is an upload's end that made no generation."""
+
+    UPLOADED = "uploaded"
+    VALIDATED = "validated"
+    PUBLISHED = "published"
+    RETIRED = "retired"  # no new request may use it
+    DELETED = "deleted"  # and gone after a grace period
+    GONE = "gone"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    generation: int  # 0: an upload that was refused
+    state: State
+    at: float  # seconds since 1970
+    reason: str = ""
+
+
 class Visibility(StrEnum):
     PRIVATE = "private"
     SHARED = "shared"
@@ -102,6 +122,7 @@ class Draft:
     facts: AdapterFacts
     config: StoredFile
     weights: StoredFile
+    stages: tuple[tuple[State, float], ...] = ()  # that the upload passed, and when: seconds since 1970
 
     @property
     def digest(self) -> str:
@@ -123,6 +144,8 @@ class Generation:
     created_at: float  # seconds since 1970
     aliases: tuple[str, ...] = ()
     sharing: Sharing = Sharing()
+    state: State = State.PUBLISHED  # or RETIRED, or DELETED
+    reason: str = ""  # of its being retired or deleted
     canary_of: tuple[tuple[str, int], ...] = ()  # alias, its share of that alias's requests in percent
 
     @property

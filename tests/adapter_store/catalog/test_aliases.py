@@ -80,7 +80,7 @@ async def test_a_rollback_to_nothing_or_to_what_is_deleted_is_refused(catalog: C
         await aliases.rollback(MINE, "prod", 2.0)
     await aliases.set(MINE, "prod", Target(2), 2.0)
     await catalog.delete(MINE, 1, 3.0)
-    with pytest.raises(Precondition, match="pointed at generation 1 before, which is deleted"):
+    with pytest.raises(Precondition, match="pointed at generation 1 before, which is retired or deleted"):
         await aliases.rollback(MINE, "prod", 4.0)
     assert await resolved(catalog) == (2, 0, 0)
 

@@ -20,9 +20,9 @@ async def test_a_deleted_generation_goes_after_its_grace_and_its_blobs_after_it(
     two, _ = await publish(catalog, "two")
     blobs = frozenset(file.sha256 for generation in (one, two) for file in generation.files)
     await catalog.delete(MINE, 1, 100.0)
-    assert await retention.forget_retired(before=100.0) == 0
+    assert await retention.purge(100.0, 700.0) == 0
     assert await retention.collect(blobs, removed.remove) == 0
-    assert await retention.forget_retired(before=100.1) == 1
+    assert await retention.purge(100.1, 700.0) == 1
     assert await retention.collect(blobs | {"e" * 64}, removed.remove) == 2
     assert sorted(removed.digests) == sorted(["e" * 64, one.weights.sha256])
 

@@ -11,7 +11,16 @@ import pytest
 
 from chorus_adapter_store.blobs import DiskBlobs
 from chorus_adapter_store.blobs.files import Files
-from chorus_adapter_store.catalog import AliasCatalog, BaseCatalog, Catalog, Database, Retention, SharingCatalog
+from chorus_adapter_store.catalog import (
+    AliasCatalog,
+    BaseCatalog,
+    Catalog,
+    Database,
+    HistoryCatalog,
+    LifecycleCatalog,
+    Retention,
+    SharingCatalog,
+)
 from chorus_adapter_store.errors import NotFound, Unavailable
 from chorus_adapter_store.events import Event
 from chorus_adapter_store.janitor import Janitor
@@ -56,9 +65,12 @@ class World:
         self.clock = Clock()
         blobs = DiskBlobs(folder / "blobs", files)
         limits = Limits()
-        self.janitor = Janitor(Retention(database), blobs, grace=600, clock=self.clock)
+        history = HistoryCatalog(database)
+        self.janitor = Janitor(Retention(database), history, blobs, grace=600, clock=self.clock)
         self.store = AdapterStore(
             catalog=Catalog(database),
+            lifecycle=LifecycleCatalog(database),
+            history=history,
             aliases=AliasCatalog(database),
             sharing=SharingCatalog(database),
             bases=BaseCatalog(database),
@@ -154,7 +166,7 @@ async def test_bytes_go_when_the_last_generation_that_names_them_has_gone(tmp_pa
     digest = await world.publish(shared)
     await world.publish(shared, "copy")
     gone = await world.publish(own)
-    await world.store.delete("acme", "tone", 0)
+    await world.store.delete("acme", "tone", 0, "")
     world.clock.now += 599
     await world.janitor.sweep()
     assert world.blobs() == addresses(shared, own)

@@ -100,8 +100,21 @@ class Client:
         request.visibility = visibility  # type: ignore[assignment]  # numbers that are none are sent too
         return (await self.stub.SetVisibility(request, metadata=self.metadata)).adapter
 
-    async def delete(self, generation: int = 0, name: str = "tone") -> int:
-        request = pb.DeleteRequest(tenant=self.tenant, name=name, generation=generation)
+    async def retire(self, generation: int, reason: str = "", name: str = "tone") -> pb.Adapter:
+        request = pb.RetireRequest(tenant=self.tenant, name=name, generation=generation, reason=reason)
+        return (await self.stub.Retire(request, metadata=self.metadata)).adapter
+
+    async def restore(self, generation: int = 0, name: str = "tone") -> int:
+        request = pb.RestoreRequest(tenant=self.tenant, name=name, generation=generation)
+        return (await self.stub.Restore(request, metadata=self.metadata)).generations_restored
+
+    async def history(self, name: str = "tone") -> Sequence[tuple[int, int, str]]:
+        request = pb.HistoryRequest(tenant=self.tenant, name=name)
+        answer = await self.stub.History(request, metadata=self.metadata)
+        return [(each.generation, each.state, each.reason) for each in answer.transitions]
+
+    async def delete(self, generation: int = 0, name: str = "tone", reason: str = "") -> int:
+        request = pb.DeleteRequest(tenant=self.tenant, name=name, generation=generation, reason=reason)
         return (await self.stub.Delete(request, metadata=self.metadata)).generations_deleted
 
 

@@ -293,6 +293,9 @@ async def test_every_method_needs_the_token(client: Client, metadata: tuple[tupl
         intruder.set_alias("prod", 1),
         intruder.share(pb.VISIBILITY_PUBLIC),
         intruder.rollback("prod"),
+        intruder.retire(1),
+        intruder.restore(),
+        intruder.history(),
         intruder.changes("prod"),
         intruder.delete(),
     ):

@@ -106,6 +106,29 @@ async def test_an_adapter_is_shared_used_and_withdrawn(stocked: Door) -> None:
         await resolver.resolve(rival, name)
 
 
+async def test_retiring_deleting_and_restoring(stocked: Door) -> None:
+    path, resolver, acme = f"{PATH}/acme/sql", stocked.parts.resolver, Tenant("acme")
+    old = await resolver.resolve(acme, "sql:1")
+    body = {"reason": "slow"}
+    answer = await stocked.http.post(f"{path}/generations/1/retire", json=body, headers=stocked.admin)
+    assert (answer.status_code, answer.json()["state"], answer.json()["reason"]) == (200, "retired", "slow")
+    with pytest.raises(ModelNotFound):
+        await resolver.resolve(acme, "sql:1")
+    answer = await stocked.http.post(f"{path}/restore?generation=1", headers=stocked.admin)
+    assert (answer.status_code, answer.json()) == (200, {"restored": 1})
+    assert await resolver.resolve(acme, "sql:1") == old
+    await stocked.http.delete(f"{path}?reason=mistake", headers=stocked.admin)
+    assert await listed(stocked, stocked.admin, "?tenant=acme") == []
+    assert len(await listed(stocked, stocked.admin, "?tenant=acme&deleted=true")) == 2
+    assert (await stocked.http.post(f"{path}/restore", headers=stocked.admin)).json() == {"restored": 2}
+    assert await resolver.resolve(acme, "sql:1") == old
+    history = (await stocked.http.get(f"{path}/history", headers=stocked.admin)).json()["data"]
+    assert {"generation": 1, "state": "deleted", "reason": "mistake", "at": 3} in history
+    long = {"reason": "x" * 501}
+    answer = await stocked.http.post(f"{path}/generations/1/retire", json=long, headers=stocked.admin)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "reason")
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -140,11 +163,17 @@ async def test_a_tenants_key_reaches_nobody_elses(stocked: Door) -> None:
         ("PUT", "/acme/sql/visibility"),
         ("POST", "/acme/sql/aliases/prod/rollback"),
         ("GET", "/acme/sql/aliases/prod"),
+        ("POST", "/acme/sql/generations/1/retire"),
+        ("POST", "/acme/sql/restore"),
+        ("GET", "/acme/sql/history"),
         ("DELETE", "/acme/sql"),
         ("DELETE", "/acme/none"),
     ):
-        body = {"visibility": "public"} if path.endswith("visibility") else {"generation": 1}
-        answer = await stocked.http.request(method, PATH + path, json=body if method == "PUT" else None, headers=own)
+        bodies: dict[str, dict[str, Any]] = {"visibility": {"visibility": "public"}, "retire": {}}
+        body = bodies.get(path.rpartition("/")[2], {"generation": 1})
+        answer = await stocked.http.request(
+            method, PATH + path, json=body if method in ("PUT", "POST") else None, headers=own
+        )
         assert answer.status_code == 403
         assert "'rival'" in answer.json()["error"]["message"]
     assert len(await listed(stocked, stocked.admin)) == 3
@@ -167,6 +196,8 @@ async def test_writes_fail_closed_while_redis_is_away(
             ("DELETE", "/acme/sql/aliases/prod", {}),
             ("POST", "/acme/sql/aliases/prod/rollback", {}),
             ("PUT", "/acme/sql/visibility", {"json": {"visibility": "public"}}),
+            ("POST", "/acme/sql/generations/1/retire", {"json": {}}),
+            ("POST", "/acme/sql/restore", {}),
             ("DELETE", "/acme/sql", {}),
         ]
         for method, path, body in writes:

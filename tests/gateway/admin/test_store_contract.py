@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import grpc.aio
 import pytest
 
-from chorus_gateway.adapters import Adapter, AdapterClient, Target, UploadHeader, Visibility
+from chorus_gateway.adapters import Adapter, AdapterClient, State, Target, UploadHeader, Visibility
 from chorus_gateway.errors import Conflict, Internal, InvalidRequest, NotFound, Unavailable
 from tests.adapter_store.support import BASE, make_upload
 from tests.gateway.support.fake_store import TOKEN
@@ -172,6 +172,48 @@ async def test_deleting_one_generation_and_all(client: AdapterClient, tenant: st
     with pytest.raises(NotFound):
         await client.delete(tenant, "sql", 0)
     assert (await publish(client, tenant)).generation == 4  # a generation's number is never used again
+
+
+async def test_a_generation_is_retired_deleted_and_restored(client: AdapterClient, tenant: str) -> None:
+    first = await publish(client, tenant)
+
+    async def usable() -> bool:
+        try:
+            await client.resolve(tenant, owner="", name="sql", model=BASE.name, version="1")
+        except NotFound:
+            return False
+        return True
+
+    assert (first.state, await usable()) == (State.PUBLISHED, True)
+    retired = await client.retire(tenant, "sql", 1, "slow")
+    assert (retired.state, retired.reason, await usable()) == (State.RETIRED, "slow", False)
+    assert [each.state for each in await client.list(tenant)] == [State.RETIRED]
+    assert await client.list(tenant, usable=True) == ()
+    with pytest.raises(NotFound):
+        await client.retire(tenant, "sql", 1)
+    assert (await client.restore(tenant, "sql", 1), await usable()) == (1, True)
+    assert await client.delete(tenant, "sql", 0, "unused") == 1
+    assert await client.list(tenant) == ()
+    assert [(each.state, each.reason) for each in await client.list(tenant, deleted=True)] == [
+        (State.DELETED, "unused")
+    ]
+    assert (await client.restore(tenant, "sql", 0), await usable()) == (1, True)
+    with pytest.raises(NotFound):
+        await client.restore(tenant, "sql", 0)
+    with pytest.raises(InvalidRequest):
+        await client.publish(UploadHeader(tenant, "sql", BASE.name), files(config=b"{not json"))
+    passed = [(each.generation, each.state) for each in await client.history(tenant, "sql")]
+    assert passed == [
+        (0, State.REFUSED),
+        (1, State.PUBLISHED),
+        (1, State.DELETED),
+        (1, State.PUBLISHED),
+        (1, State.RETIRED),
+        (1, State.PUBLISHED),
+        (1, State.VALIDATED),
+        (1, State.UPLOADED),
+    ]
+    assert await client.history("nobody", "sql") == ()
 
 
 async def test_an_unknown_base_is_a_conflict(client: AdapterClient, tenant: str) -> None:

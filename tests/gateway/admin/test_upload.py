@@ -73,6 +73,8 @@ async def test_an_upload_reaches_the_store(door: Door, fake_store: FakeStore) ->
         "visibility": "private",
         "shared_with": [],
         "canary_of": {},
+        "state": "published",
+        "reason": "",
     }
     [stored] = fake_store.files.values()
     assert stored == {"adapter_config.json": UPLOAD.config_bytes, "adapter_model.safetensors": UPLOAD.weights_bytes}

@@ -26,6 +26,8 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         self.cut_off = 0  # uploads that ended without a commit
         self.fail_with: tuple[grpc.StatusCode, str] | None = None
         self.max_bytes = 1 << 30
+        self.deleted: list[pb.Adapter] = []
+        self.history: dict[tuple[str, str], list[pb.Transition]] = {}  # newest first
         self.changes: dict[tuple[str, str, str], list[pb.AliasChange]] = {}  # of aliases that were set, newest first
         self.files: dict[str, dict[str, bytes]] = {}  # by digest
         self._models = models
@@ -62,6 +64,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
             adapter
             for adapter in self._of(request.owner or request.tenant, request.name)
             if _usable(adapter, request.tenant) and adapter.model == request.model
+            if adapter.state == pb.STATE_PUBLISHED
         ]
         canary = next((adapter for adapter in usable if version in adapter.canary_of), None)
         for adapter in usable:
@@ -85,7 +88,9 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
             adapter
             for adapter in self.adapters
             if request.tenant in ("", adapter.tenant) or (request.usable and _usable(adapter, request.tenant))
+            if not request.usable or adapter.state == pb.STATE_PUBLISHED
         ]
+        found += [each for each in self.deleted if request.deleted and request.tenant in ("", each.tenant)]
         found.sort(key=lambda adapter: (adapter.tenant, adapter.name, -adapter.generation))
         start = int(request.page_token or 0)
         page = found[start : start + (request.page_size or 100)]
@@ -162,7 +167,43 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         if request.generation and set(going[0].aliases) - {"latest"}:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "an alias points at this generation")
         self.adapters = [adapter for adapter in self.adapters if adapter not in going]
+        for adapter in going:
+            self._enter(adapter, pb.STATE_DELETED, request.reason)
+        self.deleted += going
         return pb.DeleteResponse(generations_deleted=len(going))
+
+    async def Retire(self, request: pb.RetireRequest, context: Any) -> pb.RetireResponse:
+        await self._admit(context)
+        mine = self._of(request.tenant, request.name)
+        adapter = next((each for each in mine if each.generation == request.generation), None)
+        if adapter is None or adapter.state != pb.STATE_PUBLISHED:
+            return cast(pb.RetireResponse, await _missing(context))
+        if set(adapter.aliases) - {"latest"}:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "an alias points at this generation")
+        self._enter(adapter, pb.STATE_RETIRED, request.reason)
+        return pb.RetireResponse(adapter=adapter)
+
+    async def Restore(self, request: pb.RestoreRequest, context: Any) -> pb.RestoreResponse:
+        await self._admit(context)
+        names = request.tenant, request.name, request.generation
+        retired = [each for each in self.adapters if each.state == pb.STATE_RETIRED and request.generation]
+        back = [each for each in (*self.deleted, *retired) if _named(each, *names)]
+        if not back:
+            return cast(pb.RestoreResponse, await _missing(context))
+        self.adapters = [*(each for each in back if each not in self.adapters), *self.adapters]
+        self.deleted = [each for each in self.deleted if each not in back]
+        for adapter in back:
+            self._enter(adapter, pb.STATE_PUBLISHED, "")
+        return pb.RestoreResponse(generations_restored=len(back))
+
+    async def History(self, request: pb.HistoryRequest, context: Any) -> pb.HistoryResponse:
+        await self._admit(context)
+        return pb.HistoryResponse(transitions=self.history.get((request.tenant, request.name), ()))
+
+    def _enter(self, adapter: pb.Adapter, state: pb.State, reason: str) -> None:
+        adapter.state, adapter.reason = state, reason
+        transition = pb.Transition(generation=adapter.generation, state=state, reason=reason, at=3.0)
+        self.history.setdefault((adapter.tenant, adapter.name), []).insert(0, transition)
 
     async def _admit(self, context: Any) -> None:
         metadata = dict(context.invocation_metadata())
@@ -192,7 +233,9 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         try:
             config = json.loads(files[CONFIG])
         except ValueError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "adapter_config.json: it is not JSON")
+            refused = pb.Transition(state=pb.STATE_REFUSED, reason="adapter_config.json: it is not JSON", at=3.0)
+            self.history.setdefault((header.tenant, header.name), []).insert(0, refused)
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refused.reason)
             raise
         digests = [hashlib.sha256(files[name]).digest() for name in (CONFIG, WEIGHTS)]
         digest = hashlib.sha256(b"".join(digests)).hexdigest()
@@ -220,6 +263,8 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
             shared_with=mine[0].shared_with if mine else (),
         )
         self.adapters.insert(0, adapter)
+        for state in (pb.STATE_UPLOADED, pb.STATE_VALIDATED, pb.STATE_PUBLISHED):
+            self._enter(adapter, state, "")
         return pb.PublishResponse(adapter=adapter, created=True)
 
     def _of(self, tenant: str, name: str) -> list[pb.Adapter]:
@@ -228,6 +273,10 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
 
 def _usable(adapter: pb.Adapter, tenant: str) -> bool:
     return tenant == adapter.tenant or tenant in adapter.shared_with or adapter.visibility == pb.VISIBILITY_PUBLIC
+
+
+def _named(adapter: pb.Adapter, tenant: str, name: str, generation: int) -> bool:
+    return (adapter.tenant, adapter.name) == (tenant, name) and generation in (0, adapter.generation)
 
 
 def _same(one: pb.AliasChange, other: pb.AliasChange) -> bool:

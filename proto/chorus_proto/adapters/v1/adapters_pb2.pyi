@@ -6,19 +6,38 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STATE_UNSPECIFIED: _ClassVar[State]
+    STATE_UPLOADED: _ClassVar[State]
+    STATE_VALIDATED: _ClassVar[State]
+    STATE_PUBLISHED: _ClassVar[State]
+    STATE_RETIRED: _ClassVar[State]
+    STATE_DELETED: _ClassVar[State]
+    STATE_GONE: _ClassVar[State]
+    STATE_REFUSED: _ClassVar[State]
+
 class Visibility(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     VISIBILITY_UNSPECIFIED: _ClassVar[Visibility]
     VISIBILITY_PRIVATE: _ClassVar[Visibility]
     VISIBILITY_SHARED: _ClassVar[Visibility]
     VISIBILITY_PUBLIC: _ClassVar[Visibility]
+STATE_UNSPECIFIED: State
+STATE_UPLOADED: State
+STATE_VALIDATED: State
+STATE_PUBLISHED: State
+STATE_RETIRED: State
+STATE_DELETED: State
+STATE_GONE: State
+STATE_REFUSED: State
 VISIBILITY_UNSPECIFIED: Visibility
 VISIBILITY_PRIVATE: Visibility
 VISIBILITY_SHARED: Visibility
 VISIBILITY_PUBLIC: Visibility
 
 class Adapter(_message.Message):
-    __slots__ = ("tenant", "name", "model", "generation", "digest", "rank", "modules", "size", "aliases", "created_at", "visibility", "shared_with", "canary_of")
+    __slots__ = ("tenant", "name", "model", "generation", "digest", "rank", "modules", "size", "aliases", "created_at", "visibility", "shared_with", "canary_of", "state", "reason")
     class CanaryOfEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +58,8 @@ class Adapter(_message.Message):
     VISIBILITY_FIELD_NUMBER: _ClassVar[int]
     SHARED_WITH_FIELD_NUMBER: _ClassVar[int]
     CANARY_OF_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     name: str
     model: str
@@ -52,7 +73,9 @@ class Adapter(_message.Message):
     visibility: Visibility
     shared_with: _containers.RepeatedScalarFieldContainer[str]
     canary_of: _containers.ScalarMap[str, int]
-    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., generation: _Optional[int] = ..., digest: _Optional[str] = ..., rank: _Optional[int] = ..., modules: _Optional[_Iterable[str]] = ..., size: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., created_at: _Optional[float] = ..., visibility: _Optional[_Union[Visibility, str]] = ..., shared_with: _Optional[_Iterable[str]] = ..., canary_of: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    state: State
+    reason: str
+    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., generation: _Optional[int] = ..., digest: _Optional[str] = ..., rank: _Optional[int] = ..., modules: _Optional[_Iterable[str]] = ..., size: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., created_at: _Optional[float] = ..., visibility: _Optional[_Union[Visibility, str]] = ..., shared_with: _Optional[_Iterable[str]] = ..., canary_of: _Optional[_Mapping[str, int]] = ..., state: _Optional[_Union[State, str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class PublishRequest(_message.Message):
     __slots__ = ("header", "chunk", "commit")
@@ -143,16 +166,18 @@ class FileBegin(_message.Message):
     def __init__(self, file: _Optional[str] = ..., size: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("tenant", "page_size", "page_token", "usable")
+    __slots__ = ("tenant", "page_size", "page_token", "usable", "deleted")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     USABLE_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     page_size: int
     page_token: str
     usable: bool
-    def __init__(self, tenant: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., usable: bool = ...) -> None: ...
+    deleted: bool
+    def __init__(self, tenant: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., usable: bool = ..., deleted: bool = ...) -> None: ...
 
 class ListResponse(_message.Message):
     __slots__ = ("adapters", "next_page_token")
@@ -246,7 +271,25 @@ class SetVisibilityResponse(_message.Message):
     adapter: Adapter
     def __init__(self, adapter: _Optional[_Union[Adapter, _Mapping]] = ...) -> None: ...
 
-class DeleteRequest(_message.Message):
+class RetireRequest(_message.Message):
+    __slots__ = ("tenant", "name", "generation", "reason")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    name: str
+    generation: int
+    reason: str
+    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class RetireResponse(_message.Message):
+    __slots__ = ("adapter",)
+    ADAPTER_FIELD_NUMBER: _ClassVar[int]
+    adapter: Adapter
+    def __init__(self, adapter: _Optional[_Union[Adapter, _Mapping]] = ...) -> None: ...
+
+class RestoreRequest(_message.Message):
     __slots__ = ("tenant", "name", "generation")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +298,50 @@ class DeleteRequest(_message.Message):
     name: str
     generation: int
     def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+
+class RestoreResponse(_message.Message):
+    __slots__ = ("generations_restored",)
+    GENERATIONS_RESTORED_FIELD_NUMBER: _ClassVar[int]
+    generations_restored: int
+    def __init__(self, generations_restored: _Optional[int] = ...) -> None: ...
+
+class HistoryRequest(_message.Message):
+    __slots__ = ("tenant", "name")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    name: str
+    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class HistoryResponse(_message.Message):
+    __slots__ = ("transitions",)
+    TRANSITIONS_FIELD_NUMBER: _ClassVar[int]
+    transitions: _containers.RepeatedCompositeFieldContainer[Transition]
+    def __init__(self, transitions: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ...) -> None: ...
+
+class Transition(_message.Message):
+    __slots__ = ("generation", "state", "reason", "at")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    state: State
+    reason: str
+    at: float
+    def __init__(self, generation: _Optional[int] = ..., state: _Optional[_Union[State, str]] = ..., reason: _Optional[str] = ..., at: _Optional[float] = ...) -> None: ...
+
+class DeleteRequest(_message.Message):
+    __slots__ = ("tenant", "name", "generation", "reason")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    name: str
+    generation: int
+    reason: str
+    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
     __slots__ = ("generations_deleted",)

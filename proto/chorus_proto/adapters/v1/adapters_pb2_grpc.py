@@ -74,6 +74,21 @@ class AdapterStoreStub(object):
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityRequest.SerializeToString,
                 response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityResponse.FromString,
                 _registered_method=True)
+        self.Retire = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/Retire',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RetireRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RetireResponse.FromString,
+                _registered_method=True)
+        self.Restore = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/Restore',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RestoreRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RestoreResponse.FromString,
+                _registered_method=True)
+        self.History = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/History',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.HistoryRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.HistoryResponse.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/chorus.adapters.v1.AdapterStore/Delete',
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.DeleteRequest.SerializeToString,
@@ -104,7 +119,7 @@ class AdapterStoreServicer(object):
 
     def Fetch(self, request, context):
         """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
-        fetched for a grace period (10 minutes unless set otherwise).
+        fetched for its grace period (a day unless set otherwise).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,8 +163,33 @@ class AdapterStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Retire(self, request, context):
+        """Takes a generation out of use: no request resolves to it any more, those that did finish. It is listed, its files can
+        be fetched, and it can be restored. When "latest" loses its generation it moves to the newest one left.
+        FAILED_PRECONDITION while an alias other than "latest" points at it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Restore(self, request, context):
+        """Brings back a generation that is retired, or deleted and still in its grace period; 0 is all deleted ones. What was
+        retired before it was deleted is retired again. Aliases that it lost are brought back by RollbackAlias.
+        FAILED_PRECONDITION when the name is an adapter's for another base by now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def History(self, request, context):
+        """What became of a name's uploads and generations, newest first: the last 100 changes of the last 90 days.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Delete(self, request, context):
-        """Removes a generation, or every generation of a name. Requests that already resolved it finish. When "latest" loses
+        """Removes a generation, or every generation of a name, for good after a grace period in which it can be restored. Requests that already resolved it finish. When "latest" loses
         its generation it moves to the newest one left.
         FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
         """
@@ -199,6 +239,21 @@ def add_AdapterStoreServicer_to_server(servicer, server):
                     servicer.SetVisibility,
                     request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityRequest.FromString,
                     response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityResponse.SerializeToString,
+            ),
+            'Retire': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retire,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RetireRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RetireResponse.SerializeToString,
+            ),
+            'Restore': grpc.unary_unary_rpc_method_handler(
+                    servicer.Restore,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RestoreRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RestoreResponse.SerializeToString,
+            ),
+            'History': grpc.unary_unary_rpc_method_handler(
+                    servicer.History,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.HistoryRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.HistoryResponse.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
@@ -422,6 +477,87 @@ class AdapterStore(object):
             '/chorus.adapters.v1.AdapterStore/SetVisibility',
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityRequest.SerializeToString,
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetVisibilityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retire(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/Retire',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RetireRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RetireResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Restore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/Restore',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RestoreRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RestoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def History(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/History',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.HistoryRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.HistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

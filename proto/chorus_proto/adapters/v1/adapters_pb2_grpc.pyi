@@ -52,7 +52,7 @@ class AdapterStoreStub:
         chorus_proto.adapters.v1.adapters_pb2.FetchChunk,
     ]
     """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
-    fetched for a grace period (10 minutes unless set otherwise).
+    fetched for its grace period (a day unless set otherwise).
     """
 
     List: grpc.UnaryUnaryMultiCallable[
@@ -91,11 +91,35 @@ class AdapterStoreStub:
     published anew after all of its generations were deleted is private again.
     """
 
+    Retire: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.RetireRequest,
+        chorus_proto.adapters.v1.adapters_pb2.RetireResponse,
+    ]
+    """Takes a generation out of use: no request resolves to it any more, those that did finish. It is listed, its files can
+    be fetched, and it can be restored. When "latest" loses its generation it moves to the newest one left.
+    FAILED_PRECONDITION while an alias other than "latest" points at it.
+    """
+
+    Restore: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.RestoreRequest,
+        chorus_proto.adapters.v1.adapters_pb2.RestoreResponse,
+    ]
+    """Brings back a generation that is retired, or deleted and still in its grace period; 0 is all deleted ones. What was
+    retired before it was deleted is retired again. Aliases that it lost are brought back by RollbackAlias.
+    FAILED_PRECONDITION when the name is an adapter's for another base by now.
+    """
+
+    History: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.HistoryRequest,
+        chorus_proto.adapters.v1.adapters_pb2.HistoryResponse,
+    ]
+    """What became of a name's uploads and generations, newest first: the last 100 changes of the last 90 days."""
+
     Delete: grpc.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.DeleteRequest,
         chorus_proto.adapters.v1.adapters_pb2.DeleteResponse,
     ]
-    """Removes a generation, or every generation of a name. Requests that already resolved it finish. When "latest" loses
+    """Removes a generation, or every generation of a name, for good after a grace period in which it can be restored. Requests that already resolved it finish. When "latest" loses
     its generation it moves to the newest one left.
     FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
     """
@@ -124,7 +148,7 @@ class AdapterStoreAsyncStub:
         chorus_proto.adapters.v1.adapters_pb2.FetchChunk,
     ]
     """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
-    fetched for a grace period (10 minutes unless set otherwise).
+    fetched for its grace period (a day unless set otherwise).
     """
 
     List: grpc.aio.UnaryUnaryMultiCallable[
@@ -163,11 +187,35 @@ class AdapterStoreAsyncStub:
     published anew after all of its generations were deleted is private again.
     """
 
+    Retire: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.RetireRequest,
+        chorus_proto.adapters.v1.adapters_pb2.RetireResponse,
+    ]
+    """Takes a generation out of use: no request resolves to it any more, those that did finish. It is listed, its files can
+    be fetched, and it can be restored. When "latest" loses its generation it moves to the newest one left.
+    FAILED_PRECONDITION while an alias other than "latest" points at it.
+    """
+
+    Restore: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.RestoreRequest,
+        chorus_proto.adapters.v1.adapters_pb2.RestoreResponse,
+    ]
+    """Brings back a generation that is retired, or deleted and still in its grace period; 0 is all deleted ones. What was
+    retired before it was deleted is retired again. Aliases that it lost are brought back by RollbackAlias.
+    FAILED_PRECONDITION when the name is an adapter's for another base by now.
+    """
+
+    History: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.HistoryRequest,
+        chorus_proto.adapters.v1.adapters_pb2.HistoryResponse,
+    ]
+    """What became of a name's uploads and generations, newest first: the last 100 changes of the last 90 days."""
+
     Delete: grpc.aio.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.DeleteRequest,
         chorus_proto.adapters.v1.adapters_pb2.DeleteResponse,
     ]
-    """Removes a generation, or every generation of a name. Requests that already resolved it finish. When "latest" loses
+    """Removes a generation, or every generation of a name, for good after a grace period in which it can be restored. Requests that already resolved it finish. When "latest" loses
     its generation it moves to the newest one left.
     FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
     """
@@ -202,7 +250,7 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[chorus_proto.adapters.v1.adapters_pb2.FetchChunk], collections.abc.AsyncIterator[chorus_proto.adapters.v1.adapters_pb2.FetchChunk]]:
         """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
-        fetched for a grace period (10 minutes unless set otherwise).
+        fetched for its grace period (a day unless set otherwise).
         """
 
     @abc.abstractmethod
@@ -252,12 +300,42 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         """
 
     @abc.abstractmethod
+    def Retire(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.RetireRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.RetireResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.RetireResponse]]:
+        """Takes a generation out of use: no request resolves to it any more, those that did finish. It is listed, its files can
+        be fetched, and it can be restored. When "latest" loses its generation it moves to the newest one left.
+        FAILED_PRECONDITION while an alias other than "latest" points at it.
+        """
+
+    @abc.abstractmethod
+    def Restore(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.RestoreRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.RestoreResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.RestoreResponse]]:
+        """Brings back a generation that is retired, or deleted and still in its grace period; 0 is all deleted ones. What was
+        retired before it was deleted is retired again. Aliases that it lost are brought back by RollbackAlias.
+        FAILED_PRECONDITION when the name is an adapter's for another base by now.
+        """
+
+    @abc.abstractmethod
+    def History(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.HistoryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.HistoryResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.HistoryResponse]]:
+        """What became of a name's uploads and generations, newest first: the last 100 changes of the last 90 days."""
+
+    @abc.abstractmethod
     def Delete(
         self,
         request: chorus_proto.adapters.v1.adapters_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.DeleteResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.DeleteResponse]]:
-        """Removes a generation, or every generation of a name. Requests that already resolved it finish. When "latest" loses
+        """Removes a generation, or every generation of a name, for good after a grace period in which it can be restored. Requests that already resolved it finish. When "latest" loses
         its generation it moves to the newest one left.
         FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
         """

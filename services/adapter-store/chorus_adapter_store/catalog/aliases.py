@@ -48,7 +48,7 @@ class AliasCatalog:
             except NoGeneration as error:
                 raise Precondition(
                     f"alias {quote(alias)} of adapter {quote(adapter.name)} pointed at generation {error.number} "
-                    "before, which is deleted; name another generation"
+                    "before, which is retired or deleted; name another generation"
                 ) from None
 
     async def changes(self, adapter: AdapterName, alias: str) -> tuple[AliasChange, ...]:

@@ -3,9 +3,11 @@
 from sqlalchemy import ColumnElement, and_, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chorus_adapter_store.catalog.lookups import live_row
+from chorus_adapter_store.catalog.lookups import find_row
 from chorus_adapter_store.catalog.rows import LIVE, numbered, pointed_at_by, read_generations, select_generations
 from chorus_adapter_store.catalog.schema import alias_changes, aliases, canaries, generations
+from chorus_adapter_store.errors import Precondition
+from chorus_adapter_store.names import quote
 from chorus_adapter_store.values import LATEST, AliasChange, Generation, Target
 
 HISTORY = 100  # changes of an alias that are kept
@@ -20,7 +22,7 @@ class NoGeneration(Exception):
 
 
 async def latest_of(connection: AsyncConnection, adapter_id: int) -> Generation | None:
-    query = select_generations(generations.c.adapter_id == adapter_id, pointed_at_by(LATEST))
+    query = select_generations(generations.c.adapter_id == adapter_id, LIVE, pointed_at_by(LATEST))
     found = await read_generations(connection, query)
     return next((each for each in found if LATEST in each.aliases), None)
 
@@ -56,6 +58,16 @@ async def release(connection: AsyncConnection, adapter_id: int, chosen: ColumnEl
         await point(connection, adapter_id, alias, Target(current.generation), now)
 
 
+def check_unnamed(generation: Generation) -> None:
+    """An alias that somebody made is a promise; "latest" looks after itself."""
+    named = [alias for alias in (*generation.aliases, *dict(generation.canary_of)) if alias != LATEST]
+    if named:
+        raise Precondition(
+            f"generation {generation.generation} of adapter {quote(generation.adapter.name)} is still named by "
+            f"{', '.join(named)}; move or remove the alias first"
+        )
+
+
 async def repair_latest(connection: AsyncConnection, adapter_id: int, now: float) -> None:
     """When "latest" was removed with its generation, it falls back to the newest one left."""
     if await latest_of(connection, adapter_id) is not None:
@@ -76,7 +88,7 @@ async def changes_of(connection: AsyncConnection, adapter_id: int, alias: str) -
 
 
 async def _row(connection: AsyncConnection, adapter_id: int, number: int) -> int:
-    row_id = await live_row(connection, adapter_id, numbered(number))
+    row_id = await find_row(connection, adapter_id, LIVE, numbered(number))
     if row_id is None:
         raise NoGeneration(number)
     return row_id

@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chorus_adapter_store.catalog.aliasing import latest_of, point, release, repair_latest
+from chorus_adapter_store.catalog.aliasing import check_unnamed, latest_of, point, release, repair_latest
 from chorus_adapter_store.catalog.database import Database
-from chorus_adapter_store.catalog.lookups import by_row, existing_adapter, live_row, locked_adapter
+from chorus_adapter_store.catalog.history import note
+from chorus_adapter_store.catalog.lookups import by_row, existing_adapter, find_row, locked_adapter
 from chorus_adapter_store.catalog.rows import (
     LIVE,
+    PRESENT,
     numbered,
     pointed_at_by,
     read_generations,
@@ -18,9 +20,20 @@ from chorus_adapter_store.catalog.rows import (
 )
 from chorus_adapter_store.catalog.schema import adapters, generations
 from chorus_adapter_store.catalog.sharing import make_private, usable_by
-from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition
+from chorus_adapter_store.errors import InvalidArgument, NotFound
 from chorus_adapter_store.names import quote
-from chorus_adapter_store.values import LATEST, AdapterName, Draft, Generation, Position, Resolution, StoredFile, Target
+from chorus_adapter_store.values import (
+    LATEST,
+    AdapterName,
+    Draft,
+    Generation,
+    Position,
+    Resolution,
+    State,
+    StoredFile,
+    Target,
+    Transition,
+)
 
 _LARGEST_DIGITS = 10  # of a generation's number
 
@@ -44,11 +57,13 @@ class Catalog:
             await keep()
             if latest is not None and latest.digest == draft.digest:
                 return latest, False
-            if await live_row(connection, adapter_id) is None:
+            if await find_row(connection, adapter_id, PRESENT) is None:
                 await make_private(connection, adapter_id)  # whoever could use what had this name before
             number = await _next_number(connection, adapter_id)
             row_id = await _insert(connection, adapter_id, number, draft, now)
             await point(connection, adapter_id, LATEST, Target(number), now)
+            passed = [Transition(number, state, at) for state, at in (*draft.stages, (State.PUBLISHED, now))]
+            await note(connection, draft.adapter, *passed)
             return await by_row(connection, row_id), True
 
     async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Resolution:
@@ -60,7 +75,7 @@ class Catalog:
         # One query whoever asks, so that a missing adapter and another tenant's take the same time.
         named = and_(adapters.c.tenant == owner, adapters.c.name == name, usable_by(tenant))
         async with self._database.read() as connection:
-            found = await read_generations(connection, select_generations(named, wanted))
+            found = await read_generations(connection, select_generations(named, LIVE, wanted))
             if found and model in ("", found[0].model):
                 return _resolution([each.seen_by(tenant) for each in found], version or LATEST)
             if found and owner == tenant:
@@ -70,11 +85,13 @@ class Catalog:
         raise NotFound(f"adapter {quote(name if owner == tenant else f'{owner}/{name}')} does not exist")
 
     async def page(
-        self, tenant: str, limit: int, after: Position | None, *, usable: bool = False
+        self, tenant: str, limit: int, after: Position | None, *, usable: bool = False, deleted: bool = False
     ) -> tuple[Generation, ...]:
-        """Live generations by tenant and name, newest first: a tenant's own, or all that it may use, or everybody's
-        for an empty tenant."""
-        conditions = [usable_by(tenant) if usable else adapters.c.tenant == tenant] if tenant else []
+        """Generations by tenant and name, newest first: a tenant's own, or everybody's for an empty tenant, with
+        `deleted` those too that can be restored; or, with `usable`, all that the tenant's requests may use."""
+        conditions = [] if deleted else [LIVE if usable else PRESENT]
+        if tenant:
+            conditions.append(usable_by(tenant) if usable else adapters.c.tenant == tenant)
         if after is not None:
             conditions.append(_beyond(after))
         query = select_generations(*conditions).order_by(
@@ -84,22 +101,24 @@ class Catalog:
             found = await read_generations(connection, query.limit(limit))
         return tuple(each.seen_by(tenant) for each in found) if usable else found
 
-    async def delete(self, adapter: AdapterName, number: int, now: float) -> tuple[Generation, ...]:
-        """Retire a generation, or all with 0, and return them. Raises NotFound, Precondition."""
+    async def delete(self, adapter: AdapterName, number: int, now: float, reason: str = "") -> tuple[Generation, ...]:
+        """Delete a generation, or all with 0, and return them. Raises NotFound, Precondition."""
         async with self._database.write() as connection:
             adapter_id = await existing_adapter(connection, adapter)
-            chosen = and_(generations.c.adapter_id == adapter_id, LIVE)
+            chosen = and_(generations.c.adapter_id == adapter_id, PRESENT)
             if number:
                 chosen = and_(chosen, numbered(number))
-            retired = await read_generations(connection, select_generations(chosen))
-            if not retired:
+            deleted = await read_generations(connection, select_generations(chosen))
+            if not deleted:
                 raise NotFound(f"adapter {quote(adapter.name)} has no generation {number}")
             if number:
-                _check_unnamed(retired[0])
+                check_unnamed(deleted[0])
             await release(connection, adapter_id, chosen, now)
-            await connection.execute(update(generations).where(chosen).values(retired_at=now))
+            await connection.execute(update(generations).where(chosen).values(deleted_at=now, reason=reason))
             await repair_latest(connection, adapter_id, now)
-            return retired
+            gone = [Transition(each.generation, State.DELETED, now, reason) for each in deleted]
+            await note(connection, adapter, *gone)
+            return deleted
 
     async def files(self, digest: str) -> tuple[StoredFile, StoredFile]:
         """The files of a digest, also while it is only kept for requests that began with it. Raises NotFound."""
@@ -110,30 +129,20 @@ class Catalog:
         return stored_files(row)
 
     async def count(self) -> int:
-        """Adapters that have a live generation."""
+        """Adapters that have a generation."""
         async with self._database.read() as connection:
-            query = select(func.count(generations.c.adapter_id.distinct())).where(LIVE)
+            query = select(func.count(generations.c.adapter_id.distinct())).where(PRESENT)
             return (await connection.execute(query)).scalar_one()
 
 
 async def _check_base(connection: AsyncConnection, adapter_id: int, draft: Draft) -> None:
-    query = select(generations.c.model).where(generations.c.adapter_id == adapter_id, LIVE).limit(1)
+    query = select(generations.c.model).where(generations.c.adapter_id == adapter_id, PRESENT).limit(1)
     model = (await connection.execute(query)).scalar_one_or_none()
     if model is not None and model != draft.base.name:
         raise InvalidArgument(
             "model",
             f"adapter {quote(draft.adapter.name)} is for base {quote(model)}, not {quote(draft.base.name)}; "
             "use another name, or delete it first",
-        )
-
-
-def _check_unnamed(generation: Generation) -> None:
-    """An alias that somebody made is a promise; "latest" looks after itself."""
-    named = [alias for alias in (*generation.aliases, *dict(generation.canary_of)) if alias != LATEST]
-    if named:
-        raise Precondition(
-            f"generation {generation.generation} of adapter {quote(generation.adapter.name)} is still named by "
-            f"{', '.join(named)}; move or remove the alias first"
         )
 
 
@@ -172,7 +181,12 @@ async def _insert(connection: AsyncConnection, adapter_id: int, number: int, dra
 async def _explain_version(connection: AsyncConnection, adapter: AdapterName, version: str) -> None:
     """Tell its owner what the adapter has instead of `version`. Raises NotFound, unless it has nothing."""
     mine = and_(adapters.c.tenant == adapter.tenant, adapters.c.name == adapter.name)
-    newest = select_generations(mine).order_by(generations.c.generation.desc()).limit(5)
+    if version.isascii() and version.isdigit():
+        retired = select_generations(mine, PRESENT, numbered(int(version[:_LARGEST_DIGITS])))
+        for each in await read_generations(connection, retired):
+            why = f": {quote(each.reason)}" if each.reason else ""
+            raise NotFound(f"generation {each.generation} of adapter {quote(adapter.name)} is retired{why}")
+    newest = select_generations(mine, LIVE).order_by(generations.c.generation.desc()).limit(5)
     found = await read_generations(connection, newest)
     if found:
         known = [each for one in found for each in (str(one.generation), *one.aliases)]

@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chorus_adapter_store.catalog.rows import LIVE, insert_if_absent, read_generations, select_generations
+from chorus_adapter_store.catalog.rows import PRESENT, insert_if_absent, read_generations, select_generations
 from chorus_adapter_store.catalog.schema import adapters, generations
 from chorus_adapter_store.errors import NotFound
 from chorus_adapter_store.names import quote
@@ -25,13 +25,19 @@ async def existing_adapter(connection: AsyncConnection, adapter: AdapterName, *,
         .with_for_update()
     )
     adapter_id: int | None = found.scalar_one_or_none()
-    if adapter_id is None or not (empty or await live_row(connection, adapter_id)):
+    if adapter_id is None or not (empty or await find_row(connection, adapter_id, PRESENT)):
         raise NotFound(f"adapter {quote(adapter.name)} does not exist")
     return adapter_id
 
 
-async def live_row(connection: AsyncConnection, adapter_id: int, *conditions: ColumnElement[bool]) -> int | None:
-    query = select(generations.c.id).where(generations.c.adapter_id == adapter_id, LIVE, *conditions).limit(1)
+async def locked_row(connection: AsyncConnection, adapter: AdapterName) -> int:
+    """The adapter's, also when all of its generations are deleted. Raises NotFound."""
+    return await existing_adapter(connection, adapter, empty=True)
+
+
+async def find_row(connection: AsyncConnection, adapter_id: int, *conditions: ColumnElement[bool]) -> int | None:
+    """Of one generation of the adapter."""
+    query = select(generations.c.id).where(generations.c.adapter_id == adapter_id, *conditions).limit(1)
     return (await connection.execute(query)).scalar_one_or_none()
 
 

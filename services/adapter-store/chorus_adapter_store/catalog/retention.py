@@ -6,7 +6,9 @@ from sqlalchemy import delete, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chorus_adapter_store.catalog.database import Database
-from chorus_adapter_store.catalog.schema import generations
+from chorus_adapter_store.catalog.history import note
+from chorus_adapter_store.catalog.schema import adapters, generations
+from chorus_adapter_store.values import AdapterName, State, Transition
 
 _BATCH = 500  # digests a query
 
@@ -17,11 +19,19 @@ class Retention:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def forget_retired(self, before: float) -> int:
+    async def purge(self, before: float, now: float) -> int:
         """Remove generations deleted before this time (seconds since 1970); returns how many."""
         async with self._database.write() as connection:
-            gone = await connection.execute(delete(generations).where(generations.c.retired_at < before))
-            return gone.rowcount
+            over = select(generations.c.adapter_id, generations.c.generation, adapters.c.tenant, adapters.c.name)
+            over = over.join(adapters).where(generations.c.deleted_at < before)
+            # Locked: whoever restores one of them meanwhile finds it gone, or keeps it.
+            rows = (await connection.execute(over.with_for_update(of=generations))).all()
+            for row in rows:
+                mine = (generations.c.adapter_id == row.adapter_id, generations.c.generation == row.generation)
+                await connection.execute(delete(generations).where(*mine))
+                gone = Transition(row.generation, State.GONE, now)
+                await note(connection, AdapterName(row.tenant, row.name), gone)
+            return len(rows)
 
     async def collect(self, blobs: frozenset[str], remove: Callable[[str], Awaitable[None]]) -> int:
         """Call `remove` for each of `blobs` that no generation names; returns how many.

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Insert, Row, Select, or_, select
+from sqlalchemy import ColumnElement, Insert, Row, Select, and_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,11 +15,15 @@ from chorus_adapter_store.values import (
     AdapterName,
     Generation,
     Sharing,
+    State,
     StoredFile,
     Visibility,
 )
 
-LIVE: ColumnElement[bool] = generations.c.retired_at.is_(None)
+# Not deleted; of those, what requests may use; and what can be restored.
+PRESENT: ColumnElement[bool] = generations.c.deleted_at.is_(None)
+LIVE: ColumnElement[bool] = and_(PRESENT, generations.c.retired_at.is_(None))
+DELETED: ColumnElement[bool] = generations.c.deleted_at.is_not(None)
 
 _GENERATIONS = select(adapters.c.tenant, adapters.c.name, adapters.c.visibility, *generations.c).select_from(
     generations.join(adapters, generations.c.adapter_id == adapters.c.id)
@@ -27,8 +31,8 @@ _GENERATIONS = select(adapters.c.tenant, adapters.c.name, adapters.c.visibility,
 
 
 def select_generations(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """Live generations with their adapter's names."""
-    return _GENERATIONS.where(LIVE, *conditions)
+    """Generations with their adapter's names."""
+    return _GENERATIONS.where(*conditions)
 
 
 def pointed_at_by(alias: str) -> ColumnElement[bool]:
@@ -110,4 +114,12 @@ def _generation(row: Row[Any]) -> Generation:
         config=config,
         weights=weights,
         created_at=row.created_at,
+        state=_state(row),
+        reason=row.reason,
     )
+
+
+def _state(row: Row[Any]) -> State:
+    if row.deleted_at is not None:
+        return State.DELETED
+    return State.PUBLISHED if row.retired_at is None else State.RETIRED

@@ -72,13 +72,30 @@ generations = Table(
     Column("weights_sha256", DIGEST, nullable=False),
     Column("weights_size", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
-    # Seconds since 1970 of its deletion: from then on it has no name, and after a grace period it is removed.
+    # Seconds since 1970: no request resolves to it since.
     Column("retired_at", Double, nullable=True),
+    # Seconds since 1970: from then on it has no name, and after a grace period it is removed.
+    Column("deleted_at", Double, nullable=True),
+    Column("reason", String(500), nullable=False, server_default=""),  # of retiring or deleting it
     UniqueConstraint("adapter_id", "generation", name="uq_generations_adapter_generation"),
     Index("ix_generations_digest", "digest"),
     Index("ix_generations_config_sha256", "config_sha256"),
     Index("ix_generations_weights_sha256", "weights_sha256"),
-    Index("ix_generations_retired_at", "retired_at"),
+    Index("ix_generations_deleted_at", "deleted_at"),
+)
+
+# What became of uploads and generations; it refers to nothing, so that it outlives them.
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("id", ROW_ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("generation", Integer, nullable=False),  # 0: an upload that was refused
+    Column("state", String(16), nullable=False),
+    Column("reason", String(1000), nullable=False),
+    Column("at", Double, nullable=False, index=True),
+    Index("ix_transitions_adapter", "tenant", "name", "id"),
 )
 
 aliases = Table(

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.lookups import existing_adapter
-from chorus_adapter_store.catalog.rows import read_generations, select_generations
+from chorus_adapter_store.catalog.rows import PRESENT, read_generations, select_generations
 from chorus_adapter_store.catalog.schema import adapters, generations, shares
 from chorus_adapter_store.values import AdapterName, Generation, Sharing, Visibility
 
@@ -21,7 +21,7 @@ class SharingCatalog:
         async with self._database.write() as connection:
             adapter_id = await existing_adapter(connection, adapter)
             await _share(connection, adapter_id, sharing)
-            newest = select_generations(generations.c.adapter_id == adapter_id).order_by(
+            newest = select_generations(generations.c.adapter_id == adapter_id, PRESENT).order_by(
                 generations.c.generation.desc()
             )
             return (await read_generations(connection, newest.limit(1)))[0]

@@ -15,6 +15,7 @@ from chorus_adapter_store.rpc.translate import (
     parse_page_token,
     parse_sharing,
     resolve_response,
+    transition_message,
 )
 from chorus_adapter_store.rpc.uploads import UploadStream
 from chorus_adapter_store.store import AdapterStore
@@ -70,7 +71,7 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
         async with self._calls.answering("list", context):
             limit = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
             after = parse_page_token(request.page_token)
-            found = await self._store.page(request.tenant, limit, after, usable=request.usable)
+            found = await self._store.page(request.tenant, limit, after, usable=request.usable, deleted=request.deleted)
             answer = pb.ListResponse()
             size = 0
             for generation in found:
@@ -108,9 +109,24 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
             generation = await self._store.set_visibility(request.tenant, request.name, parse_sharing(request))
         return pb.SetVisibilityResponse(adapter=adapter_message(generation))
 
+    async def Retire(self, request: pb.RetireRequest, context: _Context) -> pb.RetireResponse:
+        async with self._calls.answering("retire", context):
+            retired = await self._store.retire(request.tenant, request.name, request.generation, request.reason)
+        return pb.RetireResponse(adapter=adapter_message(retired))
+
+    async def Restore(self, request: pb.RestoreRequest, context: _Context) -> pb.RestoreResponse:
+        async with self._calls.answering("restore", context):
+            restored = await self._store.restore(request.tenant, request.name, request.generation)
+        return pb.RestoreResponse(generations_restored=restored)
+
+    async def History(self, request: pb.HistoryRequest, context: _Context) -> pb.HistoryResponse:
+        async with self._calls.answering("history", context):
+            transitions = await self._store.transitions(request.tenant, request.name)
+        return pb.HistoryResponse(transitions=map(transition_message, transitions))
+
     async def Delete(self, request: pb.DeleteRequest, context: _Context) -> pb.DeleteResponse:
         async with self._calls.answering("delete", context):
-            deleted = await self._store.delete(request.tenant, request.name, request.generation)
+            deleted = await self._store.delete(request.tenant, request.name, request.generation, request.reason)
         return pb.DeleteResponse(generations_deleted=deleted)
 
     async def _publish(self, upload: UploadStream) -> pb.PublishResponse:

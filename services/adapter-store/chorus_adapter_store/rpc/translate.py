@@ -6,13 +6,34 @@ import json
 
 from chorus_adapter_store.errors import InvalidArgument
 from chorus_adapter_store.names import quote
-from chorus_adapter_store.values import AliasChange, Generation, Position, Resolution, Sharing, Target, Visibility
+from chorus_adapter_store.values import (
+    AliasChange,
+    Generation,
+    Position,
+    Resolution,
+    Sharing,
+    State,
+    Target,
+    Transition,
+    Visibility,
+)
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 
 _VISIBILITIES = {
     Visibility.PRIVATE: pb.VISIBILITY_PRIVATE,
     Visibility.SHARED: pb.VISIBILITY_SHARED,
     Visibility.PUBLIC: pb.VISIBILITY_PUBLIC,
+}
+
+
+_STATES = {
+    State.UPLOADED: pb.STATE_UPLOADED,
+    State.VALIDATED: pb.STATE_VALIDATED,
+    State.PUBLISHED: pb.STATE_PUBLISHED,
+    State.RETIRED: pb.STATE_RETIRED,
+    State.DELETED: pb.STATE_DELETED,
+    State.GONE: pb.STATE_GONE,
+    State.REFUSED: pb.STATE_REFUSED,
 }
 
 
@@ -31,6 +52,17 @@ def adapter_message(generation: Generation) -> pb.Adapter:
         visibility=_VISIBILITIES[generation.sharing.visibility],
         shared_with=generation.sharing.tenants,
         canary_of=dict(generation.canary_of),
+        state=_STATES[generation.state],
+        reason=generation.reason,
+    )
+
+
+def transition_message(transition: Transition) -> pb.Transition:
+    return pb.Transition(
+        generation=transition.generation,
+        state=_STATES[transition.state],
+        reason=transition.reason,
+        at=transition.at,
     )
 
 

@@ -6,7 +6,9 @@ from chorus_gateway.adapters.values import (
     AliasChange,
     Published,
     Resolution,
+    State,
     Target,
+    Transition,
     UploadHeader,
     Visibility,
 )
@@ -17,7 +19,9 @@ __all__ = [
     "AliasChange",
     "Published",
     "Resolution",
+    "State",
     "Target",
+    "Transition",
     "UploadHeader",
     "Visibility",
 ]

@@ -13,7 +13,9 @@ from chorus_gateway.adapters.values import (
     AliasChange,
     Published,
     Resolution,
+    State,
     Target,
+    Transition,
     UploadHeader,
     Visibility,
 )
@@ -32,6 +34,15 @@ T = TypeVar("T")
 Upload: TypeAlias = "grpc.aio.StreamUnaryCall[pb.PublishRequest, pb.PublishResponse]"
 
 
+STATES: dict[int, State] = {
+    pb.STATE_UPLOADED: State.UPLOADED,
+    pb.STATE_VALIDATED: State.VALIDATED,
+    pb.STATE_PUBLISHED: State.PUBLISHED,
+    pb.STATE_RETIRED: State.RETIRED,
+    pb.STATE_DELETED: State.DELETED,
+    pb.STATE_GONE: State.GONE,
+    pb.STATE_REFUSED: State.REFUSED,
+}
 VISIBILITIES: dict[Visibility, pb.Visibility] = {
     Visibility.PRIVATE: pb.VISIBILITY_PRIVATE,
     Visibility.SHARED: pb.VISIBILITY_SHARED,
@@ -72,13 +83,15 @@ class AdapterClient:
         canary = _adapter(found.canary) if found.HasField("canary") else None
         return Resolution(_adapter(found.adapter), canary, found.canary_percent)
 
-    async def list(self, tenant: str = "", *, usable: bool = False) -> tuple[Adapter, ...]:
-        """All of a tenant's generations, or all that it may use, newest first under each name; an empty tenant is
-        everybody."""
+    async def list(self, tenant: str = "", *, usable: bool = False, deleted: bool = False) -> tuple[Adapter, ...]:
+        """All of a tenant's generations, with `deleted` those too that can be restored, or all that it may use, newest
+        first under each name; an empty tenant is everybody."""
         adapters: list[Adapter] = []
         token = ""
         while True:
-            request = pb.ListRequest(tenant=tenant, page_size=PAGE_SIZE, page_token=token, usable=usable)
+            request = pb.ListRequest(
+                tenant=tenant, page_size=PAGE_SIZE, page_token=token, usable=usable, deleted=deleted
+            )
             page = await _answer(self._stub.List(request, metadata=self._metadata(), timeout=self._timeout))
             adapters += map(_adapter, page.adapters)
             token = page.next_page_token
@@ -114,9 +127,28 @@ class AdapterClient:
         call = self._stub.SetVisibility(request, metadata=self._metadata(), timeout=self._timeout)
         return _adapter((await _answer(call)).adapter)
 
-    async def delete(self, tenant: str, name: str, generation: int) -> int:
+    async def retire(self, tenant: str, name: str, generation: int, reason: str = "") -> Adapter:
+        request = pb.RetireRequest(tenant=tenant, name=name, generation=generation, reason=reason)
+        call = self._stub.Retire(request, metadata=self._metadata(), timeout=self._timeout)
+        return _adapter((await _answer(call)).adapter)
+
+    async def restore(self, tenant: str, name: str, generation: int) -> int:
+        """How many generations are back; generation 0 restores all deleted ones."""
+        request = pb.RestoreRequest(tenant=tenant, name=name, generation=generation)
+        call = self._stub.Restore(request, metadata=self._metadata(), timeout=self._timeout)
+        return (await _answer(call)).generations_restored
+
+    async def history(self, tenant: str, name: str) -> tuple[Transition, ...]:
+        """What became of the name's uploads and generations, newest first."""
+        request = pb.HistoryRequest(tenant=tenant, name=name)
+        found = await _answer(self._stub.History(request, metadata=self._metadata(), timeout=self._timeout))
+        return tuple(
+            Transition(each.generation, STATES[each.state], each.reason, each.at) for each in found.transitions
+        )
+
+    async def delete(self, tenant: str, name: str, generation: int, reason: str = "") -> int:
         """How many generations went; generation 0 deletes all of the name."""
-        request = pb.DeleteRequest(tenant=tenant, name=name, generation=generation)
+        request = pb.DeleteRequest(tenant=tenant, name=name, generation=generation, reason=reason)
         call = self._stub.Delete(request, metadata=self._metadata(), timeout=self._timeout)
         return (await _answer(call)).generations_deleted
 
@@ -174,6 +206,8 @@ def _adapter(message: pb.Adapter) -> Adapter:
         created_at=message.created_at,
         visibility=visibilities.get(message.visibility, Visibility.PRIVATE),
         shared_with=tuple(message.shared_with),
+        state=STATES.get(message.state, State.PUBLISHED),
+        reason=message.reason,
         canary_of=dict(message.canary_of),
     )
 

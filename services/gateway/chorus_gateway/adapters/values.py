@@ -13,6 +13,26 @@ class Visibility(StrEnum):
     PUBLIC = "public"
 
 
+class State(StrEnum):
+    """Of a generation; REFUSED is an upload's end that made none."""
+
+    UPLOADED = "uploaded"
+    VALIDATED = "validated"
+    PUBLISHED = "published"
+    RETIRED = "retired"  # no new request may use it
+    DELETED = "deleted"  # it can be restored for a while
+    GONE = "gone"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    generation: int  # 0: an upload that was refused
+    state: State
+    reason: str
+    at: float  # seconds since 1970
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """One generation of an adapter."""
@@ -29,6 +49,8 @@ class Adapter:
     created_at: float  # seconds since 1970
     visibility: Visibility = Visibility.PRIVATE
     shared_with: tuple[str, ...] = ()  # tenants
+    state: State = State.PUBLISHED
+    reason: str = ""  # of its being retired or deleted
     canary_of: Mapping[str, int] = field(default_factory=dict)  # alias → its share of that alias's requests, percent
 
 

@@ -4,15 +4,20 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
-from chorus_gateway.api.admin_schemas import (
+from chorus_gateway.api.adapter_schemas import (
     AdapterList,
     AdapterView,
     AliasChangeView,
     AliasHistory,
     AliasTarget,
     Deleted,
+    History,
+    Reason,
+    Restored,
+    Retirement,
+    TransitionView,
     VisibilityBody,
 )
 from chorus_gateway.api.dependencies import WRITES, PartsDep, PrincipalDep, authenticated
@@ -65,13 +70,17 @@ async def upload_adapter(request: Request, response: Response, parts: PartsDep, 
 
 @router.get("", summary="Adapters, newest generation first under each name")
 async def list_adapters(
-    parts: PartsDep, principal: PrincipalDep, tenant: Annotated[str, Query(description="empty is every tenant")] = ""
+    parts: PartsDep,
+    principal: PrincipalDep,
+    tenant: Annotated[str, Query(description="empty is every tenant")] = "",
+    deleted: Annotated[bool, Query(description="those too that are deleted and can be restored")] = False,
 ) -> AdapterList:
     """A tenant's key sees its own tenant's alone."""
     if principal.tenant is not None:
         tenant = tenant or principal.tenant.id
     _check_owner(principal, tenant)
-    return AdapterList(data=[AdapterView.of(adapter) for adapter in await parts.adapters.list(tenant)])
+    found = await parts.adapters.list(tenant, deleted=deleted)
+    return AdapterList(data=[AdapterView.of(adapter) for adapter in found])
 
 
 @router.put("/{tenant}/{name}/aliases/{alias}", summary="Point an alias at a generation", dependencies=WRITES)
@@ -130,12 +139,58 @@ async def delete_adapter(
     parts: PartsDep,
     principal: PrincipalDep,
     generation: Annotated[int | None, Query(ge=1, le=2**32 - 1, description="absent is every generation")] = None,
+    reason: Reason = "",
 ) -> Deleted:
-    """Requests that already run on it finish. 409 while an alias other than `latest` points at the one generation."""
+    """Requests that already run on it finish. It can be restored until its grace period ends. 409 while an alias other
+    than `latest` points at the one generation."""
     _check_owner(principal, tenant)
-    deleted = await parts.adapters.delete(tenant, name, generation or 0)
+    deleted = await parts.adapters.delete(tenant, name, generation or 0, reason)
     parts.resolver.invalidate(tenant, name)
     return Deleted(deleted=deleted)
+
+
+@router.post("/{tenant}/{name}/restore", summary="Bring back what was deleted or retired", dependencies=WRITES)
+async def restore_adapter(
+    tenant: str,
+    name: str,
+    parts: PartsDep,
+    principal: PrincipalDep,
+    generation: Annotated[
+        int | None, Query(ge=1, le=2**32 - 1, description="absent is every deleted generation")
+    ] = None,
+) -> Restored:
+    """A deleted generation is what it was before, a retired one is published. Aliases that it lost are brought back by
+    their rollback."""
+    _check_owner(principal, tenant)
+    restored = await parts.adapters.restore(tenant, name, generation or 0)
+    parts.resolver.invalidate(tenant, name)
+    return Restored(restored=restored)
+
+
+@router.post(
+    "/{tenant}/{name}/generations/{generation}/retire", summary="Take a generation out of use", dependencies=WRITES
+)
+async def retire_adapter(
+    tenant: str,
+    name: str,
+    generation: Annotated[int, Path(ge=1, le=2**32 - 1)],
+    body: Retirement,
+    parts: PartsDep,
+    principal: PrincipalDep,
+) -> AdapterView:
+    """No new request may use it, running ones finish. 409 while an alias other than `latest` points at it."""
+    _check_owner(principal, tenant)
+    retired = await parts.adapters.retire(tenant, name, generation, body.reason)
+    parts.resolver.invalidate(tenant, name)
+    return AdapterView.of(retired)
+
+
+@router.get("/{tenant}/{name}/history", summary="What became of a name's uploads and generations")
+async def adapter_history(tenant: str, name: str, parts: PartsDep, principal: PrincipalDep) -> History:
+    """The last 100 changes of the last 90 days; uploads that were refused too, with the reason."""
+    _check_owner(principal, tenant)
+    found = await parts.adapters.history(tenant, name)
+    return History(data=[TransitionView.of(transition) for transition in found])
 
 
 def _check_owner(principal: Principal, tenant: str) -> None:
