@@ -4,6 +4,7 @@ StoreError
 ├── InvalidArgument   a field, or a file of an upload, is wrong; `field` names it
 ├── NotFound          no such adapter, version or digest for the one who asks
 ├── TooLarge          an upload passes a size limit
+├── QuotaExceeded     a tenant would have more than it may
 ├── Precondition      right in itself, but not in the catalog's present state
 ├── Stalled           the client sent nothing for too long
 ├── Unavailable       the database or the disk is away; worth another attempt
@@ -29,6 +30,10 @@ class NotFound(StoreError):
 
 
 class TooLarge(StoreError):
+    pass
+
+
+class QuotaExceeded(StoreError):
     pass
 
 

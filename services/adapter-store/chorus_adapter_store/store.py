@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chorus_adapter_store.blobs import Blobs, Upload
 from chorus_adapter_store.catalog import (
@@ -16,7 +16,15 @@ from chorus_adapter_store.catalog import (
     LifecycleCatalog,
     SharingCatalog,
 )
-from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, StoreError, TooLarge, Unavailable
+from chorus_adapter_store.errors import (
+    InvalidArgument,
+    NotFound,
+    Precondition,
+    QuotaExceeded,
+    StoreError,
+    TooLarge,
+    Unavailable,
+)
 from chorus_adapter_store.events import Event, EventKind, Events
 from chorus_adapter_store.janitor import Janitor
 from chorus_adapter_store.names import checked_alias, checked_name, is_name, quote
@@ -27,6 +35,7 @@ from chorus_adapter_store.validate import Limits, Validator
 from chorus_adapter_store.values import (
     CONFIG_FILE,
     LATEST,
+    UNLIMITED,
     WEIGHTS_FILE,
     AdapterName,
     AliasChange,
@@ -34,6 +43,7 @@ from chorus_adapter_store.values import (
     Draft,
     Generation,
     Position,
+    Quota,
     Resolution,
     Sharing,
     State,
@@ -66,28 +76,32 @@ class AdapterStore:
     limits: Limits
     clock: Callable[[], float] = time.time
 
-    async def publish(self, tenant: str, name: str, model: str, parts: AsyncIterator[Part]) -> tuple[Generation, bool]:
+    async def publish(
+        self, tenant: str, name: str, model: str, parts: AsyncIterator[Part], quota: Quota = UNLIMITED
+    ) -> tuple[Generation, bool]:
         """Store an upload as the latest generation of its name; False when it was that already.
 
-        Raises InvalidArgument, TooLarge, Precondition or Unavailable; after any of them, and after a cancellation,
-        nothing is left of the upload.
+        Raises InvalidArgument, TooLarge, QuotaExceeded, Precondition or Unavailable; after any of them, and after a
+        cancellation, nothing is left of the upload.
         """
         adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
         try:
-            return await self._publish(adapter, model, parts)
-        except (InvalidArgument, TooLarge, Precondition) as error:
+            return await self._publish(adapter, model, parts, quota)
+        except (InvalidArgument, TooLarge, QuotaExceeded, Precondition) as error:
             with suppress(Unavailable):
                 await self.history.refused(adapter, str(error), self.clock())
             raise
 
-    async def _publish(self, adapter: AdapterName, model: str, parts: AsyncIterator[Part]) -> tuple[Generation, bool]:
+    async def _publish(
+        self, adapter: AdapterName, model: str, parts: AsyncIterator[Part], quota: Quota
+    ) -> tuple[Generation, bool]:
         base = await self._base(model)
         async with self.blobs.upload() as config, self.blobs.upload() as weights:
             uploads: dict[str, Upload] = {CONFIG_FILE: config, WEIGHTS_FILE: weights}
             sizes = {CONFIG_FILE: self.limits.max_config_bytes, WEIGHTS_FILE: self.limits.max_weights_bytes}
             await receive(parts, uploads, sizes)
             draft = await self._validated(adapter, base, config, weights)
-            return await uninterrupted(self._commit(draft, config, weights))
+            return await uninterrupted(self._commit(replace(draft, quota=quota), config, weights))
 
     async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Resolution:
         """Raises NotFound, in words that tell nothing to anyone but the owner."""
@@ -153,10 +167,10 @@ class AdapterStore:
         await self._announce(Event(EventKind.RETIRED, retired))
         return retired
 
-    async def restore(self, tenant: str, name: str, number: int) -> int:
+    async def restore(self, tenant: str, name: str, number: int, quota: Quota = UNLIMITED) -> int:
         """Bring back a generation, or all deleted ones with 0; returns how many."""
         adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
-        restored = await self.lifecycle.restore(adapter, number, self.clock())
+        restored = await self.lifecycle.restore(adapter, number, self.clock(), quota)
         for generation in restored:
             _log_change("adapter restored", generation)
         await self._announce(*(Event(EventKind.RESTORED, generation) for generation in restored))

@@ -105,6 +105,18 @@ class AliasChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What a tenant may have. 0 is no limit."""
+
+    adapters: int = 0  # names with a generation that is not deleted
+    bytes: int = 0  # of all generations, deleted ones too until they are gone; the same bytes count once
+    rank: int = 0  # the largest of an adapter
+
+
+UNLIMITED = Quota()
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """Where a page of a listing ended."""
 
@@ -122,6 +134,7 @@ class Draft:
     facts: AdapterFacts
     config: StoredFile
     weights: StoredFile
+    quota: Quota = UNLIMITED
     stages: tuple[tuple[State, float], ...] = ()  # that the upload passed, and when: seconds since 1970
 
     @property

@@ -26,6 +26,9 @@ class Limits:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None  # prompt and output
     concurrent_requests: int | None = None
+    adapters: int | None = None
+    adapter_bytes: int | None = None  # of all adapters together
+    adapter_rank: int | None = None  # the largest
 
 
 @dataclass(frozen=True, slots=True)

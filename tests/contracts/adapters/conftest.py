@@ -48,7 +48,8 @@ class Client:
 
     def header(self, **changes: str) -> pb.PublishRequest:
         fields = {"tenant": self.tenant, "name": "tone", "model": "demo", **changes}
-        return pb.PublishRequest(header=pb.PublishHeader(**fields))
+        tenant, name, model = fields["tenant"], fields["name"], fields["model"]
+        return pb.PublishRequest(header=pb.PublishHeader(tenant=tenant, name=name, model=model))
 
     async def send(self, *requests: pb.PublishRequest) -> pb.PublishResponse:
         call = self.stub.Publish(iter(requests), metadata=self.metadata)
@@ -63,6 +64,11 @@ class Client:
 
     async def publish(self, upload: Upload, **header: str) -> pb.PublishResponse:
         return await self.send(self.header(**header), *chunks(upload), COMMIT)
+
+    async def publish_within(self, quota: pb.Quota, upload: Upload, **header: str) -> pb.PublishResponse:
+        first = self.header(**header)
+        first.header.quota.CopyFrom(quota)
+        return await self.send(first, *chunks(upload), COMMIT)
 
     async def resolve(self, name: str = "tone", version: str = "", **changes: str) -> pb.Adapter:
         return (await self.resolution(name, version, **changes)).adapter
@@ -104,8 +110,8 @@ class Client:
         request = pb.RetireRequest(tenant=self.tenant, name=name, generation=generation, reason=reason)
         return (await self.stub.Retire(request, metadata=self.metadata)).adapter
 
-    async def restore(self, generation: int = 0, name: str = "tone") -> int:
-        request = pb.RestoreRequest(tenant=self.tenant, name=name, generation=generation)
+    async def restore(self, generation: int = 0, name: str = "tone", quota: pb.Quota | None = None) -> int:
+        request = pb.RestoreRequest(tenant=self.tenant, name=name, generation=generation, quota=quota)
         return (await self.stub.Restore(request, metadata=self.metadata)).generations_restored
 
     async def history(self, name: str = "tone") -> Sequence[tuple[int, int, str]]:

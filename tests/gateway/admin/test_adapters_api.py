@@ -106,6 +106,22 @@ async def test_an_adapter_is_shared_used_and_withdrawn(stocked: Door) -> None:
         await resolver.resolve(rival, name)
 
 
+async def test_a_tenants_quota_of_adapters_holds_from_the_change_on(stocked: Door) -> None:
+    limits = {"limits": {"adapters": 1, "adapter_bytes": 1 << 40, "adapter_rank": 64}}
+    changed = await stocked.http.patch("/admin/v1/tenants/acme", json=limits, headers=stocked.admin)
+    assert changed.json()["limits"].items() >= limits["limits"].items()
+    await upload(stocked, "acme", "sql", seed=2)
+    files = make_upload()
+    answer = await stocked.http.post(
+        PATH,
+        data={"tenant": "acme", "name": "second", "model": BASE.name},
+        files={"adapter_config": files.config_bytes, "adapter_model": files.weights_bytes},
+        headers=stocked.admin,
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert (answer.headers["x-should-retry"], "retry-after" in answer.headers) == ("false", False)
+
+
 async def test_retiring_deleting_and_restoring(stocked: Door) -> None:
     path, resolver, acme = f"{PATH}/acme/sql", stocked.parts.resolver, Tenant("acme")
     old = await resolver.resolve(acme, "sql:1")

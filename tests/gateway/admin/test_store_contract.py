@@ -7,7 +7,8 @@ import grpc.aio
 import pytest
 
 from chorus_gateway.adapters import Adapter, AdapterClient, State, Target, UploadHeader, Visibility
-from chorus_gateway.errors import Conflict, Internal, InvalidRequest, NotFound, Unavailable
+from chorus_gateway.errors import Conflict, Internal, InvalidRequest, NotFound, QuotaExceeded, Unavailable
+from chorus_gateway.values import Limits
 from tests.adapter_store.support import BASE, make_upload
 from tests.gateway.support.fake_store import TOKEN
 
@@ -214,6 +215,15 @@ async def test_a_generation_is_retired_deleted_and_restored(client: AdapterClien
         (1, State.UPLOADED),
     ]
     assert await client.history("nobody", "sql") == ()
+
+
+async def test_an_upload_over_a_quota_is_no_more_than_that(client: AdapterClient, tenant: str) -> None:
+    await publish(client, tenant)
+    header = UploadHeader(tenant, "other", BASE.name)
+    with pytest.raises(QuotaExceeded, match="adapters: ") as refused:
+        await client.publish(header, files(), Limits(adapters=1))
+    assert refused.value.code == "insufficient_quota"
+    assert (await client.publish(header, files(), Limits(adapters=2))).created
 
 
 async def test_an_unknown_base_is_a_conflict(client: AdapterClient, tenant: str) -> None:

@@ -10,7 +10,14 @@ from tests.gateway.support.fake_store import FakeStore
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
 ACME = {"id": "acme", "weight": 2.5, "limits": {"tokens_per_minute": 100}}
-SHOWN_LIMITS = {"requests_per_minute": None, "tokens_per_minute": 100, "concurrent_requests": None}
+SHOWN_LIMITS = {
+    "requests_per_minute": None,
+    "tokens_per_minute": 100,
+    "concurrent_requests": None,
+    "adapters": None,
+    "adapter_bytes": None,
+    "adapter_rank": None,
+}
 
 
 async def created(door: Door, body: dict[str, Any] | None = None) -> dict[str, Any]:

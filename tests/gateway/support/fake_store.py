@@ -246,6 +246,9 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         for adapter in mine:
             if "latest" in adapter.aliases:
                 adapter.aliases.remove("latest")
+        names = {adapter.name for adapter in self.adapters if adapter.tenant == header.tenant} | {header.name}
+        if header.quota.adapters and not mine and len(names) > header.quota.adapters:
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, f"adapters: more than {header.quota.adapters}")
         key = (header.tenant, header.name)
         self._last[key] = self._last.get(key, 0) + 1
         adapter = pb.Adapter(

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, text
 from chorus_gateway.db import Base, Database, connect, migrate
 from chorus_gateway.db.migrate import VERSION_TABLE
 from chorus_gateway.errors import StartError
+from chorus_gateway.tenants import TenantStore
+from chorus_gateway.values import Limits, Tenant
 
 
 async def test_migrations_make_the_tables_that_the_models_describe(database: Database) -> None:
@@ -26,7 +28,23 @@ async def test_migrations_make_the_tables_that_the_models_describe(database: Dat
 async def test_migrating_again_changes_nothing(database: Database) -> None:
     await migrate(database)
     async with database.session() as session:
-        assert (await session.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))).scalars().all() == ["0001"]
+        assert (await session.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))).scalars().all() == ["0002"]
+
+
+async def test_a_database_of_the_first_version_keeps_its_tenants(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "gateway.db") as connection:
+        connection.execute(
+            "CREATE TABLE tenants (id VARCHAR(64) PRIMARY KEY NOT NULL, weight DOUBLE NOT NULL, requests_per_minute "
+            "INTEGER, tokens_per_minute INTEGER, concurrent_requests INTEGER, created_at DOUBLE NOT NULL)"
+        )
+        connection.execute("INSERT INTO tenants VALUES ('acme', 2.0, 60, NULL, NULL, 7.0)")
+        connection.execute(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
+        connection.execute(f"INSERT INTO {VERSION_TABLE} VALUES ('0001')")
+    connection.close()
+    database = connect(f"sqlite+aiosqlite:///{tmp_path}/gateway.db")
+    await migrate(database)
+    assert (await TenantStore(database).get("acme")).tenant == Tenant("acme", Limits(requests_per_minute=60), 2.0)
+    await database.close()
 
 
 async def test_a_missing_folder_is_made(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ UNAUTHENTICATED. grpc.health.v1.Health is served beside this service and needs n
 
 Errors, unless a method says more: INVALID_ARGUMENT with one sentence that names the field, the value and the limit;
 NOT_FOUND for what does not exist, in the same words whether it never did or belongs to another tenant;
-RESOURCE_EXHAUSTED when a size limit is passed; UNAVAILABLE when the database or the disk is away; DATA_LOSS when the
+RESOURCE_EXHAUSTED when a size limit is passed; OUT_OF_RANGE when a quota of the tenant is; UNAVAILABLE when the database or the disk is away; DATA_LOSS when the
 bytes on the disk are missing or do not match their digest.
 Digests are 64 lower-case hex characters of SHA-256; sizes are bytes.
 """

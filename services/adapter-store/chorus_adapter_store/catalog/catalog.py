@@ -9,6 +9,7 @@ from chorus_adapter_store.catalog.aliasing import check_unnamed, latest_of, poin
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.history import note
 from chorus_adapter_store.catalog.lookups import by_row, existing_adapter, find_row, locked_adapter
+from chorus_adapter_store.catalog.quotas import check_count, check_draft, lock_tenant
 from chorus_adapter_store.catalog.rows import (
     LIVE,
     PRESENT,
@@ -48,19 +49,27 @@ class Catalog:
         """Make `draft` the latest generation of its name; False when these bytes were that already.
 
         `keep` puts the blobs in place; it runs inside the transaction, after which nothing can collect them.
-        Raises InvalidArgument when the name belongs to an adapter for another base, and whatever `keep` raises.
+        Raises InvalidArgument when the name belongs to an adapter for another base, QuotaExceeded, and whatever `keep`
+        raises.
         """
         async with self._database.write() as connection:
+            await lock_tenant(connection, draft.adapter.tenant, draft.quota)
             adapter_id = await locked_adapter(connection, draft.adapter)
             latest = await latest_of(connection, adapter_id)
             await _check_base(connection, adapter_id, draft)
+            same = latest is not None and latest.digest == draft.digest
+            if not same:
+                await check_draft(connection, draft)
             await keep()
-            if latest is not None and latest.digest == draft.digest:
+            if latest is not None and same:
                 return latest, False
-            if await find_row(connection, adapter_id, PRESENT) is None:
+            added = await find_row(connection, adapter_id, PRESENT) is None
+            if added:
                 await make_private(connection, adapter_id)  # whoever could use what had this name before
             number = await _next_number(connection, adapter_id)
             row_id = await _insert(connection, adapter_id, number, draft, now)
+            if added:
+                await check_count(connection, draft.adapter.tenant, draft.quota)
             await point(connection, adapter_id, LATEST, Target(number), now)
             passed = [Transition(number, state, at) for state, at in (*draft.stages, (State.PUBLISHED, now))]
             await note(connection, draft.adapter, *passed)

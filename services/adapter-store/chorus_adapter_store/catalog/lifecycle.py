@@ -6,7 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chorus_adapter_store.catalog.aliasing import check_unnamed, release, repair_latest
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.history import note
-from chorus_adapter_store.catalog.lookups import by_row, existing_adapter, locked_row
+from chorus_adapter_store.catalog.lookups import by_row, existing_adapter, find_row, locked_row
+from chorus_adapter_store.catalog.quotas import check_count, lock_tenant
 from chorus_adapter_store.catalog.rows import (
     DELETED,
     LIVE,
@@ -18,7 +19,7 @@ from chorus_adapter_store.catalog.rows import (
 from chorus_adapter_store.catalog.schema import generations
 from chorus_adapter_store.errors import NotFound, Precondition
 from chorus_adapter_store.names import quote
-from chorus_adapter_store.values import AdapterName, Generation, State, Transition
+from chorus_adapter_store.values import UNLIMITED, AdapterName, Generation, Quota, State, Transition
 
 
 class LifecycleCatalog:
@@ -43,10 +44,13 @@ class LifecycleCatalog:
             await note(connection, adapter, Transition(number, State.RETIRED, now, reason))
             return await by_row(connection, row_id)
 
-    async def restore(self, adapter: AdapterName, number: int, now: float) -> tuple[Generation, ...]:
+    async def restore(
+        self, adapter: AdapterName, number: int, now: float, quota: Quota = UNLIMITED
+    ) -> tuple[Generation, ...]:
         """Brings back a deleted or retired generation, or all deleted ones with 0, and returns them as they are now.
-        Raises NotFound, Precondition."""
+        Raises NotFound, Precondition, QuotaExceeded."""
         async with self._database.write() as connection:
+            await lock_tenant(connection, adapter.tenant, quota)
             adapter_id = await locked_row(connection, adapter)
             mine = generations.c.adapter_id == adapter_id
             out = or_(DELETED, generations.c.retired_at.is_not(None))
@@ -57,6 +61,7 @@ class LifecycleCatalog:
             if not found:
                 what = f"deleted or retired generation {number}" if number else "deleted generations"
                 raise NotFound(f"adapter {quote(adapter.name)} has no {what}")
+            added = await find_row(connection, adapter_id, PRESENT) is None
             numbers = [each.generation for each in found]
             # A deleted one is what it was before; only a retired one is published by this.
             retired = [each.generation for each in found if each.state is State.RETIRED]
@@ -65,6 +70,8 @@ class LifecycleCatalog:
             changed = and_(mine, generations.c.generation.in_(numbers))
             await connection.execute(update(generations).where(changed).values(deleted_at=None, reason=""))
             await _check_one_base(connection, adapter, adapter_id)
+            if added:
+                await check_count(connection, adapter.tenant, quota)
             await repair_latest(connection, adapter_id, now)
             in_order = select_generations(changed).order_by(generations.c.generation)
             restored = await read_generations(connection, in_order)

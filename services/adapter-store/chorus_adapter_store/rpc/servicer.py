@@ -6,13 +6,14 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, Stalled, TooLarge
+from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, QuotaExceeded, Stalled, TooLarge
 from chorus_adapter_store.rpc.status import Calls
 from chorus_adapter_store.rpc.translate import (
     adapter_message,
     alias_change,
     page_token,
     parse_page_token,
+    parse_quota,
     parse_sharing,
     resolve_response,
     transition_message,
@@ -26,7 +27,7 @@ from chorus_proto.adapters.v1 import adapters_pb2_grpc
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
-_REFUSALS = (InvalidArgument, NotFound, Precondition, TooLarge)
+_REFUSALS = (InvalidArgument, NotFound, Precondition, QuotaExceeded, TooLarge)
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1000
 _MAX_PAGE_BYTES = 3 << 20  # below gRPC's default limit of 4 MiB a message
@@ -116,7 +117,8 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
 
     async def Restore(self, request: pb.RestoreRequest, context: _Context) -> pb.RestoreResponse:
         async with self._calls.answering("restore", context):
-            restored = await self._store.restore(request.tenant, request.name, request.generation)
+            quota = parse_quota(request.quota)
+            restored = await self._store.restore(request.tenant, request.name, request.generation, quota)
         return pb.RestoreResponse(generations_restored=restored)
 
     async def History(self, request: pb.HistoryRequest, context: _Context) -> pb.HistoryResponse:
@@ -131,7 +133,9 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
 
     async def _publish(self, upload: UploadStream) -> pb.PublishResponse:
         header = await upload.header()
-        generation, created = await self._store.publish(header.tenant, header.name, header.model, upload.parts())
+        generation, created = await self._store.publish(
+            header.tenant, header.name, header.model, upload.parts(), parse_quota(header.quota)
+        )
         return pb.PublishResponse(adapter=adapter_message(generation), created=created)
 
 

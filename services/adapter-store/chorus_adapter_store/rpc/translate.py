@@ -10,6 +10,7 @@ from chorus_adapter_store.values import (
     AliasChange,
     Generation,
     Position,
+    Quota,
     Resolution,
     Sharing,
     State,
@@ -89,6 +90,10 @@ def parse_sharing(request: pb.SetVisibilityRequest) -> Sharing:
         if request.visibility == number:
             return Sharing(visibility, tuple(request.shared_with))
     raise InvalidArgument("visibility", f"{request.visibility} is none of private (1), shared (2) and public (3)")
+
+
+def parse_quota(message: pb.Quota) -> Quota:
+    return Quota(adapters=message.adapters, bytes=message.bytes, rank=message.rank)
 
 
 def page_token(generation: Generation) -> str:

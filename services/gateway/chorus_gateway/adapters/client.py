@@ -21,6 +21,7 @@ from chorus_gateway.adapters.values import (
 )
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.telemetry import current_traceparent
+from chorus_gateway.values import Limits
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreStub
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20  # the store's limit for one message's data
 PAGE_SIZE = 1000
+UNLIMITED = Limits()
 
 T = TypeVar("T")
 Upload: TypeAlias = "grpc.aio.StreamUnaryCall[pb.PublishRequest, pb.PublishResponse]"
@@ -59,13 +61,16 @@ class AdapterClient:
         self._authorization = f"Bearer {token}"
         self._timeout = timeout
 
-    async def publish(self, header: UploadHeader, chunks: AsyncIterator[tuple[str, bytes]]) -> Published:
+    async def publish(
+        self, header: UploadHeader, chunks: AsyncIterator[tuple[str, bytes]], limits: Limits = UNLIMITED
+    ) -> Published:
         """Sends (file, data) pairs as they come and commits at their end. When `chunks` raises, or the caller is
-        cancelled, the call is cancelled and the store keeps nothing."""
+        cancelled, the call is cancelled and the store keeps nothing. QuotaExceeded when the tenant would have more than
+        `limits`."""
         call = self._stub.Publish(metadata=self._metadata())
         statuses = StatusWatch(call)
         try:
-            response = await _send(call, header, chunks)
+            response = await _send(call, _header(header, limits), chunks)
         except grpc.aio.AioRpcError as error:
             code, details = await statuses.final()
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:  # the store's: chunks stopped coming
@@ -132,9 +137,10 @@ class AdapterClient:
         call = self._stub.Retire(request, metadata=self._metadata(), timeout=self._timeout)
         return _adapter((await _answer(call)).adapter)
 
-    async def restore(self, tenant: str, name: str, generation: int) -> int:
-        """How many generations are back; generation 0 restores all deleted ones."""
-        request = pb.RestoreRequest(tenant=tenant, name=name, generation=generation)
+    async def restore(self, tenant: str, name: str, generation: int, limits: Limits = UNLIMITED) -> int:
+        """How many generations are back; generation 0 restores all deleted ones. QuotaExceeded when the tenant would
+        have more than `limits`."""
+        request = pb.RestoreRequest(tenant=tenant, name=name, generation=generation, quota=_quota(limits))
         call = self._stub.Restore(request, metadata=self._metadata(), timeout=self._timeout)
         return (await _answer(call)).generations_restored
 
@@ -169,10 +175,9 @@ class AdapterClient:
         return (*metadata, ("traceparent", traceparent)) if traceparent else metadata
 
 
-async def _send(call: Upload, header: UploadHeader, chunks: AsyncIterator[tuple[str, bytes]]) -> pb.PublishResponse:
+async def _send(call: Upload, header: pb.PublishHeader, chunks: AsyncIterator[tuple[str, bytes]]) -> pb.PublishResponse:
     try:
-        start = pb.PublishHeader(tenant=header.tenant, name=header.name, model=header.model)
-        await call.write(pb.PublishRequest(header=start))
+        await call.write(pb.PublishRequest(header=header))
         async for file, data in chunks:
             for begin in range(0, len(data), CHUNK_BYTES):
                 part = pb.FileChunk(file=file, data=data[begin : begin + CHUNK_BYTES])
@@ -182,6 +187,14 @@ async def _send(call: Upload, header: UploadHeader, chunks: AsyncIterator[tuple[
     except asyncio.InvalidStateError:
         pass  # the store has answered before the end; its answer says why
     return await call
+
+
+def _header(header: UploadHeader, limits: Limits) -> pb.PublishHeader:
+    return pb.PublishHeader(tenant=header.tenant, name=header.name, model=header.model, quota=_quota(limits))
+
+
+def _quota(limits: Limits) -> pb.Quota:
+    return pb.Quota(adapters=limits.adapters or 0, bytes=limits.adapter_bytes or 0, rank=limits.adapter_rank or 0)
 
 
 async def _answer(call: Awaitable[T]) -> T:

@@ -4,7 +4,16 @@ import logging
 
 import grpc
 
-from chorus_gateway.errors import BodyTooLarge, Conflict, GatewayError, Internal, InvalidRequest, NotFound, Unavailable
+from chorus_gateway.errors import (
+    BodyTooLarge,
+    Conflict,
+    GatewayError,
+    Internal,
+    InvalidRequest,
+    NotFound,
+    QuotaExceeded,
+    Unavailable,
+)
 
 # The store writes these for the client: value, limit and what to do.
 FOR_CLIENTS: dict[grpc.StatusCode, type[GatewayError]] = {
@@ -22,6 +31,8 @@ log = logging.getLogger(__name__)
 def from_status(code: grpc.StatusCode, details: str | None) -> GatewayError:
     if code in FOR_CLIENTS:
         return FOR_CLIENTS[code](details or code.name)
+    if code is grpc.StatusCode.OUT_OF_RANGE:
+        return QuotaExceeded(details or code.name, code="insufficient_quota")
     if code in AWAY:
         return Unavailable("The adapter store does not answer; try again in a moment.")
     # A wrong service token or a fault in the store: the operator's to read, not the client's.

@@ -61,8 +61,8 @@ async def upload_adapter(request: Request, response: Response, parts: PartsDep, 
             form = AdapterForm(events)
             header = await form.header()
             _check_owner(principal, header.tenant)
-            await parts.tenants.get(header.tenant)
-            published = await parts.adapters.publish(header, form.chunks())
+            limits = (await parts.tenants.get(header.tenant)).tenant.limits
+            published = await parts.adapters.publish(header, form.chunks(), limits)
     parts.resolver.invalidate(header.tenant, header.name)
     response.status_code = 201 if published.created else 200
     return AdapterView.of(published.adapter)
@@ -162,7 +162,8 @@ async def restore_adapter(
     """A deleted generation is what it was before, a retired one is published. Aliases that it lost are brought back by
     their rollback."""
     _check_owner(principal, tenant)
-    restored = await parts.adapters.restore(tenant, name, generation or 0)
+    limits = (await parts.tenants.get(tenant)).tenant.limits
+    restored = await parts.adapters.restore(tenant, name, generation or 0, limits)
     parts.resolver.invalidate(tenant, name)
     return Restored(restored=restored)
 

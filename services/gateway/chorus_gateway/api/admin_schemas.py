@@ -1,5 +1,6 @@
 """Bodies of the admin API."""
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +35,11 @@ class LimitsBody(Body):
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = Field(default=None, description="prompt and output tokens together")
     concurrent_requests: Count | None = None
+    adapters: Count | None = None
+    adapter_bytes: int | None = Field(
+        default=None, ge=1, le=2**53, description="of all adapters, deleted ones too until their grace period ends"
+    )
+    adapter_rank: Count | None = Field(default=None, description="the largest of an adapter")
 
 
 class NewTenant(Body):
@@ -64,12 +70,8 @@ class TenantView(BaseModel):
 
     @classmethod
     def of(cls, record: TenantRecord) -> "TenantView":
-        tenant, limits = record.tenant, record.tenant.limits
-        shown = LimitsBody(
-            requests_per_minute=limits.requests_per_minute,
-            tokens_per_minute=limits.tokens_per_minute,
-            concurrent_requests=limits.concurrent_requests,
-        )
+        tenant = record.tenant
+        shown = LimitsBody(**asdict(tenant.limits))
         return cls(id=tenant.id, weight=tenant.weight, limits=shown, created_at=int(record.created_at))
 
 

@@ -1,6 +1,6 @@
 """The gateway's tables. Times are seconds since 1970."""
 
-from sqlalchemy import Double, ForeignKey, LargeBinary, MetaData, String
+from sqlalchemy import BigInteger, Double, ForeignKey, LargeBinary, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from chorus_gateway.values import Limits, Tenant
@@ -26,9 +26,19 @@ class TenantRow(Base):
     tokens_per_minute: Mapped[int | None]
     concurrent_requests: Mapped[int | None]
     created_at: Mapped[float] = mapped_column(Double)
+    adapters: Mapped[int | None]
+    adapter_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    adapter_rank: Mapped[int | None]
 
     def to_tenant(self) -> Tenant:
-        limits = Limits(self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests)
+        limits = Limits(
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            concurrent_requests=self.concurrent_requests,
+            adapters=self.adapters,
+            adapter_bytes=self.adapter_bytes,
+            adapter_rank=self.adapter_rank,
+        )
         return Tenant(id=self.id, limits=limits, weight=self.weight)
 
 

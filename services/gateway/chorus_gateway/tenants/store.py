@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -26,15 +26,7 @@ class TenantStore:
 
     async def create(self, tenant: Tenant) -> TenantRecord:
         """Conflict when the id is taken."""
-        limits = tenant.limits
-        row = TenantRow(
-            id=tenant.id,
-            weight=tenant.weight,
-            requests_per_minute=limits.requests_per_minute,
-            tokens_per_minute=limits.tokens_per_minute,
-            concurrent_requests=limits.concurrent_requests,
-            created_at=time.time(),
-        )
+        row = TenantRow(id=tenant.id, weight=tenant.weight, created_at=time.time(), **asdict(tenant.limits))
         try:
             async with self._database.session() as session:
                 session.add(row)
