@@ -110,10 +110,17 @@ class AdapterStore:
             raise NotFound(f"adapter {quote(name if owner == tenant else f'{owner}/{name}')} does not exist")
         return await self.catalog.resolve(tenant, owner, name, model, version)
 
-    async def files(self, digest: str) -> tuple[StoredFile, StoredFile]:
+    async def get(self, tenant: str, name: str, number: int) -> Generation:
+        """One generation, whatever its state."""
+        return await self.catalog.get(AdapterName(checked_name("tenant", tenant), checked_name("name", name)), number)
+
+    async def files(self, digest: str, wanted: str = "") -> tuple[StoredFile, ...]:
+        """Of a digest: the file that is `wanted`, or both."""
         if not _DIGEST.fullmatch(digest):
             raise InvalidArgument("digest", f"{quote(digest)} is not 64 lower-case hex characters")
-        return await self.catalog.files(digest)
+        if wanted not in ("", CONFIG_FILE, WEIGHTS_FILE):
+            raise InvalidArgument("file", f"{quote(wanted)} is no file of an adapter: {CONFIG_FILE} or {WEIGHTS_FILE}")
+        return tuple(file for file in await self.catalog.files(digest) if wanted in ("", file.name))
 
     def read(self, file: StoredFile) -> AsyncGenerator[bytes]:
         return self.blobs.read(file.sha256)

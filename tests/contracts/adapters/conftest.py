@@ -77,8 +77,12 @@ class Client:
         fields = {"tenant": self.tenant, "model": "demo", **changes}
         return await self.stub.Resolve(pb.ResolveRequest(name=name, version=version, **fields), metadata=self.metadata)
 
-    async def fetch(self, digest: str) -> list[pb.FetchChunk]:
-        call = self.stub.Fetch(pb.FetchRequest(digest=digest), metadata=self.metadata)
+    async def get(self, generation: int, name: str = "tone") -> pb.Adapter:
+        request = pb.GetRequest(tenant=self.tenant, name=name, generation=generation)
+        return (await self.stub.Get(request, metadata=self.metadata)).adapter
+
+    async def fetch(self, digest: str, file: str = "") -> list[pb.FetchChunk]:
+        call = self.stub.Fetch(pb.FetchRequest(digest=digest, file=file), metadata=self.metadata)
         return [chunk async for chunk in call]
 
     async def list(self, **fields: object) -> pb.ListResponse:

@@ -264,6 +264,28 @@ async def test_an_unknown_digest_is_not_fetched(client: Client, digest: str, cod
     assert (await refusal(client.fetch(digest)))[0] == code
 
 
+async def test_one_file_of_a_digest_is_fetched(client: Client) -> None:
+    upload = make_upload()
+    digest = (await client.publish(upload)).adapter.digest
+    for name, content in ((CONFIG_FILE, upload.config_bytes), (WEIGHTS_FILE, upload.weights_bytes)):
+        begin, *rest = await client.fetch(digest, name)
+        assert (begin.begin.file, b"".join(part.data for part in rest)) == (name, content)
+    code, details = await refusal(client.fetch(digest, "../x"))
+    assert (code, details.startswith("file: '../x' is no file")) == (StatusCode.INVALID_ARGUMENT, True)
+
+
+async def test_a_generation_is_told_of_whatever_its_state(client: Client) -> None:
+    published = (await client.publish(make_upload())).adapter
+    assert await client.get(1) == published
+    await client.retire(1)
+    assert (await client.get(1)).state == pb.STATE_RETIRED
+    await client.delete()
+    assert (await client.get(1)).state == pb.STATE_DELETED
+    for generation in (0, 2, 2**32 - 1):
+        assert (await refusal(client.get(generation)))[0] == StatusCode.NOT_FOUND
+    assert (await refusal(replace(client, tenant="stranger").get(1)))[0] == StatusCode.NOT_FOUND
+
+
 async def test_pages_follow_one_another(client: Client) -> None:
     for name in ("b", "a"):
         for seed in (1, 2):
@@ -293,6 +315,7 @@ async def test_every_method_needs_the_token(client: Client, metadata: tuple[tupl
         intruder.set_alias("prod", 1),
         intruder.share(pb.VISIBILITY_PUBLIC),
         intruder.rollback("prod"),
+        intruder.get(1),
         intruder.retire(1),
         intruder.restore(),
         intruder.history(),

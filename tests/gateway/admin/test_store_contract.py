@@ -1,5 +1,6 @@
 """What the gateway relies on in an adapter store: the same cases against the real one and its double."""
 
+import hashlib
 import itertools
 from collections.abc import AsyncIterator
 
@@ -13,6 +14,10 @@ from tests.adapter_store.support import BASE, make_upload
 from tests.gateway.support.fake_store import TOKEN
 
 _tenants = itertools.count()
+FILES = {
+    "adapter_config.json": make_upload().config_bytes,
+    "adapter_model.safetensors": make_upload().weights_bytes,
+}
 
 
 @pytest.fixture
@@ -224,6 +229,22 @@ async def test_an_upload_over_a_quota_is_no_more_than_that(client: AdapterClient
         await client.publish(header, files(), Limits(adapters=1))
     assert refused.value.code == "insufficient_quota"
     assert (await client.publish(header, files(), Limits(adapters=2))).created
+
+
+async def test_what_was_uploaded_is_downloaded(client: AdapterClient, tenant: str) -> None:
+    await publish(client, tenant)
+    adapter = await client.get(tenant, "sql", 1)
+    assert adapter.tenant == tenant
+    for file, content in FILES.items():
+        download = await client.download(adapter.digest, file)
+        assert (download.size, download.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        assert b"".join([chunk async for chunk in download.chunks]) == content
+    with pytest.raises(NotFound):
+        await client.download("0" * 64, "adapter_config.json")
+    with pytest.raises(NotFound):
+        await client.get(tenant, "sql", 2)
+    await client.delete(tenant, "sql", 1)
+    assert (await client.get(tenant, "sql", 1)).state is State.DELETED
 
 
 async def test_an_unknown_base_is_a_conflict(client: AdapterClient, tenant: str) -> None:

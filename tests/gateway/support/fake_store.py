@@ -13,8 +13,10 @@ import grpc.aio
 
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1 import adapters_pb2_grpc
+from tests.gateway.support.store_rules import named, same, usable
 
 TOKEN = "a-secret-of-the-services"
+FETCH_BYTES = 1000
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
@@ -30,6 +32,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         self.history: dict[tuple[str, str], list[pb.Transition]] = {}  # newest first
         self.changes: dict[tuple[str, str, str], list[pb.AliasChange]] = {}  # of aliases that were set, newest first
         self.files: dict[str, dict[str, bytes]] = {}  # by digest
+        self.damaged: set[str] = set()  # digests
         self._models = models
         self._last: dict[tuple[str, str], int] = {}  # generation
         self._server: grpc.aio.Server | None = None
@@ -60,34 +63,44 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
     async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
         await self._admit(context)
         version = request.version or "latest"
-        usable = [
+        found = [
             adapter
             for adapter in self._of(request.owner or request.tenant, request.name)
-            if _usable(adapter, request.tenant) and adapter.model == request.model
+            if usable(adapter, request.tenant) and adapter.model == request.model
             if adapter.state == pb.STATE_PUBLISHED
         ]
-        canary = next((adapter for adapter in usable if version in adapter.canary_of), None)
-        for adapter in usable:
+        canary = next((adapter for adapter in found if version in adapter.canary_of), None)
+        for adapter in found:
             if version in (str(adapter.generation), *adapter.aliases):
                 percent = canary.canary_of[version] if canary else 0
                 return pb.ResolveResponse(adapter=adapter, canary=canary, canary_percent=percent)
         return cast(pb.ResolveResponse, await _missing(context))
 
+    async def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
+        await self._admit(context)
+        names = request.tenant, request.name, request.generation
+        found = [each for each in (*self.adapters, *self.deleted) if request.generation and named(each, *names)]
+        return pb.GetResponse(adapter=found[0]) if found else cast(pb.GetResponse, await _missing(context))
+
     async def Fetch(self, request: pb.FetchRequest, context: Any) -> AsyncIterator[pb.FetchChunk]:
         await self._admit(context)
         if request.digest not in self.files:
             await _missing(context)
-        for name, data in self.files[request.digest].items():
+        wanted = {name: data for name, data in self.files[request.digest].items() if request.file in ("", name)}
+        for name, data in wanted.items():
             sha256 = hashlib.sha256(data).hexdigest()
             yield pb.FetchChunk(begin=pb.FileBegin(file=name, size=len(data), sha256=sha256))
-            yield pb.FetchChunk(data=data)
+            for at in range(0, len(data), FETCH_BYTES):
+                yield pb.FetchChunk(data=data[at : at + FETCH_BYTES])
+        if request.digest in self.damaged:
+            await context.abort(grpc.StatusCode.DATA_LOSS, "the blob is damaged")
 
     async def List(self, request: pb.ListRequest, context: Any) -> pb.ListResponse:
         await self._admit(context)
         found = [
             adapter
             for adapter in self.adapters
-            if request.tenant in ("", adapter.tenant) or (request.usable and _usable(adapter, request.tenant))
+            if request.tenant in ("", adapter.tenant) or (request.usable and usable(adapter, request.tenant))
             if not request.usable or adapter.state == pb.STATE_PUBLISHED
         ]
         found += [each for each in self.deleted if request.deleted and request.tenant in ("", each.tenant)]
@@ -115,7 +128,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         await self._admit(context)
         names = request.tenant, request.name, request.alias
         changes = self.changes.get(names, [])
-        before = next((each for each in changes if each.generation and not _same(each, changes[0])), None)
+        before = next((each for each in changes if each.generation and not same(each, changes[0])), None)
         if before is None:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the alias pointed at nothing else before")
             raise AssertionError
@@ -187,7 +200,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         await self._admit(context)
         names = request.tenant, request.name, request.generation
         retired = [each for each in self.adapters if each.state == pb.STATE_RETIRED and request.generation]
-        back = [each for each in (*self.deleted, *retired) if _named(each, *names)]
+        back = [each for each in (*self.deleted, *retired) if named(each, *names)]
         if not back:
             return cast(pb.RestoreResponse, await _missing(context))
         self.adapters = [*(each for each in back if each not in self.adapters), *self.adapters]
@@ -272,22 +285,6 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
 
     def _of(self, tenant: str, name: str) -> list[pb.Adapter]:
         return [adapter for adapter in self.adapters if (adapter.tenant, adapter.name) == (tenant, name)]
-
-
-def _usable(adapter: pb.Adapter, tenant: str) -> bool:
-    return tenant == adapter.tenant or tenant in adapter.shared_with or adapter.visibility == pb.VISIBILITY_PUBLIC
-
-
-def _named(adapter: pb.Adapter, tenant: str, name: str, generation: int) -> bool:
-    return (adapter.tenant, adapter.name) == (tenant, name) and generation in (0, adapter.generation)
-
-
-def _same(one: pb.AliasChange, other: pb.AliasChange) -> bool:
-    return (one.generation, one.canary, one.canary_percent) == (
-        other.generation,
-        other.canary,
-        other.canary_percent,
-    )
 
 
 async def _missing(context: Any) -> None:

@@ -153,11 +153,29 @@ class ResolveResponse(_message.Message):
     canary_percent: int
     def __init__(self, adapter: _Optional[_Union[Adapter, _Mapping]] = ..., canary: _Optional[_Union[Adapter, _Mapping]] = ..., canary_percent: _Optional[int] = ...) -> None: ...
 
+class GetRequest(_message.Message):
+    __slots__ = ("tenant", "name", "generation")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    name: str
+    generation: int
+    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+
+class GetResponse(_message.Message):
+    __slots__ = ("adapter",)
+    ADAPTER_FIELD_NUMBER: _ClassVar[int]
+    adapter: Adapter
+    def __init__(self, adapter: _Optional[_Union[Adapter, _Mapping]] = ...) -> None: ...
+
 class FetchRequest(_message.Message):
-    __slots__ = ("digest",)
+    __slots__ = ("digest", "file")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
     digest: str
-    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+    file: str
+    def __init__(self, digest: _Optional[str] = ..., file: _Optional[str] = ...) -> None: ...
 
 class FetchChunk(_message.Message):
     __slots__ = ("begin", "data")

@@ -44,6 +44,11 @@ class AdapterStoreStub(object):
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ResolveRequest.SerializeToString,
                 response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ResolveResponse.FromString,
                 _registered_method=True)
+        self.Get = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/Get',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetResponse.FromString,
+                _registered_method=True)
         self.Fetch = channel.unary_stream(
                 '/chorus.adapters.v1.AdapterStore/Fetch',
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.FetchRequest.SerializeToString,
@@ -117,8 +122,15 @@ class AdapterStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Get(self, request, context):
+        """One generation, whatever its state, until it is gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Fetch(self, request, context):
-        """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
+        """The files of a digest, or one of them, as they were uploaded: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
         fetched for its grace period (a day unless set otherwise).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -209,6 +221,11 @@ def add_AdapterStoreServicer_to_server(servicer, server):
                     servicer.Resolve,
                     request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ResolveRequest.FromString,
                     response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ResolveResponse.SerializeToString,
+            ),
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetResponse.SerializeToString,
             ),
             'Fetch': grpc.unary_stream_rpc_method_handler(
                     servicer.Fetch,
@@ -315,6 +332,33 @@ class AdapterStore(object):
             '/chorus.adapters.v1.AdapterStore/Resolve',
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ResolveRequest.SerializeToString,
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ResolveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/Get',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.GetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,11 +47,17 @@ class AdapterStoreStub:
     there are, or which base the adapter is for.
     """
 
+    Get: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.GetRequest,
+        chorus_proto.adapters.v1.adapters_pb2.GetResponse,
+    ]
+    """One generation, whatever its state, until it is gone."""
+
     Fetch: grpc.UnaryStreamMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.FetchRequest,
         chorus_proto.adapters.v1.adapters_pb2.FetchChunk,
     ]
-    """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
+    """The files of a digest, or one of them, as they were uploaded: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
     fetched for its grace period (a day unless set otherwise).
     """
 
@@ -143,11 +149,17 @@ class AdapterStoreAsyncStub:
     there are, or which base the adapter is for.
     """
 
+    Get: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.GetRequest,
+        chorus_proto.adapters.v1.adapters_pb2.GetResponse,
+    ]
+    """One generation, whatever its state, until it is gone."""
+
     Fetch: grpc.aio.UnaryStreamMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.FetchRequest,
         chorus_proto.adapters.v1.adapters_pb2.FetchChunk,
     ]
-    """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
+    """The files of a digest, or one of them, as they were uploaded: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
     fetched for its grace period (a day unless set otherwise).
     """
 
@@ -244,12 +256,20 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         """
 
     @abc.abstractmethod
+    def Get(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.GetRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.GetResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.GetResponse]]:
+        """One generation, whatever its state, until it is gone."""
+
+    @abc.abstractmethod
     def Fetch(
         self,
         request: chorus_proto.adapters.v1.adapters_pb2.FetchRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[chorus_proto.adapters.v1.adapters_pb2.FetchChunk], collections.abc.AsyncIterator[chorus_proto.adapters.v1.adapters_pb2.FetchChunk]]:
-        """The files of a digest: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
+        """The files of a digest, or one of them, as they were uploaded: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
         fetched for its grace period (a day unless set otherwise).
         """
 

@@ -129,6 +129,15 @@ class Catalog:
             await note(connection, adapter, *gone)
             return deleted
 
+    async def get(self, adapter: AdapterName, number: int) -> Generation:
+        """Whatever its state. Raises NotFound."""
+        named = and_(adapters.c.tenant == adapter.tenant, adapters.c.name == adapter.name, numbered(number))
+        async with self._database.read() as connection:
+            found = await read_generations(connection, select_generations(named))
+        if not found:
+            raise NotFound(f"adapter {quote(adapter.name)} has no generation {number}")
+        return found[0]
+
     async def files(self, digest: str) -> tuple[StoredFile, StoredFile]:
         """The files of a digest, also while it is only kept for requests that began with it. Raises NotFound."""
         async with self._database.read() as connection:

@@ -59,9 +59,14 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
             )
         return resolve_response(found)
 
+    async def Get(self, request: pb.GetRequest, context: _Context) -> pb.GetResponse:
+        async with self._calls.answering("get", context):
+            generation = await self._store.get(request.tenant, request.name, request.generation)
+        return pb.GetResponse(adapter=adapter_message(generation))
+
     async def Fetch(self, request: pb.FetchRequest, context: _Context) -> AsyncIterator[pb.FetchChunk]:
         async with self._calls.answering("fetch", context):
-            for file in await self._store.files(request.digest):
+            for file in await self._store.files(request.digest, request.file):
                 yield pb.FetchChunk(begin=pb.FileBegin(file=file.name, size=file.size, sha256=file.sha256))
                 async with aclosing(self._store.read(file)) as chunks:
                     async for data in chunks:

@@ -15,7 +15,7 @@ class Metrics:
             registry=self.registry,
         )
         self.upload_bytes = Counter("adapter_upload_bytes", "Bytes received by uploads", registry=self.registry)
-        self.fetch_bytes = Counter("adapter_fetch_bytes", "Bytes sent to engines", registry=self.registry)
+        self.fetch_bytes = Counter("adapter_fetch_bytes", "Bytes sent to engines and downloads", registry=self.registry)
         self.adapters = Gauge("adapter_count", "Adapters that have a generation", registry=self.registry)
         self.validation_seconds = Histogram(
             "adapter_validation_seconds",

@@ -4,6 +4,7 @@ from chorus_gateway.adapters.client import AdapterClient
 from chorus_gateway.adapters.values import (
     Adapter,
     AliasChange,
+    Download,
     Published,
     Resolution,
     State,
@@ -17,6 +18,7 @@ __all__ = [
     "Adapter",
     "AdapterClient",
     "AliasChange",
+    "Download",
     "Published",
     "Resolution",
     "State",

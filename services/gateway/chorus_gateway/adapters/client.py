@@ -1,8 +1,8 @@
 """gRPC client of the adapter store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
 
@@ -11,6 +11,7 @@ from chorus_gateway.adapters.statuses import StatusWatch
 from chorus_gateway.adapters.values import (
     Adapter,
     AliasChange,
+    Download,
     Published,
     Resolution,
     State,
@@ -33,6 +34,7 @@ PAGE_SIZE = 1000
 UNLIMITED = Limits()
 
 T = TypeVar("T")
+Fetch: TypeAlias = "grpc.aio.UnaryStreamCall[pb.FetchRequest, pb.FetchChunk]"
 Upload: TypeAlias = "grpc.aio.StreamUnaryCall[pb.PublishRequest, pb.PublishResponse]"
 
 
@@ -102,6 +104,26 @@ class AdapterClient:
             token = page.next_page_token
             if not token:
                 return tuple(adapters)
+
+    async def get(self, tenant: str, name: str, generation: int) -> Adapter:
+        """Whatever its state, until it is gone."""
+        request = pb.GetRequest(tenant=tenant, name=name, generation=generation)
+        call = self._stub.Get(request, metadata=self._metadata(), timeout=self._timeout)
+        return _adapter((await _answer(call)).adapter)
+
+    async def download(self, digest: str, file: str) -> Download:
+        """One of the digest's files. Its chunks raise as every method does; the last one is given only once the store
+        has found all of the bytes to match their digest."""
+        call = self._stub.Fetch(pb.FetchRequest(digest=digest, file=file), metadata=self._metadata())
+        try:
+            async with asyncio.timeout(self._timeout):
+                first = await _read(call)
+        except TimeoutError as error:
+            call.cancel()
+            raise from_status(grpc.StatusCode.DEADLINE_EXCEEDED, None) from error
+        if first is None:
+            raise from_status(grpc.StatusCode.INTERNAL, "Fetch sent nothing")
+        return Download(first.begin.size, first.begin.sha256, _chunks(call))
 
     async def set_alias(self, tenant: str, name: str, alias: str, target: Target) -> Adapter:
         """The target's generation."""
@@ -195,6 +217,24 @@ def _header(header: UploadHeader, limits: Limits) -> pb.PublishHeader:
 
 def _quota(limits: Limits) -> pb.Quota:
     return pb.Quota(adapters=limits.adapters or 0, bytes=limits.adapter_bytes or 0, rank=limits.adapter_rank or 0)
+
+
+async def _read(call: Fetch) -> pb.FetchChunk | None:
+    """None at the end."""
+    message: Any = await _answer(call.read())
+    return None if message is grpc.aio.EOF else message
+
+
+async def _chunks(call: Fetch) -> AsyncGenerator[bytes]:
+    held = b""
+    try:
+        while (message := await _read(call)) is not None:
+            if held:
+                yield held
+            held = message.data
+        yield held
+    finally:
+        call.cancel()  # has no effect on a call that has ended
 
 
 async def _answer(call: Awaitable[T]) -> T:

@@ -1,6 +1,6 @@
 """What the adapter store knows, as values."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -76,6 +76,15 @@ class Target:
 class AliasChange:
     target: Target | None  # None: the alias was removed
     changed_at: float  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One file of an adapter, as it was uploaded."""
+
+    size: int  # bytes
+    sha256: str
+    chunks: AsyncGenerator[bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ async def upload_adapter(request: Request, response: Response, parts: PartsDep, 
         async with aclosing(events):
             form = AdapterForm(events)
             header = await form.header()
-            _check_owner(principal, header.tenant)
+            check_owner(principal, header.tenant)
             limits = (await parts.tenants.get(header.tenant)).tenant.limits
             published = await parts.adapters.publish(header, form.chunks(), limits)
     parts.resolver.invalidate(header.tenant, header.name)
@@ -78,7 +78,7 @@ async def list_adapters(
     """A tenant's key sees its own tenant's alone."""
     if principal.tenant is not None:
         tenant = tenant or principal.tenant.id
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     found = await parts.adapters.list(tenant, deleted=deleted)
     return AdapterList(data=[AdapterView.of(adapter) for adapter in found])
 
@@ -90,7 +90,7 @@ async def set_alias(
     """Or at two: the canary gets its share of the requests, chosen by a hash of the alias and the request's `user`,
     else of the request's id. Pointing it at the canary alone promotes it. New requests follow within a second, running
     ones finish on what they began with."""
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     adapter = await parts.adapters.set_alias(tenant, name, alias, body.to_target())
     parts.resolver.invalidate(tenant, name)
     return AdapterView.of(adapter)
@@ -99,7 +99,7 @@ async def set_alias(
 @router.post("/{tenant}/{name}/aliases/{alias}/rollback", summary="Undo an alias's last change", dependencies=WRITES)
 async def rollback_alias(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> AdapterView:
     """Points the alias at what it pointed at before. A second rollback undoes the first."""
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     adapter = await parts.adapters.rollback_alias(tenant, name, alias)
     parts.resolver.invalidate(tenant, name)
     return AdapterView.of(adapter)
@@ -108,14 +108,14 @@ async def rollback_alias(tenant: str, name: str, alias: str, parts: PartsDep, pr
 @router.get("/{tenant}/{name}/aliases/{alias}", summary="What an alias points at, and has pointed at")
 async def alias_history(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> AliasHistory:
     """Its last 100 changes."""
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     changes = await parts.adapters.alias_changes(tenant, name, alias)
     return AliasHistory(data=[AliasChangeView.of(change) for change in changes])
 
 
 @router.delete("/{tenant}/{name}/aliases/{alias}", status_code=204, summary="Remove an alias", dependencies=WRITES)
 async def remove_alias(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> None:
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     await parts.adapters.remove_alias(tenant, name, alias)
     parts.resolver.invalidate(tenant, name)
 
@@ -126,7 +126,7 @@ async def set_visibility(
 ) -> AdapterView:
     """Of every generation. Tenants that may use it name it `base@owner/name`; for all others it is as if it did not
     exist. A withdrawal reaches new requests within a second, running ones finish."""
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     adapter = await parts.adapters.set_visibility(tenant, name, body.visibility, body.shared_with)
     parts.resolver.invalidate(tenant, name)
     return AdapterView.of(adapter)
@@ -143,7 +143,7 @@ async def delete_adapter(
 ) -> Deleted:
     """Requests that already run on it finish. It can be restored until its grace period ends. 409 while an alias other
     than `latest` points at the one generation."""
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     deleted = await parts.adapters.delete(tenant, name, generation or 0, reason)
     parts.resolver.invalidate(tenant, name)
     return Deleted(deleted=deleted)
@@ -161,7 +161,7 @@ async def restore_adapter(
 ) -> Restored:
     """A deleted generation is what it was before, a retired one is published. Aliases that it lost are brought back by
     their rollback."""
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     limits = (await parts.tenants.get(tenant)).tenant.limits
     restored = await parts.adapters.restore(tenant, name, generation or 0, limits)
     parts.resolver.invalidate(tenant, name)
@@ -180,7 +180,7 @@ async def retire_adapter(
     principal: PrincipalDep,
 ) -> AdapterView:
     """No new request may use it, running ones finish. 409 while an alias other than `latest` points at it."""
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     retired = await parts.adapters.retire(tenant, name, generation, body.reason)
     parts.resolver.invalidate(tenant, name)
     return AdapterView.of(retired)
@@ -189,12 +189,13 @@ async def retire_adapter(
 @router.get("/{tenant}/{name}/history", summary="What became of a name's uploads and generations")
 async def adapter_history(tenant: str, name: str, parts: PartsDep, principal: PrincipalDep) -> History:
     """The last 100 changes of the last 90 days; uploads that were refused too, with the reason."""
-    _check_owner(principal, tenant)
+    check_owner(principal, tenant)
     found = await parts.adapters.history(tenant, name)
     return History(data=[TransitionView.of(transition) for transition in found])
 
 
-def _check_owner(principal: Principal, tenant: str) -> None:
+def check_owner(principal: Principal, tenant: str) -> None:
+    """PermissionDenied unless the key is an administrator's or the tenant's own."""
     if principal.tenant is not None and principal.tenant.id != tenant:
         raise PermissionDenied(
             f"Your API key may manage the adapters of tenant '{principal.tenant.id}' only.",
