@@ -10,7 +10,6 @@ import grpc
 import numpy as np
 import pytest
 from grpc import StatusCode
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE, adapter_digest
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
@@ -264,28 +263,6 @@ async def test_an_unknown_digest_is_not_fetched(client: Client, digest: str, cod
     assert (await refusal(client.fetch(digest)))[0] == code
 
 
-async def test_one_file_of_a_digest_is_fetched(client: Client) -> None:
-    upload = make_upload()
-    digest = (await client.publish(upload)).adapter.digest
-    for name, content in ((CONFIG_FILE, upload.config_bytes), (WEIGHTS_FILE, upload.weights_bytes)):
-        begin, *rest = await client.fetch(digest, name)
-        assert (begin.begin.file, b"".join(part.data for part in rest)) == (name, content)
-    code, details = await refusal(client.fetch(digest, "../x"))
-    assert (code, details.startswith("file: '../x' is no file")) == (StatusCode.INVALID_ARGUMENT, True)
-
-
-async def test_a_generation_is_told_of_whatever_its_state(client: Client) -> None:
-    published = (await client.publish(make_upload())).adapter
-    assert await client.get(1) == published
-    await client.retire(1)
-    assert (await client.get(1)).state == pb.STATE_RETIRED
-    await client.delete()
-    assert (await client.get(1)).state == pb.STATE_DELETED
-    for generation in (0, 2, 2**32 - 1):
-        assert (await refusal(client.get(generation)))[0] == StatusCode.NOT_FOUND
-    assert (await refusal(replace(client, tenant="stranger").get(1)))[0] == StatusCode.NOT_FOUND
-
-
 async def test_pages_follow_one_another(client: Client) -> None:
     for name in ("b", "a"):
         for seed in (1, 2):
@@ -302,32 +279,3 @@ async def test_pages_follow_one_another(client: Client) -> None:
     assert [each.name for each in (await client.list()).adapters] == ["a", "a", "b", "b"]
     assert {each.tenant for each in (await client.list(tenant="")).adapters} >= {client.tenant}
     assert (await refusal(client.list(page_token="?")))[0] == StatusCode.INVALID_ARGUMENT
-
-
-@pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer wrong"),), (("authorization", ""),)])
-async def test_every_method_needs_the_token(client: Client, metadata: tuple[tuple[str, str], ...]) -> None:
-    intruder = replace(client, metadata=metadata)
-    for call in (
-        intruder.publish(make_upload()),
-        intruder.resolve(),
-        intruder.fetch("0" * 64),
-        intruder.list(),
-        intruder.set_alias("prod", 1),
-        intruder.share(pb.VISIBILITY_PUBLIC),
-        intruder.rollback("prod"),
-        intruder.get(1),
-        intruder.retire(1),
-        intruder.restore(),
-        intruder.history(),
-        intruder.changes("prod"),
-        intruder.delete(),
-    ):
-        assert (await refusal(call))[0] == StatusCode.UNAUTHENTICATED
-
-
-async def test_health_needs_none(address: str) -> None:
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        for service in ("", "chorus.adapters.v1.AdapterStore"):
-            answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
