@@ -24,8 +24,8 @@ tenant's key asks models (scope `infer`) and may manage the tenant's adapters (s
 TAGS = [
     {"name": "Chat", "description": "Answers to conversations, as OpenAI's `/v1/chat/completions`."},
     {"name": "Completions", "description": "Continuations of text, as OpenAI's `/v1/completions`."},
-    {"name": "Models", "description": "Base models and the tenant's own adapters."},
-    {"name": "Adapters", "description": "Upload, versions and aliases."},
+    {"name": "Models", "description": "Base models, and the adapters that the tenant may use."},
+    {"name": "Adapters", "description": "Upload, versions, aliases, sharing, and what becomes of them."},
     {"name": "Tenants", "description": "Tenants, their share and their limits."},
     {"name": "Keys", "description": "API keys; shown once, when they are made."},
     {"name": "Operations", "description": "Health and metrics; no key needed."},
