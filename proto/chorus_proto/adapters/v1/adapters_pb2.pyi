@@ -23,6 +23,12 @@ class Visibility(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VISIBILITY_PRIVATE: _ClassVar[Visibility]
     VISIBILITY_SHARED: _ClassVar[Visibility]
     VISIBILITY_PUBLIC: _ClassVar[Visibility]
+
+class Tier(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TIER_UNSPECIFIED: _ClassVar[Tier]
+    TIER_HOST: _ClassVar[Tier]
+    TIER_GPU: _ClassVar[Tier]
 STATE_UNSPECIFIED: State
 STATE_UPLOADED: State
 STATE_VALIDATED: State
@@ -35,6 +41,9 @@ VISIBILITY_UNSPECIFIED: Visibility
 VISIBILITY_PRIVATE: Visibility
 VISIBILITY_SHARED: Visibility
 VISIBILITY_PUBLIC: Visibility
+TIER_UNSPECIFIED: Tier
+TIER_HOST: Tier
+TIER_GPU: Tier
 
 class Adapter(_message.Message):
     __slots__ = ("tenant", "name", "model", "generation", "digest", "rank", "modules", "size", "aliases", "created_at", "visibility", "shared_with", "canary_of", "state", "reason")
@@ -380,3 +389,137 @@ class DeleteResponse(_message.Message):
     GENERATIONS_DELETED_FIELD_NUMBER: _ClassVar[int]
     generations_deleted: int
     def __init__(self, generations_deleted: _Optional[int] = ...) -> None: ...
+
+class ImportRequest(_message.Message):
+    __slots__ = ("header", "source")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    header: PublishHeader
+    source: str
+    def __init__(self, header: _Optional[_Union[PublishHeader, _Mapping]] = ..., source: _Optional[str] = ...) -> None: ...
+
+class LocateRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class LocateResponse(_message.Message):
+    __slots__ = ("files",)
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[FileBegin]
+    def __init__(self, files: _Optional[_Iterable[_Union[FileBegin, _Mapping]]] = ...) -> None: ...
+
+class Pin(_message.Message):
+    __slots__ = ("tenant", "name", "version", "tier", "engines", "held")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    ENGINES_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    name: str
+    version: str
+    tier: Tier
+    engines: int
+    held: int
+    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., engines: _Optional[int] = ..., held: _Optional[int] = ...) -> None: ...
+
+class SetPinRequest(_message.Message):
+    __slots__ = ("tenant", "name", "version", "tier", "engines")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    ENGINES_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    name: str
+    version: str
+    tier: Tier
+    engines: int
+    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., engines: _Optional[int] = ...) -> None: ...
+
+class SetPinResponse(_message.Message):
+    __slots__ = ("pin",)
+    PIN_FIELD_NUMBER: _ClassVar[int]
+    pin: Pin
+    def __init__(self, pin: _Optional[_Union[Pin, _Mapping]] = ...) -> None: ...
+
+class RemovePinRequest(_message.Message):
+    __slots__ = ("tenant", "name")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    name: str
+    def __init__(self, tenant: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class RemovePinResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListPinsRequest(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    def __init__(self, tenant: _Optional[str] = ...) -> None: ...
+
+class ListPinsResponse(_message.Message):
+    __slots__ = ("pins",)
+    PINS_FIELD_NUMBER: _ClassVar[int]
+    pins: _containers.RepeatedCompositeFieldContainer[Pin]
+    def __init__(self, pins: _Optional[_Iterable[_Union[Pin, _Mapping]]] = ...) -> None: ...
+
+class ListEnginesRequest(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+
+class ListEnginesResponse(_message.Message):
+    __slots__ = ("engines",)
+    ENGINES_FIELD_NUMBER: _ClassVar[int]
+    engines: _containers.RepeatedCompositeFieldContainer[Engine]
+    def __init__(self, engines: _Optional[_Iterable[_Union[Engine, _Mapping]]] = ...) -> None: ...
+
+class Engine(_message.Message):
+    __slots__ = ("engine_id", "address", "model", "draining", "stalled", "started_at", "slots", "free_slots", "host_bytes", "host_bytes_free", "residents")
+    ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    STALLED_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    FREE_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    HOST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HOST_BYTES_FREE_FIELD_NUMBER: _ClassVar[int]
+    RESIDENTS_FIELD_NUMBER: _ClassVar[int]
+    engine_id: str
+    address: str
+    model: str
+    draining: bool
+    stalled: bool
+    started_at: float
+    slots: int
+    free_slots: int
+    host_bytes: int
+    host_bytes_free: int
+    residents: _containers.RepeatedCompositeFieldContainer[Resident]
+    def __init__(self, engine_id: _Optional[str] = ..., address: _Optional[str] = ..., model: _Optional[str] = ..., draining: bool = ..., stalled: bool = ..., started_at: _Optional[float] = ..., slots: _Optional[int] = ..., free_slots: _Optional[int] = ..., host_bytes: _Optional[int] = ..., host_bytes_free: _Optional[int] = ..., residents: _Optional[_Iterable[_Union[Resident, _Mapping]]] = ...) -> None: ...
+
+class Resident(_message.Message):
+    __slots__ = ("digest", "tier", "state", "leases", "pinned", "last_use")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    LAST_USE_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    tier: Tier
+    state: str
+    leases: int
+    pinned: bool
+    last_use: float
+    def __init__(self, digest: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ..., state: _Optional[str] = ..., leases: _Optional[int] = ..., pinned: bool = ..., last_use: _Optional[float] = ...) -> None: ...

@@ -39,6 +39,11 @@ class AdapterStoreStub(object):
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.PublishRequest.SerializeToString,
                 response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.PublishResponse.FromString,
                 _registered_method=True)
+        self.Import = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/Import',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ImportRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.PublishResponse.FromString,
+                _registered_method=True)
         self.Resolve = channel.unary_unary(
                 '/chorus.adapters.v1.AdapterStore/Resolve',
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ResolveRequest.SerializeToString,
@@ -53,6 +58,11 @@ class AdapterStoreStub(object):
                 '/chorus.adapters.v1.AdapterStore/Fetch',
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.FetchRequest.SerializeToString,
                 response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.FetchChunk.FromString,
+                _registered_method=True)
+        self.Locate = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/Locate',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.LocateRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.LocateResponse.FromString,
                 _registered_method=True)
         self.List = channel.unary_unary(
                 '/chorus.adapters.v1.AdapterStore/List',
@@ -99,6 +109,26 @@ class AdapterStoreStub(object):
                 request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.SetPin = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/SetPin',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetPinRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetPinResponse.FromString,
+                _registered_method=True)
+        self.RemovePin = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/RemovePin',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RemovePinRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RemovePinResponse.FromString,
+                _registered_method=True)
+        self.ListPins = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/ListPins',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListPinsRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListPinsResponse.FromString,
+                _registered_method=True)
+        self.ListEngines = channel.unary_unary(
+                '/chorus.adapters.v1.AdapterStore/ListEngines',
+                request_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListEnginesRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListEnginesResponse.FromString,
+                _registered_method=True)
 
 
 class AdapterStoreServicer(object):
@@ -109,6 +139,14 @@ class AdapterStoreServicer(object):
         `commit`. A stream that ends without `commit` leaves no trace. The answer comes after the generation is durable.
         FAILED_PRECONDITION when the base model has never been seen; INVALID_ARGUMENT also when the name is an adapter's for
         another base; DEADLINE_EXCEEDED when the client pauses for too long (30 s unless set otherwise).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Import(self, request, context):
+        """As Publish, of two files in an S3-compatible bucket. INVALID_ARGUMENT when the bucket is not among those that the
+        store may read, or is no "s3://bucket/prefix"; NOT_FOUND when it has no such files.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +170,14 @@ class AdapterStoreServicer(object):
     def Fetch(self, request, context):
         """The files of a digest, or one of them, as they were uploaded: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
         fetched for its grace period (a day unless set otherwise).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Locate(self, request, context):
+        """The files of a digest by their own digests, for who can read the store's blobs itself: the file of digest d is at
+        sha256/<first two characters of d>/<d> below the store's blob folder. As Fetch, without the bytes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,12 +255,47 @@ class AdapterStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetPin(self, request, context):
+        """Keeps an adapter on engines, whatever its demand, until the pin is removed. It follows the version that it names:
+        pinned as "prod", the pin moves with the alias. One pin a name; a second replaces the first. FAILED_PRECONDITION when
+        the pins of the base would not fit what its engines may pin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemovePin(self, request, context):
+        """NOT_FOUND when the adapter is not pinned.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPins(self, request, context):
+        """Of a tenant, or with an empty tenant everyone's; ordered by owner and name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEngines(self, request, context):
+        """The engines that are alive and what they hold, as the registry says. UNAVAILABLE while Redis is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdapterStoreServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Publish': grpc.stream_unary_rpc_method_handler(
                     servicer.Publish,
                     request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.PublishRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.PublishResponse.SerializeToString,
+            ),
+            'Import': grpc.unary_unary_rpc_method_handler(
+                    servicer.Import,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ImportRequest.FromString,
                     response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.PublishResponse.SerializeToString,
             ),
             'Resolve': grpc.unary_unary_rpc_method_handler(
@@ -231,6 +312,11 @@ def add_AdapterStoreServicer_to_server(servicer, server):
                     servicer.Fetch,
                     request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.FetchRequest.FromString,
                     response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.FetchChunk.SerializeToString,
+            ),
+            'Locate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Locate,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.LocateRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.LocateResponse.SerializeToString,
             ),
             'List': grpc.unary_unary_rpc_method_handler(
                     servicer.List,
@@ -277,6 +363,26 @@ def add_AdapterStoreServicer_to_server(servicer, server):
                     request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.DeleteRequest.FromString,
                     response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.DeleteResponse.SerializeToString,
             ),
+            'SetPin': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPin,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetPinRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetPinResponse.SerializeToString,
+            ),
+            'RemovePin': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemovePin,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RemovePinRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RemovePinResponse.SerializeToString,
+            ),
+            'ListPins': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPins,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListPinsRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListPinsResponse.SerializeToString,
+            ),
+            'ListEngines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEngines,
+                    request_deserializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListEnginesRequest.FromString,
+                    response_serializer=chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListEnginesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'chorus.adapters.v1.AdapterStore', rpc_method_handlers)
@@ -304,6 +410,33 @@ class AdapterStore(object):
             target,
             '/chorus.adapters.v1.AdapterStore/Publish',
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.PublishRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.PublishResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Import(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/Import',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ImportRequest.SerializeToString,
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.PublishResponse.FromString,
             options,
             channel_credentials,
@@ -386,6 +519,33 @@ class AdapterStore(object):
             '/chorus.adapters.v1.AdapterStore/Fetch',
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.FetchRequest.SerializeToString,
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.FetchChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Locate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/Locate',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.LocateRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.LocateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -629,6 +789,114 @@ class AdapterStore(object):
             '/chorus.adapters.v1.AdapterStore/Delete',
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.DeleteRequest.SerializeToString,
             chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/SetPin',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetPinRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.SetPinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemovePin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/RemovePin',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RemovePinRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.RemovePinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/ListPins',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListPinsRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListPinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEngines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.adapters.v1.AdapterStore/ListEngines',
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListEnginesRequest.SerializeToString,
+            chorus__proto_dot_adapters_dot_v1_dot_adapters__pb2.ListEnginesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,14 @@ class AdapterStoreStub:
     another base; DEADLINE_EXCEEDED when the client pauses for too long (30 s unless set otherwise).
     """
 
+    Import: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.ImportRequest,
+        chorus_proto.adapters.v1.adapters_pb2.PublishResponse,
+    ]
+    """As Publish, of two files in an S3-compatible bucket. INVALID_ARGUMENT when the bucket is not among those that the
+    store may read, or is no "s3://bucket/prefix"; NOT_FOUND when it has no such files.
+    """
+
     Resolve: grpc.UnaryUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.ResolveRequest,
         chorus_proto.adapters.v1.adapters_pb2.ResolveResponse,
@@ -59,6 +67,14 @@ class AdapterStoreStub:
     ]
     """The files of a digest, or one of them, as they were uploaded: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
     fetched for its grace period (a day unless set otherwise).
+    """
+
+    Locate: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.LocateRequest,
+        chorus_proto.adapters.v1.adapters_pb2.LocateResponse,
+    ]
+    """The files of a digest by their own digests, for who can read the store's blobs itself: the file of digest d is at
+    sha256/<first two characters of d>/<d> below the store's blob folder. As Fetch, without the bytes.
     """
 
     List: grpc.UnaryUnaryMultiCallable[
@@ -130,6 +146,33 @@ class AdapterStoreStub:
     FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
     """
 
+    SetPin: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.SetPinRequest,
+        chorus_proto.adapters.v1.adapters_pb2.SetPinResponse,
+    ]
+    """Keeps an adapter on engines, whatever its demand, until the pin is removed. It follows the version that it names:
+    pinned as "prod", the pin moves with the alias. One pin a name; a second replaces the first. FAILED_PRECONDITION when
+    the pins of the base would not fit what its engines may pin.
+    """
+
+    RemovePin: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.RemovePinRequest,
+        chorus_proto.adapters.v1.adapters_pb2.RemovePinResponse,
+    ]
+    """NOT_FOUND when the adapter is not pinned."""
+
+    ListPins: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.ListPinsRequest,
+        chorus_proto.adapters.v1.adapters_pb2.ListPinsResponse,
+    ]
+    """Of a tenant, or with an empty tenant everyone's; ordered by owner and name."""
+
+    ListEngines: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.ListEnginesRequest,
+        chorus_proto.adapters.v1.adapters_pb2.ListEnginesResponse,
+    ]
+    """The engines that are alive and what they hold, as the registry says. UNAVAILABLE while Redis is away."""
+
 class AdapterStoreAsyncStub:
     Publish: grpc.aio.StreamUnaryMultiCallable[
         chorus_proto.adapters.v1.adapters_pb2.PublishRequest,
@@ -139,6 +182,14 @@ class AdapterStoreAsyncStub:
     `commit`. A stream that ends without `commit` leaves no trace. The answer comes after the generation is durable.
     FAILED_PRECONDITION when the base model has never been seen; INVALID_ARGUMENT also when the name is an adapter's for
     another base; DEADLINE_EXCEEDED when the client pauses for too long (30 s unless set otherwise).
+    """
+
+    Import: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.ImportRequest,
+        chorus_proto.adapters.v1.adapters_pb2.PublishResponse,
+    ]
+    """As Publish, of two files in an S3-compatible bucket. INVALID_ARGUMENT when the bucket is not among those that the
+    store may read, or is no "s3://bucket/prefix"; NOT_FOUND when it has no such files.
     """
 
     Resolve: grpc.aio.UnaryUnaryMultiCallable[
@@ -161,6 +212,14 @@ class AdapterStoreAsyncStub:
     ]
     """The files of a digest, or one of them, as they were uploaded: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
     fetched for its grace period (a day unless set otherwise).
+    """
+
+    Locate: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.LocateRequest,
+        chorus_proto.adapters.v1.adapters_pb2.LocateResponse,
+    ]
+    """The files of a digest by their own digests, for who can read the store's blobs itself: the file of digest d is at
+    sha256/<first two characters of d>/<d> below the store's blob folder. As Fetch, without the bytes.
     """
 
     List: grpc.aio.UnaryUnaryMultiCallable[
@@ -232,6 +291,33 @@ class AdapterStoreAsyncStub:
     FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
     """
 
+    SetPin: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.SetPinRequest,
+        chorus_proto.adapters.v1.adapters_pb2.SetPinResponse,
+    ]
+    """Keeps an adapter on engines, whatever its demand, until the pin is removed. It follows the version that it names:
+    pinned as "prod", the pin moves with the alias. One pin a name; a second replaces the first. FAILED_PRECONDITION when
+    the pins of the base would not fit what its engines may pin.
+    """
+
+    RemovePin: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.RemovePinRequest,
+        chorus_proto.adapters.v1.adapters_pb2.RemovePinResponse,
+    ]
+    """NOT_FOUND when the adapter is not pinned."""
+
+    ListPins: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.ListPinsRequest,
+        chorus_proto.adapters.v1.adapters_pb2.ListPinsResponse,
+    ]
+    """Of a tenant, or with an empty tenant everyone's; ordered by owner and name."""
+
+    ListEngines: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.adapters.v1.adapters_pb2.ListEnginesRequest,
+        chorus_proto.adapters.v1.adapters_pb2.ListEnginesResponse,
+    ]
+    """The engines that are alive and what they hold, as the registry says. UNAVAILABLE while Redis is away."""
+
 class AdapterStoreServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
     def Publish(
@@ -243,6 +329,16 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         `commit`. A stream that ends without `commit` leaves no trace. The answer comes after the generation is durable.
         FAILED_PRECONDITION when the base model has never been seen; INVALID_ARGUMENT also when the name is an adapter's for
         another base; DEADLINE_EXCEEDED when the client pauses for too long (30 s unless set otherwise).
+        """
+
+    @abc.abstractmethod
+    def Import(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.ImportRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.PublishResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.PublishResponse]]:
+        """As Publish, of two files in an S3-compatible bucket. INVALID_ARGUMENT when the bucket is not among those that the
+        store may read, or is no "s3://bucket/prefix"; NOT_FOUND when it has no such files.
         """
 
     @abc.abstractmethod
@@ -271,6 +367,16 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[collections.abc.Iterator[chorus_proto.adapters.v1.adapters_pb2.FetchChunk], collections.abc.AsyncIterator[chorus_proto.adapters.v1.adapters_pb2.FetchChunk]]:
         """The files of a digest, or one of them, as they were uploaded: for each file a `begin`, then its chunks of at most 1 MiB. A deleted generation can still be
         fetched for its grace period (a day unless set otherwise).
+        """
+
+    @abc.abstractmethod
+    def Locate(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.LocateRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.LocateResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.LocateResponse]]:
+        """The files of a digest by their own digests, for who can read the store's blobs itself: the file of digest d is at
+        sha256/<first two characters of d>/<d> below the store's blob folder. As Fetch, without the bytes.
         """
 
     @abc.abstractmethod
@@ -359,5 +465,40 @@ class AdapterStoreServicer(metaclass=abc.ABCMeta):
         its generation it moves to the newest one left.
         FAILED_PRECONDITION while an alias other than "latest" points at the one generation named.
         """
+
+    @abc.abstractmethod
+    def SetPin(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.SetPinRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.SetPinResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.SetPinResponse]]:
+        """Keeps an adapter on engines, whatever its demand, until the pin is removed. It follows the version that it names:
+        pinned as "prod", the pin moves with the alias. One pin a name; a second replaces the first. FAILED_PRECONDITION when
+        the pins of the base would not fit what its engines may pin.
+        """
+
+    @abc.abstractmethod
+    def RemovePin(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.RemovePinRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.RemovePinResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.RemovePinResponse]]:
+        """NOT_FOUND when the adapter is not pinned."""
+
+    @abc.abstractmethod
+    def ListPins(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.ListPinsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.ListPinsResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.ListPinsResponse]]:
+        """Of a tenant, or with an empty tenant everyone's; ordered by owner and name."""
+
+    @abc.abstractmethod
+    def ListEngines(
+        self,
+        request: chorus_proto.adapters.v1.adapters_pb2.ListEnginesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.adapters.v1.adapters_pb2.ListEnginesResponse, collections.abc.Awaitable[chorus_proto.adapters.v1.adapters_pb2.ListEnginesResponse]]:
+        """The engines that are alive and what they hold, as the registry says. UNAVAILABLE while Redis is away."""
 
 def add_AdapterStoreServicer_to_server(servicer: AdapterStoreServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

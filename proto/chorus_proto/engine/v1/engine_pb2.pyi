@@ -13,6 +13,14 @@ class Band(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BAND_DEFAULT: _ClassVar[Band]
     BAND_FLEX: _ClassVar[Band]
 
+class Tier(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TIER_UNSPECIFIED: _ClassVar[Tier]
+    TIER_FETCHING: _ClassVar[Tier]
+    TIER_HOST: _ClassVar[Tier]
+    TIER_LOADING: _ClassVar[Tier]
+    TIER_GPU: _ClassVar[Tier]
+
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
@@ -36,6 +44,11 @@ BAND_UNSPECIFIED: Band
 BAND_PRIORITY: Band
 BAND_DEFAULT: Band
 BAND_FLEX: Band
+TIER_UNSPECIFIED: Tier
+TIER_FETCHING: Tier
+TIER_HOST: Tier
+TIER_LOADING: Tier
+TIER_GPU: Tier
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_STOP: FinishReason
 FINISH_REASON_LENGTH: FinishReason
@@ -74,7 +87,7 @@ class DescribeResponse(_message.Message):
     def __init__(self, engine_id: _Optional[str] = ..., model: _Optional[_Union[ModelSpec, _Mapping]] = ..., tokenizer_digest: _Optional[str] = ..., max_model_len: _Optional[int] = ..., max_num_seqs: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., max_lora_rank: _Optional[int] = ...) -> None: ...
 
 class ModelSpec(_message.Message):
-    __slots__ = ("name", "digest", "architecture", "dtype", "num_layers", "hidden_size", "vocab_size", "modules")
+    __slots__ = ("name", "digest", "architecture", "dtype", "num_layers", "hidden_size", "vocab_size", "modules", "outer_modules")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +96,7 @@ class ModelSpec(_message.Message):
     HIDDEN_SIZE_FIELD_NUMBER: _ClassVar[int]
     VOCAB_SIZE_FIELD_NUMBER: _ClassVar[int]
     MODULES_FIELD_NUMBER: _ClassVar[int]
+    OUTER_MODULES_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     architecture: str
@@ -91,7 +105,8 @@ class ModelSpec(_message.Message):
     hidden_size: int
     vocab_size: int
     modules: _containers.RepeatedCompositeFieldContainer[LinearModule]
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., dtype: _Optional[str] = ..., num_layers: _Optional[int] = ..., hidden_size: _Optional[int] = ..., vocab_size: _Optional[int] = ..., modules: _Optional[_Iterable[_Union[LinearModule, _Mapping]]] = ...) -> None: ...
+    outer_modules: _containers.RepeatedCompositeFieldContainer[LinearModule]
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., dtype: _Optional[str] = ..., num_layers: _Optional[int] = ..., hidden_size: _Optional[int] = ..., vocab_size: _Optional[int] = ..., modules: _Optional[_Iterable[_Union[LinearModule, _Mapping]]] = ..., outer_modules: _Optional[_Iterable[_Union[LinearModule, _Mapping]]] = ...) -> None: ...
 
 class LinearModule(_message.Message):
     __slots__ = ("path", "in_features", "out_features")
@@ -232,14 +247,34 @@ class Cancel(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class EngineFrame(_message.Message):
-    __slots__ = ("credits", "deltas", "load")
+    __slots__ = ("credits", "deltas", "load", "residency")
     CREDITS_FIELD_NUMBER: _ClassVar[int]
     DELTAS_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     credits: int
     deltas: _containers.RepeatedCompositeFieldContainer[Delta]
     load: Load
-    def __init__(self, credits: _Optional[int] = ..., deltas: _Optional[_Iterable[_Union[Delta, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ...) -> None: ...
+    residency: Residency
+    def __init__(self, credits: _Optional[int] = ..., deltas: _Optional[_Iterable[_Union[Delta, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., residency: _Optional[_Union[Residency, _Mapping]] = ...) -> None: ...
+
+class Residency(_message.Message):
+    __slots__ = ("whole", "held", "gone")
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    whole: bool
+    held: _containers.RepeatedCompositeFieldContainer[Held]
+    gone: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, whole: bool = ..., held: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Held(_message.Message):
+    __slots__ = ("digest", "tier")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    tier: Tier
+    def __init__(self, digest: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ...) -> None: ...
 
 class Delta(_message.Message):
     __slots__ = ("request_id", "attempt", "token_ids", "logprobs", "finish_reason", "usage", "error", "timing")
@@ -302,13 +337,19 @@ class Error(_message.Message):
     def __init__(self, code: _Optional[_Union[ErrorCode, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("running", "waiting", "free_blocks", "total_blocks")
+    __slots__ = ("running", "waiting", "free_blocks", "total_blocks", "free_slots", "idle_slots", "stalled")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     FREE_BLOCKS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    FREE_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    STALLED_FIELD_NUMBER: _ClassVar[int]
     running: int
     waiting: int
     free_blocks: int
     total_blocks: int
-    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., free_blocks: _Optional[int] = ..., total_blocks: _Optional[int] = ...) -> None: ...
+    free_slots: int
+    idle_slots: int
+    stalled: bool
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., free_blocks: _Optional[int] = ..., total_blocks: _Optional[int] = ..., free_slots: _Optional[int] = ..., idle_slots: _Optional[int] = ..., stalled: bool = ...) -> None: ...
