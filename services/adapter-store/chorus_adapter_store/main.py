@@ -1,11 +1,13 @@
 """Puts the store together, runs it until SIGTERM or SIGINT, and takes it apart in reverse."""
 
 import asyncio
+import faulthandler
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
@@ -42,7 +44,17 @@ from chorus_adapter_store.validate import ThreadValidator
 
 _REDIS_SECONDS = 0.1
 _POLL_SECONDS = 1.0
+_CLOSE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resources:
+    """What the store's parts share."""
+
+    database: Database
+    blobs: DiskBlobs
+    redis: Redis
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +79,8 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         metrics, tracing = Metrics(), Tracing(settings.otlp_endpoint, settings.otlp_protocol)
         stack.callback(tracing.close)
-        store, poller = await _compose(settings, credentials, metrics, stack)
+        resources = await _open(settings, stack)
+        store, poller = _make_store(settings, resources, metrics), _make_poller(settings, resources, credentials)
         calls = Calls(metrics, tracing)
         servicer = AdapterServicer(store, calls, metrics, idle_seconds=settings.store_upload_idle_timeout)
         ports = await _listen(settings, servicer, credentials, metrics, stack)
@@ -78,36 +91,47 @@ async def serve(settings: Settings) -> None:
         _log.info("listening", extra={"host": settings.store_host, **ports})
         await stopping.wait()
         _log.info("stopping")
+        # A part that does not close would keep the process, and its port, for ever: then it says where it hangs and goes.
+        faulthandler.dump_traceback_later(settings.store_shutdown_grace + _CLOSE_SECONDS, exit=True)
 
 
-async def _compose(
-    settings: Settings, credentials: Credentials, metrics: Metrics, stack: AsyncExitStack
-) -> tuple[AdapterStore, BasePoller]:
+async def _open(settings: Settings, stack: AsyncExitStack) -> _Resources:
+    """Closed by `stack`, in reverse."""
     database = await Database.open(settings.store_database_url)
     stack.push_async_callback(database.close)
     blobs = _open_blobs(settings.blob_dir)
     stack.callback(blobs.close)
     redis = _redis(settings.redis_url)
     stack.push_async_callback(redis.aclose)
-    bases = BaseCatalog(database)
-    limits = settings.limits()
-    history = HistoryCatalog(database)
-    store = AdapterStore(
+    return _Resources(database, blobs, redis)
+
+
+def _make_store(settings: Settings, resources: _Resources, metrics: Metrics) -> AdapterStore:
+    database, limits = resources.database, settings.limits()
+    return AdapterStore(
         catalog=Catalog(database),
         lifecycle=LifecycleCatalog(database),
-        history=history,
+        history=HistoryCatalog(database),
         aliases=AliasCatalog(database),
         sharing=SharingCatalog(database),
-        bases=bases,
-        blobs=blobs,
+        bases=BaseCatalog(database),
+        blobs=resources.blobs,
         validator=ThreadValidator(limits, parallel=settings.store_validations),
-        events=RedisEvents(redis),
-        janitor=Janitor(Retention(database), history, blobs, grace=settings.store_delete_grace),
+        events=RedisEvents(resources.redis),
+        janitor=_make_janitor(settings, resources),
         metrics=metrics,
         limits=limits,
     )
+
+
+def _make_janitor(settings: Settings, resources: _Resources) -> Janitor:
+    database = resources.database
+    return Janitor(Retention(database), HistoryCatalog(database), resources.blobs, grace=settings.store_delete_grace)
+
+
+def _make_poller(settings: Settings, resources: _Resources, credentials: Credentials) -> BasePoller:
     describer = GrpcDescriber(settings.service_token.get_secret_value(), credentials.channel)
-    return store, BasePoller(EngineRegistry(redis), describer, bases)
+    return BasePoller(EngineRegistry(resources.redis), describer, BaseCatalog(resources.database))
 
 
 async def _listen(
