@@ -142,7 +142,7 @@ def test_nothing_is_left_when_it_is_killed_outright(state: Path, environment: di
         running.await_text("Ctrl-C")
         family = running.family()
         running.end(signal.SIGKILL)
-        left = psutil.wait_procs(family, timeout=15)[1]
+        left = psutil.wait_procs(family, timeout=45)[1]
         assert [process.cmdline() for process in left] == []
 
 

@@ -167,9 +167,12 @@ def environment_of(state: Path) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Below the range from which the kernel gives ports to clients, so that none is taken before it is used."""
+    """Below the range from which the kernel gives ports to clients, and from a range of this test worker's own, so that
+    none is taken before it is used or between two starts."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    first = 12_000 + 2_000 * worker
     found: list[int] = []
-    for port in random.sample(range(12_000, 32_000), k=1000):
+    for port in random.sample(range(first, first + 2_000), k=1000):
         if len(found) < count and _free(port):
             found.append(port)
     return found

@@ -1,6 +1,7 @@
 """The engine, put together: the only place where its parts learn of each other."""
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import signal
@@ -45,6 +46,7 @@ HEALTH = "grpc.health.v1.Health"
 SERVICE = "chorus.engine.v1.Engine"
 HOLDINGS_TIMEOUT = 1.0  # seconds; a step may be long
 STOP_GRACE = 1.0  # seconds for streams to send what they have
+CLOSE_SECONDS = 20.0  # from the last request's end to the end of the process
 
 
 def run(settings: Settings) -> int:
@@ -153,6 +155,8 @@ class Engine:
         self._sessions.drain()
         await self._presence.drain()
         await self._drained()
+        # A part that does not close would keep the process, and its port, for ever: then it says where it hangs and goes.
+        faulthandler.dump_traceback_later(CLOSE_SECONDS, exit=True)
         self._sessions.end_all()
         await self._server.stop(STOP_GRACE)
         presence.cancel()

@@ -1,6 +1,7 @@
 """Reads the settings, composes the parts, serves until told to end. Nothing is composed anywhere else."""
 
 import asyncio
+import faulthandler
 import logging
 import sys
 import time
@@ -8,6 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -46,6 +48,7 @@ from chorus_gateway.telemetry.logs import configure_logging
 from chorus_gateway.tenants import KeyStore, TenantStore
 from chorus_gateway.text.cache import TokenizerCache
 
+CLOSE_SECONDS = 15.0  # from the last answer to the end of the process
 REDIS_TIMEOUT = 0.1  # seconds; a request that waits longer for Redis goes on without it
 REDIS_CONNECTIONS, REDIS_POOL_TIMEOUT = 32, 1.0  # further requests queue for a connection, for so many seconds
 REDIS_READ_TIMEOUT = 10.0  # of the connection that waits for events
@@ -77,12 +80,18 @@ async def serve(settings: Settings) -> None:
         listener = bind(settings.gateway_host, settings.gateway_port)
         stack.callback(listener.close)
         gateway = await compose(settings, stack)
-        server = Server(gateway.app, gateway.drain)
+        server = Server(gateway.app, partial(_end, gateway.drain))
         for work in gateway.background:
             await stack.enter_async_context(running(work, server.stop))
         host, port = listener.getsockname()[:2]
         log.info("gateway listens", extra={"host": host, "port": port})
         await server.serve(sockets=[listener])
+
+
+async def _end(drain: Callable[[], Awaitable[None]]) -> None:
+    """A part that does not close would keep the process and its port for ever: then it says where it hangs and goes."""
+    await drain()
+    faulthandler.dump_traceback_later(CLOSE_SECONDS, exit=True)
 
 
 @dataclass(frozen=True, slots=True)
