@@ -91,7 +91,7 @@ async def serve(settings: Settings) -> None:
         _log.info("listening", extra={"host": settings.store_host, **ports})
         await stopping.wait()
         _log.info("stopping")
-        # A part that does not close would keep the process, and its port, for ever: then it says where it hangs and goes.
+        # A part that does not close would keep the process and its port for ever: then it says where it hangs and goes.
         faulthandler.dump_traceback_later(settings.store_shutdown_grace + _CLOSE_SECONDS, exit=True)
 
 

@@ -155,7 +155,7 @@ class Engine:
         self._sessions.drain()
         await self._presence.drain()
         await self._drained()
-        # A part that does not close would keep the process, and its port, for ever: then it says where it hangs and goes.
+        # A part that does not close would keep the process and its port for ever: then it says where it hangs and goes.
         faulthandler.dump_traceback_later(CLOSE_SECONDS, exit=True)
         self._sessions.end_all()
         await self._server.stop(STOP_GRACE)
