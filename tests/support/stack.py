@@ -113,7 +113,7 @@ class Stack:
 
     def metrics(self, service: str) -> dict[str, float]:
         """Values by name, those of all labels added up."""
-        base = self.url if service == "gateway" else self.services[service].health.removesuffix("/healthz")
+        base = self.services[service].health.rpartition("/")[0]
         text = httpx.get(f"{base}/metrics", timeout=10, trust_env=False).text
         sums: dict[str, float] = {}
         for family in text_string_to_metric_families(text):

@@ -1,0 +1,102 @@
+"""Stacks of several engines, gateways and stores, their Redis, and someone who starts again what ended."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from scripts.stack.seed import seed
+from scripts.stack.services import Service
+from tests.support.stack import Stack, free_ports, prepare
+
+# What a further one of a kind cannot share with the first.
+OWN_PORTS: Mapping[str, tuple[str, ...]] = {
+    "engine": ("CHORUS_ENGINE_METRICS_PORT", "CHORUS_ENGINE_PORT"),
+    "adapter-store": ("CHORUS_STORE_METRICS_PORT", "CHORUS_STORE_PORT"),
+    "gateway": ("CHORUS_GATEWAY_PORT",),
+}
+MEND_SECONDS = 0.2
+
+
+@contextmanager
+def running_fleet(
+    state: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    engines: int = 2,
+    gateways: int = 1,
+    stores: int = 1,
+    adapters: bool = True,
+) -> Iterator[Stack]:
+    """As `running_stack`; further ones are called engine-2, gateway-2, adapter-store-2 and so on.
+
+    adapters: with the demo's.
+    """
+    stack = prepare(state, settings or {})
+    widen(stack, {"engine": engines, "gateway": gateways, "adapter-store": stores})
+    try:
+        stack.start()
+        stack.await_healthy()
+        seed(stack.admin, state / "env", adapters=adapters, note=lambda text: None)
+        yield stack
+    finally:
+        stack.stop()
+
+
+def widen(stack: Stack, counts: Mapping[str, int]) -> None:
+    """Add services so that there are `counts` of each kind; nothing is started."""
+    missing = [(kind, f"{kind}-{n}") for kind, count in counts.items() for n in range(2, count + 1)]
+    taken = set(stack.config.ports.values())
+    wanted = sum(len(OWN_PORTS[kind]) for kind, _ in missing)
+    ports = iter([port for port in free_ports(wanted + len(taken)) if port not in taken])
+    for kind, name in missing:
+        stack.services[name] = _another(stack.services[kind], name, {own: next(ports) for own in OWN_PORTS[kind]})
+
+
+def _another(first: Service, name: str, ports: Mapping[str, int]) -> Service:
+    assert first.command.startswith("exec ")
+    assignments = " ".join(f"{variable}={port}" for variable, port in ports.items())
+    health = f"http://127.0.0.1:{next(iter(ports.values()))}/{first.health.rpartition('/')[2]}"
+    return Service(name, f"exec env {assignments} {first.command.removeprefix('exec ')}", health)
+
+
+def override(stack: Stack, name: str, **settings: str) -> None:
+    """Settings of one service, from its next start on."""
+    service = stack.services[name]
+    assignments = " ".join(f"{variable}={value}" for variable, value in settings.items())
+    command = f"exec env {assignments} {service.command.removeprefix('exec ')}"
+    stack.services[name] = Service(name, command, service.health)
+
+
+def names_of(stack: Stack, kind: str) -> list[str]:
+    return [name for name in stack.services if name == kind or name.startswith(f"{kind}-")]
+
+
+def redis_of(stack: Stack) -> Any:
+    """A client that decodes answers."""
+    return redis.Redis.from_url(stack.environment["CHORUS_REDIS_URL"], decode_responses=True, socket_timeout=5)
+
+
+@contextmanager
+def supervised(stack: Stack, *names: str) -> Iterator[list[str]]:
+    """Start again what ends, as an init system does; the names of what was, in order. Not for what a test kills
+    and starts itself."""
+    stop, started = threading.Event(), []
+
+    def watch() -> None:
+        while not stop.wait(MEND_SECONDS):
+            for name in names:
+                if stack.processes[name].poll() is not None:
+                    started.append(name)
+                    stack.start(name)
+
+    watcher = threading.Thread(target=watch, name="supervisor")
+    watcher.start()
+    try:
+        yield started
+    finally:
+        stop.set()
+        watcher.join()
