@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from chorus_adapter_store.errors import StartError
+from chorus_adapter_store.redis_url import check as check_redis_url
 from chorus_adapter_store.validate import Limits
 
 
@@ -48,7 +49,9 @@ class Settings(BaseSettings):
         repr=False,  # may hold a password
     )
     blob_dir: Path = Field(Path(".chorus/blobs"), description="Folder of the adapters' files")
-    redis_url: str = Field("redis://127.0.0.1:8005/0", description="Engine registry and adapter events", repr=False)
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
+        "redis://127.0.0.1:8005/0", description="URL of Redis: engine registry and adapter events", repr=False
+    )
     max_lora_rank: int = Field(64, ge=1, le=1024, description="Largest rank of an adapter, in rows")
     store_max_adapter_bytes: int = Field(1 << 30, ge=1, description="Largest adapter_model.safetensors, in bytes")
     store_delete_grace: float = Field(
@@ -95,5 +98,5 @@ def _sentence(problem: dict[str, object]) -> str:
     variable = _aliased(field) if field.isupper() else f"CHORUS_{field.upper()}"
     if problem["type"] == "missing":
         return f"{variable} is not set; {Settings.model_fields[field].description}"
-    shown = "" if field == "service_token" else f"={problem['input']!r}"
-    return f"{variable}{shown} is wrong: {problem['msg']}"
+    shown = "" if field in ("service_token", "redis_url") else f"={problem['input']!r}"
+    return f"{variable}{shown} is wrong: {str(problem['msg']).removeprefix('Value error, ')}"

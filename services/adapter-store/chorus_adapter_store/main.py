@@ -12,9 +12,8 @@ from pathlib import Path
 
 import uvloop
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from chorus_adapter_store import redis_url
 from chorus_adapter_store.base_models import BasePoller, EngineRegistry, GrpcDescriber
 from chorus_adapter_store.blobs import DiskBlobs
 from chorus_adapter_store.catalog import (
@@ -42,7 +41,6 @@ from chorus_adapter_store.telemetry.metrics import Metrics
 from chorus_adapter_store.telemetry.tracing import Tracing
 from chorus_adapter_store.validate import ThreadValidator
 
-_REDIS_SECONDS = 0.1
 _POLL_SECONDS = 1.0
 _CLOSE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
@@ -101,7 +99,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Resources:
     stack.push_async_callback(database.close)
     blobs = _open_blobs(settings.blob_dir)
     stack.callback(blobs.close)
-    redis = _redis(settings.redis_url)
+    redis = redis_url.connect(settings.redis_url)
     stack.push_async_callback(redis.aclose)
     return _Resources(database, blobs, redis)
 
@@ -157,20 +155,6 @@ def _open_blobs(folder: Path) -> DiskBlobs:
         return DiskBlobs(folder)
     except OSError as error:
         raise StartError(f"cannot write to CHORUS_BLOB_DIR={str(folder)!r}: {error.strerror or error}") from None
-
-
-def _redis(url: str) -> Redis:
-    try:
-        return Redis.from_url(
-            url,
-            decode_responses=True,
-            protocol=2,  # under RESP3 redis-py does not notice that a pooled connection was closed by a restart
-            socket_timeout=_REDIS_SECONDS,
-            socket_connect_timeout=_REDIS_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError as error:
-        raise StartError(f"CHORUS_REDIS_URL is wrong: {error}") from None
 
 
 def _stop_signal() -> asyncio.Event:

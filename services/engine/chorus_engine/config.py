@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 from chorus_engine.core.errors import StartError
+from chorus_engine.presence.redis_url import check as check_redis_url
 
 GIB = 1 << 30
 
@@ -18,12 +19,6 @@ def _long_enough(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value()) < 16:
         raise ValueError("it must have at least 16 characters")
     return secret
-
-
-def _redis_url(text: str) -> str:
-    if not text.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("it must begin with redis://, rediss:// or unix://")
-    return text
 
 
 def _log_level(text: str) -> str:
@@ -156,8 +151,8 @@ class Settings(BaseSettings):
         None, description="host:port at which gateways reach this engine; default: engine_host:engine_port"
     )
     store_address: str = Field("127.0.0.1:8003", min_length=1, description="host:port of the adapter store's gRPC")
-    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
-        "redis://127.0.0.1:8005/0", description="URL of Redis, in which the engine registers itself"
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
+        "redis://127.0.0.1:8005/0", repr=False, description="URL of Redis, in which the engine registers itself"
     )
     service_token: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
         description="secret that the services share; at least 16 characters"
@@ -221,7 +216,7 @@ def _sentence(error: Any) -> str:
     meaning = f" ({field.description})" if field else ""
     if error["type"] == "missing":
         return f"{variable} is not set{meaning}; set it in the environment."
-    secret = field is not None and "Secret" in repr(field.annotation)
+    secret = field is not None and (not field.repr or "Secret" in repr(field.annotation))
     value = "" if secret else f"={error['input']!r}"
     reason = str(error["msg"]).removeprefix("Value error, ")
     return f"{variable}{value} is wrong: {reason[0].lower()}{reason[1:]}{meaning}."

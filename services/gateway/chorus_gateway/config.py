@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from chorus_gateway.auth import parse_key
 from chorus_gateway.errors import StartError
+from chorus_gateway.redis_url import check as check_redis_url
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -24,12 +25,6 @@ def _database_url(text: str) -> str:
         raise ValueError("it is not a database URL such as sqlite+aiosqlite:///.chorus/gateway.db") from error
     if driver not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
         raise ValueError("it must begin with sqlite+aiosqlite:// or postgresql+asyncpg://")
-    return text
-
-
-def _redis_url(text: str) -> str:
-    if not text.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("it must begin with redis://, rediss:// or unix://")
     return text
 
 
@@ -81,8 +76,8 @@ class Settings(BaseSettings):
         "sqlite+aiosqlite:///.chorus/gateway.db",
         description="SQLAlchemy URL of the database: sqlite+aiosqlite or postgresql+asyncpg",
     )
-    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
-        "redis://127.0.0.1:8005/0", description="URL of Redis"
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
+        "redis://127.0.0.1:8005/0", repr=False, description="URL of Redis"
     )
     store_address: str = Field("127.0.0.1:8003", description="host:port of the adapter store's gRPC")
     engine_addresses: str = Field(
@@ -166,7 +161,7 @@ def _sentence(error: Any) -> str:
     meaning = f" ({field.description})" if field else ""
     if error["type"] == "missing":
         return f"{variable} is not set{meaning}; set it in the environment."
-    secret = field is not None and "Secret" in repr(field.annotation)
+    secret = field is not None and (not field.repr or "Secret" in repr(field.annotation))
     value = "" if secret else f"={error['input']!r}"
     reason = str(error["msg"]).removeprefix("Value error, ")
     return f"{variable}{value} is wrong: {reason[0].lower()}{reason[1:]}{meaning}."

@@ -16,10 +16,9 @@ import grpc
 import uvloop
 from fastapi import FastAPI
 from pydantic import SecretStr
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 
+from chorus_gateway import redis_url
 from chorus_gateway.adapters import AdapterClient
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
@@ -50,7 +49,6 @@ from chorus_gateway.text.cache import TokenizerCache
 
 CLOSE_SECONDS = 15.0  # from the last answer to the end of the process
 REDIS_TIMEOUT = 0.1  # seconds; a request that waits longer for Redis goes on without it
-REDIS_CONNECTIONS, REDIS_POOL_TIMEOUT = 32, 1.0  # further requests queue for a connection, for so many seconds
 REDIS_READ_TIMEOUT = 10.0  # of the connection that waits for events
 STORE_OPTIONS = [
     ("grpc.keepalive_time_ms", 20_000),
@@ -178,19 +176,7 @@ async def _keys(settings: Settings, database: Database) -> KeyStore:
 
 
 def _redis(url: str, timeout: float, stack: AsyncExitStack) -> Redis:
-    """Without retries: whoever asks knows better what to do without an answer."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=REDIS_CONNECTIONS,
-        timeout=REDIS_POOL_TIMEOUT,
-        decode_responses=True,
-        protocol=2,  # redis-py does not notice under RESP3 that a pooled connection was closed by a restart
-        socket_timeout=timeout,
-        socket_connect_timeout=REDIS_TIMEOUT,
-        health_check_interval=10,
-        retry=Retry(NoBackoff(), 0),
-    )
-    redis = Redis.from_pool(pool)
+    redis = redis_url.connect(url, timeout)
     stack.push_async_callback(redis.aclose)
     return redis
 

@@ -43,7 +43,6 @@ def test_the_environment_and_flags_are_read(monkeypatch: pytest.MonkeyPatch) -> 
         ("CHORUS_DEVICE", "tpu", "'auto', 'cpu' or 'cuda'"),
         ("CHORUS_MAX_MODEL_LEN", "0", "greater than or equal to 1"),
         ("CHORUS_GPU_MEMORY_UTILIZATION", "1.5", "less than or equal to 1"),
-        ("CHORUS_REDIS_URL", "localhost", "redis://"),
         ("CHORUS_LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("CHORUS_MAX_ADAPTERS", "many", "valid integer"),
         ("CHORUS_SWAP_SPACE", "inf", "finite"),

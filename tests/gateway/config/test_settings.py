@@ -59,7 +59,6 @@ def test_what_is_required_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -
         ("CHORUS_GATEWAY_PORT", "70000", "less than or equal to 65535"),
         ("CHORUS_GATEWAY_DATABASE_URL", "mysql://x", "sqlite\\+aiosqlite"),
         ("CHORUS_GATEWAY_DATABASE_URL", "nonsense", "database URL"),
-        ("CHORUS_REDIS_URL", "127.0.0.1:8005", "redis://"),
         ("CHORUS_LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("CHORUS_MAX_BODY_BYTES", "1", "greater than or equal to 1024"),
         ("CHORUS_REQUEST_TIMEOUT", "inf", "finite"),

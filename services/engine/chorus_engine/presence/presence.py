@@ -6,8 +6,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from chorus_engine.presence.records import ENGINES_KEY, HEARTBEAT, TTL, Fields, Held, Registration
@@ -16,18 +14,6 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 0.1  # seconds between two looks at what the engine holds
 FORGOTTEN = 60_000  # ms without a heartbeat after which an engine's entry is swept away
-
-
-def connect(url: str, timeout: float = 0.1) -> Redis:
-    """A client whose every call ends within `timeout` seconds and is tried once."""
-    return Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-        protocol=2,  # under RESP3 redis-py does not notice that a pooled connection was closed by a restart
-    )
 
 
 class Presence:
