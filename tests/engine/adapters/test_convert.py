@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from chorus_engine.adapters import AdapterFiles, Layout, convert
 from chorus_engine.core.errors import AdapterUnusable
-from chorus_engine.core.spec import LinearModule, ModelSpec
+from chorus_engine.core.spec import EMBEDDING, HEAD, OUTER_LAYER, LinearModule, ModelSpec
 from tests.engine.adapters.build import LAYOUT, SPEC, config, converted, files, pair, plain_tensors
 
 MODULES = tuple(
@@ -26,7 +26,8 @@ MODULES = tuple(
         "mlp.down_proj": (48, 32),
     }.items()
 )
-LLAMA = ModelSpec("llama", "0" * 64, "LlamaForCausalLM", "float32", 2, 32, 64, MODULES, 64, (2,))
+OUTER = (LinearModule(EMBEDDING, 64, 32), LinearModule(HEAD, 32, 64))
+LLAMA = ModelSpec("llama", "0" * 64, "LlamaForCausalLM", "float32", 2, 32, 64, MODULES, 64, (2,), OUTER)
 
 CONFIGS = {
     "plain": LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"]),
@@ -39,13 +40,22 @@ CONFIGS = {
         alpha_pattern={"up_proj": 32, r"layers\.0\.self_attn\.q_proj": 5},
     ),
     "some layers": LoraConfig(r=4, lora_alpha=8, target_modules=["k_proj", "gate_proj"], layers_to_transform=[1]),
+    "head": LoraConfig(r=4, lora_alpha=8, target_modules=["lm_head"]),
+    "embedding": LoraConfig(r=4, lora_alpha=3, target_modules=["embed_tokens"], use_rslora=True),
+    "outer patterns": LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=r".*(q_proj|lm_head|embed_tokens)",
+        rank_pattern={"lm_head": 16, "model.embed_tokens": 2},
+        alpha_pattern={"^lm_head": 32, "embed_tokens": 5},
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_weights_give_what_peft_adds(name: str, tmp_path: Path) -> None:
     model = _peft_model(CONFIGS[name])
-    model.save_pretrained(str(tmp_path))
+    model.save_pretrained(str(tmp_path), save_embedding_layers=False)
     saved = AdapterFiles(
         (tmp_path / "adapter_config.json").read_bytes(), (tmp_path / "adapter_model.safetensors").read_bytes()
     )
@@ -53,7 +63,8 @@ def test_weights_give_what_peft_adds(name: str, tmp_path: Path) -> None:
     expected = _deltas(model)
     assert host.weights.modules.keys() == expected.keys()
     for key, (a, b) in host.weights.modules.items():
-        torch.testing.assert_close((a.T @ b).T, expected[key], rtol=1e-5, atol=1e-6)
+        added = a.T @ b if key[1] == EMBEDDING else (a.T @ b).T
+        torch.testing.assert_close(added, expected[key], rtol=1e-5, atol=1e-6)
     assert {(layer, path): rank for layer, path, rank in host.footprint.ranks} == {
         key: len(a) for key, (a, _) in host.weights.modules.items()
     }
@@ -74,7 +85,7 @@ def _peft_model(config: LoraConfig) -> PeftModel:
     model = get_peft_model(base, config)
     assert isinstance(model, PeftModel)
     for parameter_name, parameter in model.named_parameters():
-        if "lora_B" in parameter_name:
+        if "lora_B" in parameter_name or "lora_embedding" in parameter_name:
             nn.init.normal_(parameter)
     return model
 
@@ -83,8 +94,9 @@ def _deltas(model: PeftModel) -> dict[tuple[int, str], Tensor]:
     """What peft itself would merge into each weight."""
     deltas = {}
     for name, module in model.named_modules():
-        if hasattr(module, "get_delta_weight") and "default" in module.lora_A:
-            layer, path = name.split(".layers.")[1].split(".", 1)
+        if hasattr(module, "get_delta_weight") and ("default" in module.lora_A or "default" in module.lora_embedding_A):
+            _, _, inside = name.partition(".layers.")
+            layer, path = inside.split(".", 1) if inside else (OUTER_LAYER, name.rpartition(".")[2])
             deltas[int(layer), path] = module.get_delta_weight("default").detach()
     return deltas
 
@@ -119,10 +131,30 @@ BAD_TENSORS = {
     r"A \[4, 8\] and B \[6, 3\]": pair("0.self_attn.q_proj", (4, 8), (6, 3)),
     "k_proj.* belongs to no module": pair("0.self_attn.k_proj", (4, 8), (6, 4)),
     "layers.2.* belongs to no module": pair("2.self_attn.q_proj", (4, 8), (6, 4)),
-    "embed.* belongs to no module": {"base_model.model.model.embed_tokens.lora_embedding_A": torch.zeros(4, 8)},
+    "embed.* belongs to no module.* where CHORUS_MAX_VOCAB_ADAPTERS is not 0": {
+        "base_model.model.model.embed_tokens.lora_embedding_A": torch.zeros(4, 8)
+    },
     "lora_A only": {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(4, 8)},
     "not finite": {key: tensor / 0 for key, tensor in pair("0.self_attn.q_proj", (4, 8), (6, 4)).items()},
 }
+
+
+BAD_OUTER = {
+    r"model.embed_tokens has lora_A only": {"base_model.model.model.embed_tokens.lora_embedding_A": torch.zeros(4, 64)},
+    r"lm_head has A \[4, 32\] and B \[63, 4\]": {
+        "base_model.model.lm_head.lora_A.weight": torch.zeros(4, 32),
+        "base_model.model.lm_head.lora_B.weight": torch.zeros(63, 4),
+    },
+    "base_layer.weight' belongs to no module.* outside of them it has embed_tokens, lm_head": {
+        "base_model.model.lm_head.base_layer.weight": torch.zeros(64, 32)
+    },
+}
+
+
+@pytest.mark.parametrize("reason", BAD_OUTER)
+def test_tensors_outside_the_layers_that_do_not_fit_are_named(reason: str) -> None:
+    with pytest.raises(AdapterUnusable, match=reason):
+        converted(files(BAD_OUTER[reason]), Layout(LLAMA, torch.float32, 64, pinned=False))
 
 
 @pytest.mark.parametrize("reason", BAD_TENSORS)

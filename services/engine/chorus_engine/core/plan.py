@@ -16,8 +16,8 @@ BASE_SLOT = -1  # the adapter slot of requests for the base model
 class ModulePages:
     """Where one module of one layer lives in the adapter pool."""
 
-    layer: int
-    module: str  # path inside a layer, such as "self_attn.q_proj"
+    layer: int  # or OUTER_LAYER
+    module: str  # path of a LinearModule, such as "self_attn.q_proj"
     rank: int  # true rank
     pages: tuple[int, ...]  # of the (layer, module) pool, in order of rank rows
 

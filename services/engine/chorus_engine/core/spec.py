@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
+OUTER_LAYER = -1  # in the place of a layer's index: modules that stand outside the layers
+EMBEDDING = "embed_tokens"
+HEAD = "lm_head"
+
 
 @dataclass(frozen=True, slots=True)
 class LinearModule:
-    """A linear module of every decoder layer that may carry LoRA."""
+    """A linear module of every decoder layer, or one outside the layers, that may carry LoRA."""
 
-    path: str  # inside a layer, such as "self_attn.q_proj"
+    path: str  # inside a layer, such as "self_attn.q_proj", or EMBEDDING or HEAD
     in_features: int
     out_features: int
 
@@ -26,6 +30,7 @@ class ModelSpec:
     modules: tuple[LinearModule, ...]
     max_position_embeddings: int
     eos_token_ids: tuple[int, ...]
+    outer_modules: tuple[LinearModule, ...] = ()  # outside the layers: EMBEDDING, HEAD; none where none are served
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Capacity:
     swap_seconds: float = 0.0  # measured: one block, one way; 0 is unknown
     recompute_seconds: float = 0.0  # measured: one token of a prompt; 0 is unknown
     max_lora_rank: int = 0  # rank rows that one module of an adapter may take
+    vocab_pages: int = 0  # pages of the pool of each module outside the layers: those have the vocabulary's width
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +57,4 @@ class AdapterFootprint:
     """What an adapter takes of the pool: the true rank of each (layer, module) that it has."""
 
     digest: str
-    ranks: tuple[tuple[int, str, int], ...]  # (layer, module path, rank)
+    ranks: tuple[tuple[int, str, int], ...]  # (layer or OUTER_LAYER, module path, rank)
