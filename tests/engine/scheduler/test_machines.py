@@ -1,10 +1,13 @@
 """Random operations on the resources; their laws hold after each."""
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chorus_engine.core.load import SlotState
+from chorus_engine.core.spec import HEAD, OUTER_LAYER
 from chorus_engine.scheduler.blocks import BlockPool
 from chorus_engine.scheduler.pages import PagePools
 from chorus_engine.scheduler.slots import SlotTable
@@ -145,16 +148,24 @@ class SlotMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots = SlotTable(SLOTS, PagePools(pages=6, page_rows=4))
+        self.slots = SlotTable(SLOTS, PagePools(pages=6, page_rows=4, outer_pages=3))
         self.leases: list[int] = []  # one entry a row
         self.now = 0.0
 
     def ready(self) -> list[str]:
         return [slot.digest for slot in self.slots.in_state(SlotState.READY)]
 
-    @rule(digest=digests, rank=st.sampled_from([1, 4, 9, 16, 24]), layers=st.integers(1, 2), both=st.booleans())
-    def load(self, digest: str, rank: int, layers: int, both: bool) -> None:
+    @rule(
+        digest=digests,
+        rank=st.sampled_from([1, 4, 9, 16, 24]),
+        layers=st.integers(1, 2),
+        both=st.booleans(),
+        head=st.sampled_from([0, 0, 3, 12]),
+    )
+    def load(self, digest: str, rank: int, layers: int, both: bool, head: int) -> None:
         asked = footprint(digest, rank, layers, ("q", "v") if both else ("v",))
+        if head:
+            asked = replace(asked, ranks=((OUTER_LAYER, HEAD, head), *asked.ranks))
         if self.slots.get(digest) is not None:
             return
         if not self.slots.can_load(asked):
@@ -165,7 +176,7 @@ class SlotMachine(RuleBasedStateMachine):
                 self.slots.drain(slot)
         load = self.slots.load(asked, self.now)
         assert [(m.layer, m.module, m.rank) for m in load.modules] == list(asked.ranks)
-        assert all(len(module.pages) == -(-rank // 4) for module in load.modules)
+        assert all(len(module.pages) == -(-module.rank // 4) for module in load.modules)
 
     @precondition(lambda self: self.slots.is_loading())
     @rule(data=st.data())

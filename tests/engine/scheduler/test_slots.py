@@ -1,8 +1,15 @@
 """Which slots have to end so that an adapter fits."""
 
+from dataclasses import replace
+
+import pytest
+
+from chorus_engine.core.errors import AdapterUnusable
+from chorus_engine.core.spec import EMBEDDING, HEAD, OUTER_LAYER, AdapterFootprint
+from chorus_engine.scheduler.limits import check_adapter
 from chorus_engine.scheduler.pages import PagePools
 from chorus_engine.scheduler.slots import Slot, SlotTable
-from tests.engine.scheduler.drive import footprint
+from tests.engine.scheduler.drive import SMALL, footprint
 
 
 def table(slots: int, **ranks: int) -> tuple[SlotTable, list[Slot]]:
@@ -45,3 +52,28 @@ def test_none_when_all_of_them_are_not_enough() -> None:
 
 def test_nothing_has_to_end_when_there_is_room() -> None:
     assert chosen(*table(8, a=16), rank=16) == []
+
+
+def test_pools_outside_the_layers_have_a_size_of_their_own() -> None:
+    slots = SlotTable(8, PagePools(pages=4, page_rows=8, outer_pages=2))
+
+    def head(digest: str, rank: int) -> AdapterFootprint:
+        return AdapterFootprint(digest, ((OUTER_LAYER, HEAD, rank), (0, "q", 8)))
+
+    for now, digest in enumerate("ab"):
+        slots.loaded(slots.load(head(digest, 8), float(now)).slot)
+    slots.loaded(slots.load(footprint("plain", 8, 1, ("q",)), 2.0).slot)
+    assert not slots.can_load(head("c", 8))
+    assert slots.can_load(footprint("d", 8, 1, ("q",)))
+    candidates = slots.idle()
+    enough = slots.enough(head("c", 16), [candidates[2], *candidates[:2]])
+    assert [slot.digest for slot in enough or ()] == ["a", "b"], "the plain one would not help"
+    slots.check({})
+
+
+@pytest.mark.parametrize("module", [HEAD, EMBEDDING])
+def test_an_adapter_larger_than_the_pools_outside_the_layers_is_refused(module: str) -> None:
+    capacity = replace(SMALL, vocab_pages=2)
+    check_adapter(AdapterFootprint("a", ((OUTER_LAYER, module, 16),)), capacity)
+    with pytest.raises(AdapterUnusable, match=f"rank 17 in {module} .* holds 16; .* raise max_vocab_adapters"):
+        check_adapter(AdapterFootprint("a", ((OUTER_LAYER, module, 17),)), capacity)

@@ -2,7 +2,7 @@
 
 from chorus_engine.core.errors import AdapterUnusable, InvalidRequest, StartError
 from chorus_engine.core.request import Request
-from chorus_engine.core.spec import AdapterFootprint, Capacity
+from chorus_engine.core.spec import OUTER_LAYER, AdapterFootprint, Capacity
 
 
 def check_capacity(capacity: Capacity) -> None:
@@ -39,9 +39,13 @@ def check_request(request: Request, capacity: Capacity) -> None:
 def check_adapter(footprint: AdapterFootprint, capacity: Capacity) -> None:
     """Raises AdapterUnusable for an adapter larger than the empty pool."""
     for layer, module, rank in footprint.ranks:
-        rows = capacity.adapter_pages * capacity.adapter_page_rows
+        outer = layer == OUTER_LAYER
+        rows = (capacity.vocab_pages if outer else capacity.adapter_pages) * capacity.adapter_page_rows
         if rank > rows:
+            name, setting = (
+                (module, "max_vocab_adapters") if outer else (f"layers.{layer}.{module}", "adapter_pool_memory")
+            )
             raise AdapterUnusable(
-                f"adapter {footprint.digest} has rank {rank} in layers.{layer}.{module} and the adapter pool holds "
-                f"{rows}; upload a smaller rank or raise adapter_pool_memory"
+                f"adapter {footprint.digest} has rank {rank} in {name} and the adapter pool holds {rows}; upload a "
+                f"smaller rank or raise {setting}"
             )

@@ -1,20 +1,25 @@
-"""The pages of the adapter pool: one pool of equal size for each (layer, module)."""
+"""The pages of the adapter pool: one for each (layer, module), of equal size but for those outside the layers."""
 
 from collections.abc import Iterable, Iterator
 
 from chorus_engine.core.plan import ModulePages
-from chorus_engine.core.spec import AdapterFootprint
+from chorus_engine.core.spec import OUTER_LAYER, AdapterFootprint
 
-PoolKey = tuple[int, str]  # (layer, module path)
+PoolKey = tuple[int, str]  # (layer or OUTER_LAYER, module path)
 
 
 class PagePools:
     """A pool exists from the first adapter that has its module; until then all its pages are free."""
 
-    def __init__(self, pages: int, page_rows: int) -> None:
-        self.pages = pages  # of each pool
+    def __init__(self, pages: int, page_rows: int, outer_pages: int = 0) -> None:
+        self._pages = pages  # of each pool
+        self._outer_pages = outer_pages  # of each pool outside the layers
         self.page_rows = page_rows
         self._free: dict[PoolKey, list[int]] = {}
+
+    def size(self, pool: PoolKey) -> int:
+        """Pages of the pool, free or not."""
+        return self._outer_pages if pool[0] == OUTER_LAYER else self._pages
 
     def needs(self, footprint: AdapterFootprint) -> Iterator[tuple[PoolKey, int]]:
         """(pool, pages) for each module that the adapter has."""
@@ -23,7 +28,7 @@ class PagePools:
 
     def free(self, pool: PoolKey) -> int:
         pages = self._free.get(pool)
-        return self.pages if pages is None else len(pages)
+        return self.size(pool) if pages is None else len(pages)
 
     def fits(self, footprint: AdapterFootprint) -> bool:
         return all(count <= self.free(pool) for pool, count in self.needs(footprint))
@@ -46,7 +51,7 @@ class PagePools:
     def _take(self, pool: PoolKey, count: int) -> tuple[int, ...]:
         free = self._free.get(pool)
         if free is None:
-            free = self._free[pool] = list(range(self.pages - 1, -1, -1))
+            free = self._free[pool] = list(range(self.size(pool) - 1, -1, -1))
         assert count <= len(free), f"{count} pages asked of pool {pool}, {len(free)} free"
         pages = tuple(free[: -count - 1 : -1])
         del free[-count:]
@@ -58,4 +63,4 @@ class PagePools:
         for module in owned:
             seen[module.layer, module.module].extend(module.pages)
         for pool, pages in seen.items():
-            assert sorted(pages) == list(range(self.pages)), f"pages of pool {pool} leaked or doubled"
+            assert sorted(pages) == list(range(self.size(pool))), f"pages of pool {pool} leaked or doubled"

@@ -53,7 +53,8 @@ class Scheduler:
         self._chunks = chunks
         self._memory = KvMemory(capacity, prefix_caching)
         self._rows = RowTable(capacity.max_num_seqs)
-        self._slots = SlotTable(capacity.max_adapters, PagePools(capacity.adapter_pages, capacity.adapter_page_rows))
+        pages = PagePools(capacity.adapter_pages, capacity.adapter_page_rows, capacity.vocab_pages)
+        self._slots = SlotTable(capacity.max_adapters, pages)
         self._waiting = WaitingQueue()
         self._placement = Placement(self._slots, self._waiting, self._rows, slot_patience)
         self._deadlines = Deadlines()
