@@ -23,7 +23,9 @@ from chorus_engine.adapters import AdapterFetcher, AdapterSupply, HostCache, Lay
 from chorus_engine.config import GIB, Settings
 from chorus_engine.core.load import Load, Residency
 from chorus_engine.core.request import Output, Request
+from chorus_engine.core.spec import Capacity
 from chorus_engine.loop import EngineLoop
+from chorus_engine.model import LoadedModel
 from chorus_engine.presence import Held, Presence, Registration, connect, merge
 from chorus_engine.rpc import (
     Credentials,
@@ -32,6 +34,7 @@ from chorus_engine.rpc import (
     EngineService,
     Limits,
     Sessions,
+    TokenizerBundle,
     create_server,
     read_credentials,
 )
@@ -67,6 +70,7 @@ class Engine:
 
     def __init__(self, settings: Settings, loaded: Loaded, credentials: Credentials) -> None:
         self._settings = settings
+        self._credentials = credentials
         self._event_loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._status = 0
@@ -75,62 +79,21 @@ class Engine:
         self._engine_id = uuid.uuid4().hex[:12]
         self._metrics = EngineMetrics(device_utilization(loaded.model.device))
         self._tracing = Tracing.from_endpoint(self._engine_id, settings.otlp_endpoint, settings.otlp_protocol)
-
         self._cache = HostCache(int(settings.host_adapter_memory * GIB))
-        runner = Runner(loaded.model, loaded.capacity, self._cache, eager=settings.enforce_eager)
-        runner.warm_up()
-        gc.freeze()  # what lives as long as the engine is not looked through again and again in the middle of steps
-        log.info("memory", extra=asdict(runner.memory))
-        self._metrics.memory(asdict(runner.memory))
-        capacity = runner.capacity
-        self._scheduler = Scheduler(capacity, settings.slot_patience, prefix_caching=settings.enable_prefix_caching)
-        self._loop = EngineLoop(
-            self._scheduler,
-            runner,
-            AdapterSupply(self._cache, self._want),
-            publish=self._publish,
-            broken=self._broken,
-            observer=self._metrics,
-            depth=2 if loaded.model.device.type == "cuda" else 1,
+        runner = self._warm_runner(loaded)
+        description = self._describe(loaded.model, runner.capacity)
+        self._scheduler = Scheduler(
+            runner.capacity, settings.slot_patience, prefix_caching=settings.enable_prefix_caching
         )
-        token = settings.service_token.get_secret_value()
-        self._store = StoreClient(
-            settings.store_address, token, max_bytes=self._cache.limit, credentials=credentials.channel
-        )
-        model = loaded.model
-        self._fetcher = AdapterFetcher(
-            self._store,
-            Layout(model.spec, model.dtype, settings.max_lora_rank, pinned=model.device.type == "cuda"),
-            arrived=self._loop.adapter_arrived,
-            failed=self._loop.adapter_failed,
-            trace=self._around_fetch,
-        )
-        self._sessions = Sessions(
-            self._loop,
-            Limits(capacity.max_model_len, model.spec.vocab_size, model.spec.eos_token_ids),
-            CreditLedger(capacity.max_num_seqs + max(2, capacity.max_num_seqs // 8)),
-            finished=self._finished,
-        )
+        self._loop = self._make_loop(runner, loaded.model.device)
+        self._store = self._make_store_client()
+        self._fetcher = self._make_fetcher(loaded.model)
+        self._sessions = self._make_sessions(description)
         self._health = HealthServicer()
-        description = Description(
-            self._engine_id, model.spec, capacity.max_model_len, capacity.max_num_seqs, settings.max_lora_rank
-        )
-        self._server, port = create_server(
-            EngineService(description, loaded.bundle, self._sessions),
-            address=f"{settings.engine_host}:{settings.engine_port}",
-            token=token,
-            credentials=credentials.server,
-            add_services=[self._add_health],
-            open_services=[HEALTH],
-        )
+        self._server, port = self._make_server(description, loaded.bundle)
         self._address = settings.engine_advertise or f"{settings.engine_host}:{port}"
         self._presence = Presence(connect(settings.redis_url), self._registration(description), self._holdings)
-        self._metrics_server = MetricsServer(
-            settings.engine_host,
-            settings.engine_metrics_port,
-            self._metrics.registry,
-            healthy=lambda: not self._stopped.is_set(),
-        )
+        self._metrics_server = self._make_metrics_server()
 
     async def serve(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -223,6 +186,77 @@ class Engine:
             self._metrics.fetched(time.monotonic() - began, ok=ok)
 
     # ---------------------------------------------------------------- while composing
+
+    def _warm_runner(self, loaded: Loaded) -> Runner:
+        runner = Runner(loaded.model, loaded.capacity, self._cache, eager=self._settings.enforce_eager)
+        runner.warm_up()
+        gc.freeze()  # what lives as long as the engine is not looked through again and again in the middle of steps
+        log.info("memory", extra=asdict(runner.memory))
+        self._metrics.memory(asdict(runner.memory))
+        return runner
+
+    def _describe(self, model: LoadedModel, capacity: Capacity) -> Description:
+        return Description(
+            self._engine_id,
+            model.spec,
+            capacity.max_model_len,
+            capacity.max_num_seqs,
+            self._settings.max_lora_rank,
+        )
+
+    def _make_loop(self, runner: Runner, device: torch.device) -> EngineLoop:
+        return EngineLoop(
+            self._scheduler,
+            runner,
+            AdapterSupply(self._cache, self._want),
+            publish=self._publish,
+            broken=self._broken,
+            observer=self._metrics,
+            depth=2 if device.type == "cuda" else 1,
+        )
+
+    def _make_store_client(self) -> StoreClient:
+        token = self._settings.service_token.get_secret_value()
+        return StoreClient(
+            self._settings.store_address, token, max_bytes=self._cache.limit, credentials=self._credentials.channel
+        )
+
+    def _make_fetcher(self, model: LoadedModel) -> AdapterFetcher:
+        return AdapterFetcher(
+            self._store,
+            Layout(model.spec, model.dtype, self._settings.max_lora_rank, pinned=model.device.type == "cuda"),
+            arrived=self._loop.adapter_arrived,
+            failed=self._loop.adapter_failed,
+            trace=self._around_fetch,
+        )
+
+    def _make_sessions(self, description: Description) -> Sessions:
+        spec, rows = description.spec, description.max_num_seqs
+        return Sessions(
+            self._loop,
+            Limits(description.max_model_len, spec.vocab_size, spec.eos_token_ids),
+            CreditLedger(rows + max(2, rows // 8)),
+            finished=self._finished,
+        )
+
+    def _make_server(self, description: Description, bundle: TokenizerBundle) -> tuple[grpc.aio.Server, int]:
+        """The server, not started, and its port."""
+        return create_server(
+            EngineService(description, bundle, self._sessions),
+            address=f"{self._settings.engine_host}:{self._settings.engine_port}",
+            token=self._settings.service_token.get_secret_value(),
+            credentials=self._credentials.server,
+            add_services=[self._add_health],
+            open_services=[HEALTH],
+        )
+
+    def _make_metrics_server(self) -> MetricsServer:
+        return MetricsServer(
+            self._settings.engine_host,
+            self._settings.engine_metrics_port,
+            self._metrics.registry,
+            healthy=lambda: not self._stopped.is_set(),
+        )
 
     def _add_health(self, server: grpc.aio.Server) -> None:
         add_HealthServicer_to_server(self._health, server)
