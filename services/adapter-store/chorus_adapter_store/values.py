@@ -172,6 +172,49 @@ class Generation:
         return replace(self, sharing=Sharing(self.sharing.visibility))
 
 
+class Tier(StrEnum):
+    """Of an engine's memory."""
+
+    HOST = "host"
+    GPU = "gpu"  # its slots, on any device
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An adapter that engines keep whatever its demand."""
+
+    adapter: AdapterName
+    version: str  # a generation's number or an alias
+    tier: Tier = Tier.GPU
+    engines: int = 0  # on how many of its base; 0 is all
+
+
+@dataclass(frozen=True, slots=True)
+class PinStatus:
+    pin: Pin
+    held: int  # engines that have it pinned in that tier by now
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFile:
+    """What placing an adapter takes to know of it. The same bytes may be published for several bases."""
+
+    digest: str
+    models: frozenset[str]  # names of the bases that requests may use it with
+    rank: int
+    size: int  # bytes of its weights as uploaded
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much an adapter of a base was used."""
+
+    base_digest: str
+    digest: str
+    score: float  # requests, older ones counting less, as of `used_at`
+    used_at: float  # seconds since 1970
+
+
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """What a name means: one generation, or two between which the share decides."""

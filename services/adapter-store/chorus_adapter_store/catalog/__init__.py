@@ -6,8 +6,12 @@ from chorus_adapter_store.catalog.catalog import Catalog
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.history import HistoryCatalog
 from chorus_adapter_store.catalog.lifecycle import LifecycleCatalog
+from chorus_adapter_store.catalog.pins import PinCatalog
+from chorus_adapter_store.catalog.placing import PlacingCatalog
 from chorus_adapter_store.catalog.retention import Retention
 from chorus_adapter_store.catalog.sharing import SharingCatalog
+from chorus_adapter_store.catalog.terms import TermCatalog
+from chorus_adapter_store.catalog.usage import UsageCatalog
 
 __all__ = [
     "AliasCatalog",
@@ -16,6 +20,10 @@ __all__ = [
     "Database",
     "HistoryCatalog",
     "LifecycleCatalog",
+    "PinCatalog",
+    "PlacingCatalog",
     "Retention",
     "SharingCatalog",
+    "TermCatalog",
+    "UsageCatalog",
 ]

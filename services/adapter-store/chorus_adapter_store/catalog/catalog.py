@@ -9,6 +9,7 @@ from chorus_adapter_store.catalog.aliasing import check_unnamed, latest_of, poin
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.history import note
 from chorus_adapter_store.catalog.lookups import by_row, existing_adapter, find_row, locked_adapter
+from chorus_adapter_store.catalog.pins import remove_pin
 from chorus_adapter_store.catalog.quotas import check_count, check_draft, lock_tenant
 from chorus_adapter_store.catalog.rows import (
     LIVE,
@@ -65,7 +66,9 @@ class Catalog:
                 return latest, False
             added = await find_row(connection, adapter_id, PRESENT) is None
             if added:
-                await make_private(connection, adapter_id)  # whoever could use what had this name before
+                # Whatever held for those that had this name before.
+                await make_private(connection, adapter_id)
+                await remove_pin(connection, adapter_id)
             number = await _next_number(connection, adapter_id)
             row_id = await _insert(connection, adapter_id, number, draft, now)
             if added:

@@ -131,3 +131,33 @@ alias_changes = Table(
     Column("changed_at", Double, nullable=False),
     Index("ix_alias_changes_alias", "adapter_id", "alias", "id"),
 )
+
+# What an administrator keeps on engines. Of an adapter whose generations are all deleted it means nothing, until they
+# are restored.
+pins = Table(
+    "pins",
+    metadata,
+    Column("adapter_id", ROW_ID, ForeignKey("adapters.id"), primary_key=True, autoincrement=False),
+    Column("version", NAME, nullable=False),  # a generation's number or an alias
+    Column("tier", String(4), nullable=False),
+    Column("engines", Integer, nullable=False),  # 0: all of the base
+)
+
+# One row: how often a placer has begun to lead. Commands carry it, and engines refuse lower ones.
+placer_terms = Table(
+    "placer_terms",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("term", BigInteger, nullable=False),
+)
+
+# The adapters of each base that were used most and last; a new engine begins with them.
+adapter_usage = Table(
+    "adapter_usage",
+    metadata,
+    Column("base_digest", DIGEST, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("score", Double, nullable=False),  # requests, older ones counting less, as of used_at
+    Column("used_at", Double, nullable=False),  # seconds since 1970
+    PrimaryKeyConstraint("base_digest", "digest", name="pk_adapter_usage"),
+)
