@@ -52,14 +52,14 @@ def lora_delta(x: Tensor, pool: SitePool, tiles: Tiles, max_rank: int) -> Tensor
             continue
         column = 0
         for module, (out, offset) in enumerate(zip(pool.outs, pool.b_offsets, strict=True)):
-            rows = _rows(pool, slot, module)
+            rows = pool_rows(pool, slot, module)
             b = pool.b[offset:][: len(pool.a[module]) * out].view(-1, out)
             delta[first:past, column : column + out] = x[first:past] @ pool.a[module, rows].T @ b[rows]
             column += out
     return delta
 
 
-def _rows(pool: SitePool, slot: int, module: int) -> Tensor:
+def pool_rows(pool: SitePool, slot: int, module: int) -> Tensor:
     """The pool's rows that hold an adapter's ranks of one module: [rank] int64."""
     rank = int(pool.ranks[slot, module])
     pages = pool.pages[slot, module, : -(-rank // pool.page_rows)].long()
