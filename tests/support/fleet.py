@@ -1,12 +1,14 @@
 """Stacks of several engines, gateways and stores, their Redis, and someone who starts again what ended."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 
 from scripts.stack.seed import seed
 from scripts.stack.services import Service
@@ -63,16 +65,19 @@ def _another(first: Service, name: str, ports: Mapping[str, int]) -> Service:
     return Service(name, f"exec env {assignments} {first.command.removeprefix('exec ')}", health)
 
 
-def override(stack: Stack, name: str, **settings: str) -> None:
-    """Settings of one service, from its next start on."""
-    service = stack.services[name]
-    assignments = " ".join(f"{variable}={value}" for variable, value in settings.items())
-    command = f"exec env {assignments} {service.command.removeprefix('exec ')}"
-    stack.services[name] = Service(name, command, service.health)
-
-
 def names_of(stack: Stack, kind: str) -> list[str]:
     return [name for name in stack.services if name == kind or name.startswith(f"{kind}-")]
+
+
+def reading(stack: Stack, services: Iterable[str], name: str, **labels: str) -> float:
+    """A metric's value at some services, those of all other labels added up; 0 where there is none."""
+    total = 0.0
+    for service in services:
+        base = stack.services[service].health.rpartition("/")[0]
+        text = httpx.get(f"{base}/metrics", timeout=10, trust_env=False).text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        total += sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+    return total
 
 
 def redis_of(stack: Stack) -> Any:

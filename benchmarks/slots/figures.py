@@ -1,0 +1,89 @@
+"""What was measured, what it should be at most or at least, and the file and the picture of all of it."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.commit import ROOT, commit
+
+RESULTS = ROOT / "benchmarks" / "results"
+PACKAGES = ("torch", "transformers", "peft", "grpcio", "redis", "fastapi", "uvicorn")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`limit` None: said for who reads it, nothing is promised. `least`: the limit is a lower one."""
+
+    name: str
+    value: float
+    unit: str = ""
+    limit: float | None = None
+    least: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool | None:
+        if self.limit is None:
+            return None
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        text = f"{self.name}: {_short(self.value)}{unit}"
+        if self.limit is not None:
+            bound = "at least" if self.least else "at most"
+            text += f" ({bound} {_short(self.limit)}{unit}: {'holds' if self.holds else 'MISSED'})"
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "holds": self.holds}
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+
+
+def write(figures: Sequence[Figure], seconds: float, folder: Path = RESULTS) -> None:
+    """slots.json and slots.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report = {
+        "commit": commit(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "seconds": round(seconds),
+        "figures": [figure.to_json() for figure in figures],
+    }
+    (folder / "slots.json").write_text(json.dumps(report, indent=2) + "\n")
+    plot(figures, folder / "slots.png")
+
+
+def plot(figures: Sequence[Figure], path: Path) -> None:
+    """Each figure that has a limit as a share of it; those with a lower one the other way round."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    bounded = [figure for figure in figures if figure.limit]
+    shares = [_share(figure) for figure in bounded]
+    drawn, axes = pyplot.subplots(figsize=(9, 1.2 + 0.34 * len(bounded)))
+    axes.barh(range(len(bounded)), shares, 0.6, color=["C0" if figure.holds else "C3" for figure in bounded])
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_yticks(range(len(bounded)), [figure.name for figure in bounded], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("share of the limit (1 is the limit; less is better)")
+    drawn.tight_layout()
+    drawn.savefig(path, dpi=120)
+    pyplot.close(drawn)
+
+
+def _share(figure: Figure) -> float:
+    assert figure.limit
+    if figure.least:
+        return figure.limit / figure.value if figure.value else 2.0
+    return figure.value / figure.limit
