@@ -68,7 +68,7 @@ async def test_the_same_bytes_again_add_nothing(client: AdapterClient, tenant: s
 
 async def test_names_versions_and_aliases_resolve(client: AdapterClient, tenant: str) -> None:
     first, second = await publish(client, tenant), await publish(client, tenant, seed=1)
-    await client.set_alias(tenant, "sql", "prod", Target(first.generation))
+    await client.aliases.set(tenant, "sql", "prod", Target(first.generation))
     wanted = {"": second, "latest": second, "2": second, "1": first, "prod": first}
     for version, adapter in wanted.items():
         found = await client.resolve(tenant, owner="", name="sql", model=BASE.name, version=version)
@@ -115,7 +115,7 @@ async def test_another_tenants_adapter_is_usable_while_it_is_shared(client: Adap
 
 async def test_rollback_moves_latest(client: AdapterClient, tenant: str) -> None:
     first, _ = await publish(client, tenant), await publish(client, tenant, seed=1)
-    moved = await client.set_alias(tenant, "sql", "latest", Target(first.generation))
+    moved = await client.aliases.set(tenant, "sql", "latest", Target(first.generation))
     assert moved.generation == first.generation
     assert "latest" in moved.aliases
     found = await client.resolve(tenant, owner="", name="sql", model=BASE.name, version="")
@@ -129,28 +129,28 @@ async def test_a_canary_is_promoted_and_rolled_back(client: AdapterClient, tenan
         found = await client.resolve(tenant, owner="", name="sql", model=BASE.name, version="prod")
         return found.adapter.digest, found.canary.digest if found.canary else None, found.percent
 
-    await client.set_alias(tenant, "sql", "prod", Target(1, 2, 10))
+    await client.aliases.set(tenant, "sql", "prod", Target(1, 2, 10))
     assert await resolved() == (first.digest, second.digest, 10)
     assert [dict(each.canary_of) for each in await client.list(tenant)] == [{"prod": 10}, {}]
-    await client.set_alias(tenant, "sql", "prod", Target(2))
+    await client.aliases.set(tenant, "sql", "prod", Target(2))
     assert await resolved() == (second.digest, None, 0)
-    assert (await client.rollback_alias(tenant, "sql", "prod")).digest == first.digest
+    assert (await client.aliases.rollback(tenant, "sql", "prod")).digest == first.digest
     assert await resolved() == (first.digest, second.digest, 10)
-    changes = await client.alias_changes(tenant, "sql", "prod")
+    changes = await client.aliases.changes(tenant, "sql", "prod")
     assert [change.target for change in changes] == [Target(1, 2, 10), Target(2), Target(1, 2, 10)]
-    await client.set_alias(tenant, "sql", "new", Target(1))
+    await client.aliases.set(tenant, "sql", "new", Target(1))
     with pytest.raises(Conflict, match="nothing else before"):
-        await client.rollback_alias(tenant, "sql", "new")
+        await client.aliases.rollback(tenant, "sql", "new")
     with pytest.raises(NotFound):
-        await client.set_alias(tenant, "sql", "prod", Target(1, 9, 10))
+        await client.aliases.set(tenant, "sql", "prod", Target(1, 9, 10))
     with pytest.raises(NotFound):
-        await client.alias_changes(tenant, "sql", "none")
+        await client.aliases.changes(tenant, "sql", "none")
 
 
 async def test_an_alias_is_removed(client: AdapterClient, tenant: str) -> None:
     await publish(client, tenant)
-    await client.set_alias(tenant, "sql", "prod", Target(1))
-    await client.remove_alias(tenant, "sql", "prod")
+    await client.aliases.set(tenant, "sql", "prod", Target(1))
+    await client.aliases.remove(tenant, "sql", "prod")
     with pytest.raises(NotFound):
         await client.resolve(tenant, owner="", name="sql", model=BASE.name, version="prod")
 
@@ -170,7 +170,7 @@ async def test_a_list_is_by_name_and_newest_first(client: AdapterClient, tenant:
 async def test_deleting_one_generation_and_all(client: AdapterClient, tenant: str) -> None:
     for seed in range(3):
         await publish(client, tenant, seed)
-    await client.set_alias(tenant, "sql", "prod", Target(1))
+    await client.aliases.set(tenant, "sql", "prod", Target(1))
     with pytest.raises(Conflict):
         await client.delete(tenant, "sql", 1)
     assert await client.delete(tenant, "sql", 2) == 1
@@ -261,7 +261,7 @@ async def test_a_bad_file_is_refused_by_name(client: AdapterClient, tenant: str)
 async def test_an_alias_of_digits_is_refused(client: AdapterClient, tenant: str) -> None:
     await publish(client, tenant)
     with pytest.raises(InvalidRequest, match="alias"):
-        await client.set_alias(tenant, "sql", "12", Target(1))
+        await client.aliases.set(tenant, "sql", "12", Target(1))
 
 
 async def test_an_upload_whose_source_fails_leaves_nothing(client: AdapterClient, tenant: str) -> None:

@@ -98,3 +98,49 @@ class UploadHeader:
 class Published:
     adapter: Adapter
     created: bool  # False when these bytes were the latest generation already
+
+
+class Tier(StrEnum):
+    """Of an engine's memory."""
+
+    HOST = "host"
+    GPU = "gpu"  # its adapter slots, whatever the device
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An adapter that is kept on engines whatever its demand."""
+
+    tenant: str
+    name: str
+    version: str  # a generation's number or an alias
+    tier: Tier
+    engines: int  # 0: all of its base
+    held: int  # engines that have it pinned by now
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """An adapter on an engine."""
+
+    digest: str
+    tier: Tier
+    state: str  # loading, ready or draining
+    leases: int
+    pinned: bool
+    last_use: float  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    engine_id: str
+    address: str
+    model: str
+    draining: bool
+    stalled: bool  # its heart beats and its steps do not
+    started_at: float  # seconds since 1970
+    slots: int
+    free_slots: int
+    host_bytes: int  # host memory for adapters
+    host_bytes_free: int
+    residents: tuple[Resident, ...] = ()

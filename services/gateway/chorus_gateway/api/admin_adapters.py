@@ -91,7 +91,7 @@ async def set_alias(
     else of the request's id. Pointing it at the canary alone promotes it. New requests follow within a second, running
     ones finish on what they began with."""
     check_owner(principal, tenant)
-    adapter = await parts.adapters.set_alias(tenant, name, alias, body.to_target())
+    adapter = await parts.adapters.aliases.set(tenant, name, alias, body.to_target())
     parts.resolver.invalidate(tenant, name)
     return AdapterView.of(adapter)
 
@@ -100,7 +100,7 @@ async def set_alias(
 async def rollback_alias(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> AdapterView:
     """Points the alias at what it pointed at before. A second rollback undoes the first."""
     check_owner(principal, tenant)
-    adapter = await parts.adapters.rollback_alias(tenant, name, alias)
+    adapter = await parts.adapters.aliases.rollback(tenant, name, alias)
     parts.resolver.invalidate(tenant, name)
     return AdapterView.of(adapter)
 
@@ -109,14 +109,14 @@ async def rollback_alias(tenant: str, name: str, alias: str, parts: PartsDep, pr
 async def alias_history(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> AliasHistory:
     """Its last 100 changes."""
     check_owner(principal, tenant)
-    changes = await parts.adapters.alias_changes(tenant, name, alias)
+    changes = await parts.adapters.aliases.changes(tenant, name, alias)
     return AliasHistory(data=[AliasChangeView.of(change) for change in changes])
 
 
 @router.delete("/{tenant}/{name}/aliases/{alias}", status_code=204, summary="Remove an alias", dependencies=WRITES)
 async def remove_alias(tenant: str, name: str, alias: str, parts: PartsDep, principal: PrincipalDep) -> None:
     check_owner(principal, tenant)
-    await parts.adapters.remove_alias(tenant, name, alias)
+    await parts.adapters.aliases.remove(tenant, name, alias)
     parts.resolver.invalidate(tenant, name)
 
 
