@@ -1,0 +1,1 @@
+"""Which engines hold which adapters: one store at a time decides, and engines do what they can of it."""

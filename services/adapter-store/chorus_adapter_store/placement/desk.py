@@ -1,0 +1,90 @@
+"""Where one decision comes together: the engines of a base, their rooms, and the commands so far."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from chorus_adapter_store.placement.fleet import Command, Engine, Held, Verb
+from chorus_adapter_store.placement.room import Room
+from chorus_adapter_store.placement.situation import Copies, Rules, Situation
+from chorus_adapter_store.placement.sizes import Sizes
+from chorus_adapter_store.values import Tier
+
+
+class Desk:
+    def __init__(self, situation: Situation, copies: Mapping[str, Copies], rules: Rules) -> None:
+        self.situation = situation
+        self.rules = rules
+        self.copies = copies
+        self.engines = tuple(each for each in situation.engines if each.placeable)
+        self.sizes = Sizes(situation.engines, situation.files)
+        self.commands: list[Command] = []
+        self.homes = {digest: self._homes(digest, each.count) for digest, each in copies.items()}
+        needed: dict[str, set[str]] = {each.engine_id: set() for each in self.engines}
+        self._load = dict.fromkeys(needed, 0.0)
+        for digest, homes in self.homes.items():
+            for home in homes:
+                needed[home.engine_id].add(digest)
+                self._load[home.engine_id] += situation.demand[digest].in_flight / len(homes)
+        self._rooms = {
+            each.engine_id: Room(each, self.sizes, needed[each.engine_id], self._pending(each), rules.commands)
+            for each in self.engines
+        }
+
+    def able(self, digest: str) -> list[Engine]:
+        """Engines that may be told to hold it; none of what no request may use."""
+        return [each for each in self.engines if self.is_able(each, digest)]
+
+    def is_able(self, engine: Engine, digest: str) -> bool:
+        file = self.situation.files.get(digest)
+        return file is not None and engine.max_lora_rank >= file.rank
+
+    def holders(self, digest: str) -> list[Engine]:
+        """Of those, the ones that have it or are getting it; where it is most at home first."""
+        return sorted(
+            (each for each in self.able(digest) if each.holds(digest)), key=lambda each: _at_home(each, digest)
+        )
+
+    def coming(self, engine: Engine, digest: str) -> bool:
+        """Whether a command about it is on its way or was just answered: what it did may not be seen yet."""
+        return self._rooms[engine.engine_id].is_busy(digest)
+
+    def room(self, engine: Engine) -> Room:
+        return self._rooms[engine.engine_id]
+
+    def by_room(self, engines: Iterable[Engine], tier: Tier) -> list[Engine]:
+        """Those with a free slot for it first, then the least busy, then those with most host memory."""
+
+        def preference(each: Engine) -> tuple[bool, float, int, str]:
+            room = self.room(each)
+            return tier is Tier.GPU and room.slots <= 0, self._load[each.engine_id], -room.host, each.engine_id
+
+        return sorted(engines, key=preference)
+
+    def add_load(self, engine: Engine, in_flight: float) -> None:
+        self._load[engine.engine_id] += in_flight
+
+    def say(self, engine: Engine, verb: Verb, digest: str, tier: Tier) -> bool:
+        """Add a command; False when it has no room, or was said a moment ago."""
+        command = Command(engine.engine_id, verb, digest, tier)
+        if command in self.situation.resting or not self.room(engine).take(command):
+            return False
+        self.commands.append(command)
+        return True
+
+    def prefetch(self, engine: Engine, digest: str, tier: Tier) -> bool:
+        """Into the tier, or if it has no room there into host memory. False when nothing is to be done or can be."""
+        held = engine.holds(digest)
+        lacks_slot = held is None or held.tier is Tier.HOST
+        if tier is Tier.GPU and lacks_slot and self.say(engine, Verb.PREFETCH, digest, Tier.GPU):
+            return True
+        return held is None and self.say(engine, Verb.PREFETCH, digest, Tier.HOST)
+
+    def _homes(self, digest: str, count: int) -> Sequence[Engine]:
+        return self.holders(digest)[:count]
+
+    def _pending(self, engine: Engine) -> list[Command]:
+        return sorted(each for each in self.situation.pending if each.engine_id == engine.engine_id)
+
+
+def _at_home(engine: Engine, digest: str) -> tuple[bool, bool, int, str]:
+    held: Held = engine.held[digest]
+    return held.tier is not Tier.GPU, held.pinned is None, -held.leases, engine.engine_id
