@@ -18,8 +18,9 @@ from chorus_engine.scheduler import Scheduler
 class HostAdapters:
     """Adapters read from PEFT folders and kept; the runner takes their weights by digest."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, pinned: bool) -> None:
         self._layout = layout
+        self._pinned = pinned
         self._adapters: dict[str, HostAdapter] = {}
 
     def read(self, folder: Path) -> str:
@@ -27,7 +28,7 @@ class HostAdapters:
         config, weights = (folder / "adapter_config.json", folder / "adapter_model.safetensors")
         files = AdapterFiles(config.read_bytes(), weights.read_bytes())
         digest = files.digest()
-        self._adapters[digest] = convert(digest, files, self._layout)
+        self._adapters[digest] = convert(digest, files, self._layout, pinned=self._pinned)
         return digest
 
     def footprint(self, digest: str) -> AdapterFootprint:
@@ -40,8 +41,8 @@ class HostAdapters:
 class InProcessEngine:
     def __init__(self, model: Path, adapters: Sequence[Path], settings: RunnerSettings, device: torch.device) -> None:
         loaded = load(model, name=model.name, device=device)
-        layout = Layout(loaded.spec, loaded.dtype, settings.max_lora_rank, pinned=device.type == "cuda")
-        self._adapters = HostAdapters(layout)
+        layout = Layout(loaded.spec, loaded.dtype, settings.max_lora_rank)
+        self._adapters = HostAdapters(layout, pinned=device.type == "cuda")
         self.digests = [self._adapters.read(folder) for folder in adapters]
         self.spec = loaded.spec
         self._runner = Runner(loaded, measure_capacity(loaded, settings), self._adapters)

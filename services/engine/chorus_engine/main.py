@@ -224,7 +224,7 @@ class Engine:
     def _make_fetcher(self, model: LoadedModel) -> AdapterFetcher:
         return AdapterFetcher(
             self._store,
-            Layout(model.spec, model.dtype, self._settings.max_lora_rank, pinned=model.device.type == "cuda"),
+            Layout(model.spec, model.dtype, self._settings.max_lora_rank),
             arrived=self._loop.adapter_arrived,
             failed=self._loop.adapter_failed,
             trace=self._around_fetch,

@@ -23,7 +23,7 @@ SPEC = ModelSpec(
     max_position_embeddings=64,
     eos_token_ids=(2,),
 )
-LAYOUT = Layout(SPEC, torch.float32, max_rank=16, pinned=False)
+LAYOUT = Layout(SPEC, torch.float32, max_rank=16)
 PREFIX = "base_model.model.model.layers."
 
 

@@ -59,7 +59,7 @@ def test_weights_give_what_peft_adds(name: str, tmp_path: Path) -> None:
     saved = AdapterFiles(
         (tmp_path / "adapter_config.json").read_bytes(), (tmp_path / "adapter_model.safetensors").read_bytes()
     )
-    host = converted(saved, Layout(LLAMA, torch.float32, 64, pinned=False))
+    host = converted(saved, Layout(LLAMA, torch.float32, 64))
     expected = _deltas(model)
     assert host.weights.modules.keys() == expected.keys()
     for key, (a, b) in host.weights.modules.items():
@@ -102,7 +102,7 @@ def _deltas(model: PeftModel) -> dict[tuple[int, str], Tensor]:
 
 
 def test_bytes_footprint_and_dtype_are_those_of_the_layout() -> None:
-    host = converted(files(), Layout(SPEC, torch.bfloat16, 16, pinned=False))
+    host = converted(files(), Layout(SPEC, torch.bfloat16, 16))
     assert host.footprint.ranks == ((0, "self_attn.q_proj", 4), (1, "mlp.down_proj", 4))
     assert {tensor.dtype for both in host.weights.modules.values() for tensor in both} == {torch.bfloat16}
     assert host.bytes == 2 * (4 * 8 + 4 * 6 + 4 * 10 + 4 * 8)
@@ -154,7 +154,7 @@ BAD_OUTER = {
 @pytest.mark.parametrize("reason", BAD_OUTER)
 def test_tensors_outside_the_layers_that_do_not_fit_are_named(reason: str) -> None:
     with pytest.raises(AdapterUnusable, match=reason):
-        converted(files(BAD_OUTER[reason]), Layout(LLAMA, torch.float32, 64, pinned=False))
+        converted(files(BAD_OUTER[reason]), Layout(LLAMA, torch.float32, 64))
 
 
 @pytest.mark.parametrize("reason", BAD_TENSORS)

@@ -1,14 +1,20 @@
-"""The two files of an adapter become the layout that the runner copies to its pool."""
+"""The two files of an adapter become the layout that the runner copies to its pool.
 
+What the header says is checked as a whole before a value is read (`plan`). Then each tensor is converted by itself
+(`Piece.write`), so that an adapter is converted while the rest of it arrives.
+"""
+
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from chorus_engine.adapters.config import LoraSettings, parse_settings
-from chorus_engine.adapters.host import AdapterFiles, HostAdapter, pack
-from chorus_engine.adapters.tensors import read_tensors
+from chorus_engine.adapters.host import AdapterFiles, HostAdapter, Key, Place, Weights, lay_out, modules_of
+from chorus_engine.adapters.tensors import LENGTH_BYTES, Matrix, header_end, read_matrices
 from chorus_engine.core.errors import AdapterUnusable
 from chorus_engine.core.spec import EMBEDDING, HEAD, OUTER_LAYER, AdapterFootprint, LinearModule, ModelSpec
 
@@ -20,8 +26,6 @@ _OUTER = {  # peft's names: an embedding has parameters where a linear module ha
     for side in "AB"
 }
 
-_Key = tuple[int, str]  # (layer or OUTER_LAYER, module path)
-
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -30,35 +34,87 @@ class Layout:
     spec: ModelSpec
     dtype: torch.dtype
     max_rank: int
-    pinned: bool  # page-locked, so that a copy to the device need not wait
+    modules: dict[Key, LinearModule] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modules", modules_of(self.spec))
 
 
-def convert(digest: str, files: AdapterFiles, layout: Layout) -> HostAdapter:
-    """Check the files against digest and model, and fold each module's scale into its B.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One tensor of the file, and where its values go."""
+
+    matrix: Matrix
+    place: Place
+    scale: float | None  # of a B, which is kept transposed; None is an A
+
+    def write(self, file: Tensor, packed: Tensor) -> None:
+        """`file`: the whole file [bytes]. Raises AdapterUnusable for values that are not finite."""
+        matrix, place = self.matrix, self.place
+        raw = file[matrix.begin : matrix.end]
+        if matrix.begin % matrix.dtype.itemsize:
+            raw = raw.clone()  # a view would not be aligned
+        values = raw.view(matrix.dtype).view(matrix.rows, matrix.columns)
+        low, high = torch.aminmax(values)  # NaN where there is one
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise AdapterUnusable(f"{matrix.name} has values that are not finite.")
+        if self.scale is None:
+            packed[place.begin : place.middle].view(values.shape).copy_(values)
+        else:
+            scaled = values.T.to(torch.float32, copy=True).mul_(self.scale)
+            packed[place.middle : place.end].view(scaled.shape).copy_(scaled)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a file holds, known from its header alone."""
+
+    footprint: AdapterFootprint
+    pieces: tuple[Piece, ...]  # in the file's order
+    bytes: int  # of the adapter in host memory
+
+
+def plan(digest: str, config: bytes, head: bytes, size: int, layout: Layout) -> Plan:
+    """`head`: the beginning of the weights' file of `size` bytes, up to its header's end.
 
     Raises AdapterUnusable with the field or tensor, its value and the limit.
     """
+    settings = parse_settings(config)
+    matrices = read_matrices(head, size, max_tensors=2 * len(layout.modules))
+    pairs = dict(sorted(_pair(matrices, layout).items()))
+    scales = {key: _checked_scale(settings, _full_name(key), a.rows, layout.max_rank) for key, (a, _) in pairs.items()}
+    footprint = AdapterFootprint(digest, tuple((layer, path, a.rows) for (layer, path), (a, _) in pairs.items()))
+    places = lay_out(footprint, layout.modules)
+    pieces = [
+        Piece(matrix, places[key], scale)
+        for key, (a, b) in pairs.items()
+        for matrix, scale in ((a, None), (b, scales[key]))
+    ]
+    pieces.sort(key=lambda piece: piece.matrix.begin)
+    values = max(place.end for place in places.values())
+    return Plan(footprint, tuple(pieces), values * layout.dtype.itemsize)
+
+
+def convert(digest: str, files: AdapterFiles, layout: Layout, *, pinned: bool = False) -> HostAdapter:
+    """Of files that are in memory. pinned: page-locked, so that a copy to the device need not wait.
+
+    Raises AdapterUnusable as `plan` does, also when the files are not those that the digest names.
+    """
     if (actual := files.digest()) != digest:
         raise AdapterUnusable(f"the adapter's bytes hash to {actual}, not to its digest {digest}; upload it again.")
-    settings = parse_settings(files.config)
-    spec = layout.spec
-    modules = _modules(spec)
-    tensors = read_tensors(files.model, max_tensors=2 * len(modules))
-    pairs = _pair(tensors, spec, modules)
-    scaled = {}
-    for key, (a, b) in sorted(pairs.items()):
-        scale = _checked_scale(settings, _full_name(key), a, b, layout.max_rank)
-        scaled[key] = (a, (b.float() * scale).T)
-    ranks = tuple((layer, path, len(a)) for (layer, path), (a, _) in scaled.items())
-    return HostAdapter(digest, AdapterFootprint(digest, ranks), pack(scaled, layout.dtype, pinned=layout.pinned))
+    head = files.model[: header_end(files.model[:LENGTH_BYTES], len(files.model))]
+    planned = plan(digest, files.config, head, len(files.model), layout)
+    packed = torch.empty(planned.bytes // layout.dtype.itemsize, dtype=layout.dtype, pin_memory=pinned)
+    write(planned.pieces, torch.frombuffer(bytearray(files.model), dtype=torch.uint8), packed)
+    return HostAdapter(digest, planned.footprint, Weights(packed, lay_out(planned.footprint, layout.modules)))
 
 
-def _modules(spec: ModelSpec) -> dict[_Key, LinearModule]:
-    inner = {(layer, module.path): module for layer in range(spec.num_layers) for module in spec.modules}
-    return inner | {(OUTER_LAYER, module.path): module for module in spec.outer_modules}
+def write(pieces: Sequence[Piece], file: Tensor, packed: Tensor) -> None:
+    for piece in pieces:
+        piece.write(file, packed)
 
 
-def _full_name(key: _Key) -> str:
+def _full_name(key: Key) -> str:
     """As the model's own class and peft's patterns name the module."""
     layer, path = key
     if layer != OUTER_LAYER:
@@ -66,22 +122,21 @@ def _full_name(key: _Key) -> str:
     return path if path == HEAD else f"model.{path}"
 
 
-def _pair(
-    tensors: dict[str, Tensor], spec: ModelSpec, modules: dict[_Key, LinearModule]
-) -> dict[_Key, tuple[Tensor, Tensor]]:
+def _pair(matrices: Sequence[Matrix], layout: Layout) -> dict[Key, tuple[Matrix, Matrix]]:
     """(A [rank, in], B [out, rank]) of each module: names known, pairs complete, shapes as the model has them."""
-    halves: dict[_Key, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        layer, path, side = _parse(name)
-        if (layer, path) not in modules:
+    spec = layout.spec
+    halves: dict[Key, dict[str, Matrix]] = {}
+    for matrix in matrices:
+        layer, path, side = _parse(matrix.name)
+        if (layer, path) not in layout.modules:
             raise AdapterUnusable(
-                f"the tensor {name[:200]!r} belongs to no module of {spec.name}, whose {spec.num_layers} layers have "
-                f"{', '.join(module.path for module in spec.modules)}; {_outer_words(spec)}."
+                f"the tensor {matrix.name[:200]!r} belongs to no module of {spec.name}, whose {spec.num_layers} layers "
+                f"have {', '.join(module.path for module in spec.modules)}; {_outer_words(spec)}."
             )
-        halves.setdefault((layer, path), {})[side] = tensor
+        halves.setdefault((layer, path), {})[side] = matrix
     if not halves:
         raise AdapterUnusable(f"no tensor matches a module of {spec.name}; the adapter would do nothing.")
-    return {key: _complete(key, half, modules[key]) for key, half in halves.items()}
+    return {key: _complete(key, half, layout.modules[key]) for key, half in halves.items()}
 
 
 def _parse(name: str) -> tuple[int, str, str]:
@@ -97,25 +152,22 @@ def _outer_words(spec: ModelSpec) -> str:
     return f"{HEAD} and {EMBEDDING} are served where CHORUS_MAX_VOCAB_ADAPTERS is not 0"
 
 
-def _complete(key: _Key, half: dict[str, Tensor], module: LinearModule) -> tuple[Tensor, Tensor]:
+def _complete(key: Key, half: dict[str, Matrix], module: LinearModule) -> tuple[Matrix, Matrix]:
     name = _full_name(key)
     if len(half) != 2:
         raise AdapterUnusable(f"{name} has lora_{next(iter(half))} only; lora_A and lora_B come together.")
     a, b = half["A"], half["B"]
-    if a.shape[1] != module.in_features or b.shape[0] != module.out_features or a.shape[0] != b.shape[1]:
+    if a.columns != module.in_features or b.rows != module.out_features or a.rows != b.columns:
         raise AdapterUnusable(
-            f"{name} has A {list(a.shape)} and B {list(b.shape)}; this model takes A [rank, {module.in_features}] and "
-            f"B [{module.out_features}, rank]."
+            f"{name} has A {[a.rows, a.columns]} and B {[b.rows, b.columns]}; this model takes A [rank, "
+            f"{module.in_features}] and B [{module.out_features}, rank]."
         )
     return a, b
 
 
-def _checked_scale(settings: LoraSettings, module: str, a: Tensor, b: Tensor, max_rank: int) -> float:
-    rank = len(a)
+def _checked_scale(settings: LoraSettings, module: str, rank: int, max_rank: int) -> float:
     if rank > max_rank:
         raise AdapterUnusable(f"{module} has rank {rank}; this engine's max_lora_rank is {max_rank}.")
     if rank != (said := settings.rank_of(module)):
         raise AdapterUnusable(f"{module} has rank {rank}; adapter_config.json says {said}.")
-    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-        raise AdapterUnusable(f"{module} has values that are not finite.")
     return settings.scale_of(module)

@@ -1,55 +1,72 @@
-"""adapter_model.safetensors: its header is checked here before any loader reads it."""
+"""adapter_model.safetensors: its header is checked here, and no other loader reads it."""
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
-from safetensors.torch import load
-from torch import Tensor
+import torch
 
 from chorus_engine.core.errors import AdapterUnusable
 
 MAX_HEADER_BYTES = 8 << 20
-_ITEM_SIZES = {"F32": 4, "F16": 2, "BF16": 2}
+LENGTH_BYTES = 8  # before the header
+_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def read_tensors(data: bytes, *, max_tensors: int) -> dict[str, Tensor]:
-    """Every tensor of the file by name, on the CPU.
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A tensor of the file: [rows, columns], from byte `begin` of the file to byte `end`."""
+
+    name: str
+    dtype: torch.dtype
+    rows: int
+    columns: int
+    begin: int
+    end: int
+
+
+def header_end(head: bytes, size: int) -> int:
+    """Where the header of a file of `size` bytes ends, by its first bytes. Raises AdapterUnusable."""
+    if size < LENGTH_BYTES:
+        raise AdapterUnusable(f"the file has {size} bytes; a safetensors file has at least {LENGTH_BYTES}.")
+    length = int.from_bytes(head[:LENGTH_BYTES], "little")
+    if length > (limit := min(MAX_HEADER_BYTES, size - LENGTH_BYTES)):
+        raise AdapterUnusable(f"the header claims {length} bytes; at most {limit} are possible.")
+    return LENGTH_BYTES + length
+
+
+def read_matrices(head: bytes, size: int, *, max_tensors: int) -> tuple[Matrix, ...]:
+    """Every tensor of a file of `size` bytes that begins with `head`, length and whole header, in the file's order.
 
     Raises AdapterUnusable for a file that is not exactly a header and the bytes of at most `max_tensors` matrices.
     """
-    header, start = _parse_header(data)
+    header = _parse(head[LENGTH_BYTES:])
     header.pop("__metadata__", None)
     if len(header) > max_tensors:
         raise AdapterUnusable(f"the file has {len(header)} tensors; this model takes at most {max_tensors}.")
-    spans = sorted(_span(name, entry) for name, entry in header.items())
-    end = 0
-    for begin, stop, name in spans:
-        if begin != end:
+    matrices = sorted((_matrix(name, entry, len(head)) for name, entry in header.items()), key=lambda m: m.begin)
+    end = len(head)
+    for matrix in matrices:
+        if matrix.begin != end:
             raise AdapterUnusable(
-                f"the data of {name!r} begins at byte {begin}; it must follow its neighbour at {end}."
+                f"the data of {matrix.name!r} begins at byte {matrix.begin - len(head)}; it must follow its "
+                f"neighbour at {end - len(head)}."
             )
-        end = stop
-    if start + end != len(data):
-        raise AdapterUnusable(f"the file has {len(data)} bytes; its header accounts for {start + end}.")
-    return load(data)
+        end = matrix.end
+    if end != size:
+        raise AdapterUnusable(f"the file has {size} bytes; its header accounts for {end}.")
+    return tuple(matrices)
 
 
-def _parse_header(data: bytes) -> tuple[dict[str, Any], int]:
-    if len(data) < 8:
-        raise AdapterUnusable(f"the file has {len(data)} bytes; a safetensors file has at least 8.")
-    length = int.from_bytes(data[:8], "little")
-    if length > min(MAX_HEADER_BYTES, len(data) - 8):
-        raise AdapterUnusable(
-            f"the header claims {length} bytes; at most {min(MAX_HEADER_BYTES, len(data) - 8)} are possible."
-        )
+def _parse(text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(data[8 : 8 + length], object_pairs_hook=_unique)
+        header = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise AdapterUnusable(f"the header is not JSON: {error}.") from None
     if not isinstance(header, dict):
         raise AdapterUnusable(f"the header holds a {type(header).__name__}; it must be an object.")
-    return header, 8 + length
+    return header
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -59,16 +76,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _span(name: str, entry: Any) -> tuple[int, int, str]:
-    """First and last byte of a tensor, after its dtype, shape and size agree."""
+def _matrix(name: str, entry: Any, start: int) -> Matrix:
+    """After dtype, shape and size agree. `start`: where the data begins in the file."""
     match entry:
         case {"dtype": str(dtype), "shape": [int(rows), int(columns)], "data_offsets": [int(begin), int(stop)]} if (
-            dtype in _ITEM_SIZES and rows > 0 and columns > 0 and begin >= 0
+            dtype in _TYPES and rows > 0 and columns > 0 and begin >= 0
         ):
-            size = math.prod((rows, columns, _ITEM_SIZES[dtype]))
+            size = math.prod((rows, columns, _TYPES[dtype].itemsize))
             if stop - begin != size:
                 raise AdapterUnusable(f"{name!r} takes {stop - begin} bytes; {dtype} [{rows}, {columns}] is {size}.")
-            return begin, stop, name
+            return Matrix(name, _TYPES[dtype], rows, columns, start + begin, start + stop)
     raise AdapterUnusable(
-        f"{name!r} is {str(entry)[:200]}; a tensor is a matrix of {', '.join(_ITEM_SIZES)} with two data_offsets."
+        f"{name!r} is {str(entry)[:200]}; a tensor is a matrix of {', '.join(_TYPES)} with two data_offsets."
     )
