@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chorus_engine.core.load import SlotState
+from chorus_engine.core.load import Residency, SlotState
 from chorus_engine.core.spec import HEAD, OUTER_LAYER
 from chorus_engine.scheduler.blocks import BlockPool
 from chorus_engine.scheduler.pages import PagePools
@@ -142,22 +143,26 @@ class SwapMachine(RuleBasedStateMachine):
 
 
 class SlotMachine(RuleBasedStateMachine):
-    """Adapters of several ranks load, are leased, released, drained and evicted."""
+    """Adapters of several ranks load, are leased, pinned, released, drained and evicted."""
 
     digests = st.sampled_from(["a", "b", "c", "d", "e"])
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots = SlotTable(SLOTS, PagePools(pages=6, page_rows=4, outer_pages=3))
+        self.slots = SlotTable(SLOTS, PagePools(pages=6, page_rows=4, outer_pages=3, max_rank=16))
         self.leases: list[int] = []  # one entry a row
+        self.told: dict[str, Residency] = {}
         self.now = 0.0
 
     def ready(self) -> list[str]:
         return [slot.digest for slot in self.slots.in_state(SlotState.READY)]
 
+    def pinned(self) -> list[str]:
+        return [each.digest for each in self.slots.residency() if each.pinned]
+
     @rule(
         digest=digests,
-        rank=st.sampled_from([1, 4, 9, 16, 24]),
+        rank=st.sampled_from([1, 4, 9, 16]),
         layers=st.integers(1, 2),
         both=st.booleans(),
         head=st.sampled_from([0, 0, 3, 12]),
@@ -178,7 +183,7 @@ class SlotMachine(RuleBasedStateMachine):
         assert [(m.layer, m.module, m.rank) for m in load.modules] == list(asked.ranks)
         assert all(len(module.pages) == -(-module.rank // 4) for module in load.modules)
 
-    @precondition(lambda self: self.slots.is_loading())
+    @precondition(lambda self: self.slots.loading)
     @rule(data=st.data())
     def loaded(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from(self.slots.in_state(SlotState.LOADING)))
@@ -203,15 +208,52 @@ class SlotMachine(RuleBasedStateMachine):
         digest = data.draw(st.sampled_from(self.ready()))
         slot = self.slots.get(digest)
         assert slot is not None
+        if slot.pinned:
+            with pytest.raises(AssertionError, match="which is pinned"):
+                self.slots.drain(slot)
+            return
         leased = slot.leases
         self.slots.drain(slot)
         assert not self.slots.is_ready(digest)
         assert (self.slots.get(digest) is None) == (not leased)
 
+    @precondition(lambda self: self.ready())
+    @rule(data=st.data())
+    def pin(self, data: st.DataObject) -> None:
+        slot = self.slots.get(data.draw(st.sampled_from(self.ready())))
+        assert slot is not None
+        if slot.pinned:
+            return
+        others = self.pinned()
+        refusal = self.slots.unpinnable(slot)
+        if refusal is None:
+            self.slots.pin(slot)
+        else:
+            assert len(others) == SLOTS // 2 or slot.pages > 0, refusal
+
+    @precondition(lambda self: self.pinned())
+    @rule(data=st.data())
+    def unpin(self, data: st.DataObject) -> None:
+        digest = data.draw(st.sampled_from(self.pinned()))
+        self.slots.unpin(digest)
+        assert digest not in self.pinned()
+
+    @rule(digest=digests)
+    def whatever_waits_gets_room_once_all_else_is_gone(self, digest: str) -> None:
+        """The largest adapter there may be fits beside the pins."""
+        asked = footprint(digest, 16, 2)
+        unpinned = [slot for state in SlotState for slot in self.slots.in_state(state) if not slot.pinned]
+        assert self.slots.enough(asked, unpinned) is not None
+
     @invariant()
     def laws(self) -> None:
         self.slots.check({index: self.leases.count(index) for index in self.leases})
-        assert [slot.last_use for slot in self.slots.idle()] == sorted(slot.last_use for slot in self.slots.idle())
+        assert all(not slot.leases and not slot.pinned for slot in self.slots.idle())
+        changed = self.slots.take_changed()
+        for each in self.slots.residency():
+            assert each.digest in changed or self.told[each.digest] == each, "a change that nobody hears of"
+        assert self.told.keys() - {each.digest for each in self.slots.residency()} <= changed
+        self.told = {each.digest: each for each in self.slots.residency()}
         assert self.slots.loads - self.slots.evictions == len(self.slots.residency())
 
 

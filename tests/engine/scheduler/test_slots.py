@@ -18,7 +18,11 @@ def table(slots: int, **ranks: int) -> tuple[SlotTable, list[Slot]]:
     for now, (digest, rank) in enumerate(ranks.items()):
         modules = ("q",) if digest.startswith("q") else ("q", "v")
         slot_table.loaded(slot_table.load(footprint(digest, rank, 1, modules), float(now)).slot)
-    return slot_table, slot_table.idle()
+    return slot_table, in_order(slot_table)
+
+
+def in_order(slots: SlotTable) -> list[Slot]:
+    return sorted(slots.idle(), key=lambda slot: slot.last_use)
 
 
 def chosen(
@@ -65,7 +69,7 @@ def test_pools_outside_the_layers_have_a_size_of_their_own() -> None:
     slots.loaded(slots.load(footprint("plain", 8, 1, ("q",)), 2.0).slot)
     assert not slots.can_load(head("c", 8))
     assert slots.can_load(footprint("d", 8, 1, ("q",)))
-    candidates = slots.idle()
+    candidates = in_order(slots)
     enough = slots.enough(head("c", 16), [candidates[2], *candidates[:2]])
     assert [slot.digest for slot in enough or ()] == ["a", "b"], "the plain one would not help"
     slots.check({})

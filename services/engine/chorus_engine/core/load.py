@@ -5,6 +5,13 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 
+class Tier(StrEnum):
+    """Where an engine holds an adapter."""
+
+    HOST = "host"
+    GPU = "gpu"  # in a slot, whatever the device
+
+
 class SlotState(StrEnum):
     """The life of an adapter slot. A slot that is gone is free and has no residency."""
 
@@ -22,6 +29,8 @@ class Residency:
     pages: int  # over all (layer, module) pools
     leases: int  # rows that use it
     last_use: float  # seconds on the monotonic clock
+    bytes: int = 0  # of its weights
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,12 @@ class Load:
     adapter_loads: int  # total
     adapter_evictions: int  # total, slots drained for a waiting adapter included
     swaps: int = 0  # total, preemptions whose keys and values went to host memory
+    free_slots: int = 0  # adapter slots that hold nothing
+    idle_slots: int = 0  # those with an adapter that nobody uses, waits for or pinned
+    gpu_hits: int = 0  # total, requests whose adapter was in a slot, ready, when they came
+    host_hits: int = 0  # total, those whose adapter was in host memory alone
+    misses: int = 0  # total, those whose adapter had to be fetched
+    oldest_lease: float | None = None  # when the longest running request of an adapter got its row, monotonic seconds
 
 
 class Hosted(NamedTuple):
@@ -61,3 +76,18 @@ class HostMemory:
     hits: int = 0  # adapters that a slot needed and host memory had
     misses: int = 0  # adapters that had to be fetched for a request
     evictions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An adapter in whichever tier is nearest to the steps: in a slot, else in host memory or on its way there."""
+
+    digest: str
+    tier: Tier
+    state: SlotState  # in host memory, loading is being fetched
+    bytes: int  # 0 until its size is known
+    pages: int = 0
+    leases: int = 0
+    last_use: float = 0.0  # seconds on the monotonic clock
+    pinned: Tier | None = None
+    hosted: bool = False  # host memory has it, in a slot or not

@@ -58,3 +58,4 @@ class AdapterFootprint:
 
     digest: str
     ranks: tuple[tuple[int, str, int], ...]  # (layer or OUTER_LAYER, module path, rank)
+    bytes: int = 0  # of its weights as they are copied into a slot

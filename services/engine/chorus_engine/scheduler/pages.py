@@ -11,20 +11,27 @@ PoolKey = tuple[int, str]  # (layer or OUTER_LAYER, module path)
 class PagePools:
     """A pool exists from the first adapter that has its module; until then all its pages are free."""
 
-    def __init__(self, pages: int, page_rows: int, outer_pages: int = 0) -> None:
+    def __init__(self, pages: int, page_rows: int, outer_pages: int = 0, max_rank: int = 0) -> None:
+        """`max_rank`: of any adapter, in rows; 0 is unknown."""
         self._pages = pages  # of each pool
         self._outer_pages = outer_pages  # of each pool outside the layers
         self.page_rows = page_rows
+        self._max_rank = max_rank
         self._free: dict[PoolKey, list[int]] = {}
 
     def size(self, pool: PoolKey) -> int:
         """Pages of the pool, free or not."""
         return self._outer_pages if pool[0] == OUTER_LAYER else self._pages
 
+    def pinnable(self, pool: PoolKey) -> int:
+        """Pages that pins may take: half, or less where the largest adapter needs more than the other half."""
+        size = self.size(pool)
+        return max(0, min(size // 2, size - self._pages_for(self._max_rank)))
+
     def needs(self, footprint: AdapterFootprint) -> Iterator[tuple[PoolKey, int]]:
         """(pool, pages) for each module that the adapter has."""
         for layer, module, rank in footprint.ranks:
-            yield (layer, module), -(-rank // self.page_rows)
+            yield (layer, module), self._pages_for(rank)
 
     def free(self, pool: PoolKey) -> int:
         pages = self._free.get(pool)
@@ -40,13 +47,16 @@ class PagePools:
     def allocate(self, footprint: AdapterFootprint) -> tuple[ModulePages, ...]:
         """Pages for every module. The caller has asked `fits`."""
         return tuple(
-            ModulePages(layer, module, rank, self._take((layer, module), -(-rank // self.page_rows)))
+            ModulePages(layer, module, rank, self._take((layer, module), self._pages_for(rank)))
             for layer, module, rank in footprint.ranks
         )
 
     def release(self, modules: Iterable[ModulePages]) -> None:
         for module in modules:
             self._free[module.layer, module.module].extend(module.pages)
+
+    def _pages_for(self, rank: int) -> int:
+        return -(-rank // self.page_rows)
 
     def _take(self, pool: PoolKey, count: int) -> tuple[int, ...]:
         free = self._free.get(pool)

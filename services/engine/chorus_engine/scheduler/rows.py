@@ -37,6 +37,11 @@ class RowTable:
     def held(self) -> tuple[Sequence, ...]:
         return tuple(self._held.values())
 
+    @property
+    def oldest_lease(self) -> float | None:
+        """When the row that has leased an adapter slot for the longest time entered; rows are held in that order."""
+        return next((sequence.entered for sequence in self._held.values() if sequence.slot is not None), None)
+
     def leaving(self) -> list[Sequence]:
         return [sequence for sequence in self._held.values() if not sequence.active]
 

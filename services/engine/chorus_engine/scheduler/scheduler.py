@@ -17,15 +17,19 @@ from chorus_engine.core.spec import AdapterFootprint, Capacity
 from chorus_engine.scheduler.batch import Batch
 from chorus_engine.scheduler.chunks import ChunkPolicy
 from chorus_engine.scheduler.deadlines import Deadlines
+from chorus_engine.scheduler.eviction import Demand, EvictionPolicy
 from chorus_engine.scheduler.limits import check_adapter, check_capacity, check_request
 from chorus_engine.scheduler.memory import KvMemory
 from chorus_engine.scheduler.pages import PagePools
 from chorus_engine.scheduler.placement import Placement
 from chorus_engine.scheduler.preemption import choose_victim
+from chorus_engine.scheduler.ripeness import Ripeness
 from chorus_engine.scheduler.rows import RowTable
 from chorus_engine.scheduler.sequence import NO_ROW, Sequence
+from chorus_engine.scheduler.slot_tier import SlotTier
 from chorus_engine.scheduler.slots import SlotTable
-from chorus_engine.scheduler.waiting import WaitingQueue
+from chorus_engine.scheduler.waiting import Order, WaitingQueue
+from chorus_engine.scheduler.whereabouts import Reach, Whereabouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +50,30 @@ class Scheduler:
         *,
         prefix_caching: bool = True,
         chunks: ChunkPolicy = ChunkPolicy(),  # noqa: B008 - a frozen value
+        eviction: EvictionPolicy | None = None,
     ) -> None:
-        """`slot_patience`: seconds after which a request drains a slot for its adapter. Raises StartError."""
+        """`slot_patience`: seconds after which a request drains a slot for its adapter. `eviction`: Demand by default.
+
+        Raises StartError.
+        """
         check_capacity(capacity)
         self._capacity = capacity
         self._chunks = chunks
         self._memory = KvMemory(capacity, prefix_caching)
         self._rows = RowTable(capacity.max_num_seqs)
-        pages = PagePools(capacity.adapter_pages, capacity.adapter_page_rows, capacity.vocab_pages)
+        pages = PagePools(
+            capacity.adapter_pages, capacity.adapter_page_rows, capacity.vocab_pages, capacity.max_lora_rank
+        )
         self._slots = SlotTable(capacity.max_adapters, pages)
-        self._waiting = WaitingQueue()
-        self._placement = Placement(self._slots, self._waiting, self._rows, slot_patience)
+        self._where = Whereabouts(self._slots)
+        self._waiting = WaitingQueue(self._where.reach)
+        self._ripeness = Ripeness(slot_patience)
+        self._placement = Placement(
+            self._slots, self._waiting, self._rows, self._where, self._ripeness, eviction or Demand()
+        )
+        self.slots = SlotTier(self._slots, self._where, self._placement)
         self._deadlines = Deadlines()
         self._live: dict[str, Sequence] = {}  # request id -> not ended
-        self._refused: dict[str, str] = {}  # adapter in host memory that fits no empty pool -> why
         self._flights: deque[_Flight] = deque()
         self._outputs: list[Output] = []  # ends that no step brought about
         self._now = 0.0  # of the last call that said it
@@ -76,13 +90,15 @@ class Scheduler:
         if request.id in self._live:
             raise InvalidRequest(f"request id {request.id} is in use; choose another")
         check_request(request, self._capacity)
-        if request.adapter in self._refused:
-            raise AdapterUnusable(self._refused[request.adapter])
+        if request.adapter is not None:
+            if (refusal := self._where.refusal(request.adapter)) is not None:
+                raise AdapterUnusable(refusal)
+            self._placement.asked(request.adapter, request.arrival)
         self._now = max(self._now, request.arrival)
         self._serial += 1
         sequence = Sequence(request, self._serial)
         self._live[request.id] = sequence
-        self._waiting.push(sequence)
+        self._wait(sequence)
         self._deadlines.push(sequence)
 
     def cancel(self, request_id: str, reason: FinishReason = FinishReason.CANCELLED) -> None:
@@ -99,25 +115,30 @@ class Scheduler:
         try:
             check_adapter(footprint, self._capacity)
         except AdapterUnusable as error:
-            self._refused[footprint.digest] = str(error)
-            self.adapter_failed(footprint.digest, error)
+            self._placement.refused(footprint.digest, str(error))
+            self._end_waiting(footprint.digest, error)
         else:
             self._placement.fetched(footprint)
 
     def adapter_failed(self, digest: str, error: AdapterError) -> None:
         """The fetch ended badly: what waits for it ends with `error`, unless a slot holds the adapter after all."""
         self._placement.failed(digest)
-        if self._slots.get(digest) is None:
-            for sequence in self._waiting.group(digest):
-                self._end(sequence, FinishReason.ERROR, error)
+        self._end_waiting(digest, error)
 
     def awaits_adapter(self, digest: str) -> bool:
-        """Whether a request waits for the adapter and no slot has it ready; the host's memory should keep it."""
-        return self._waiting.waits_for(digest) and not self._placement.is_ready(digest)
+        """Whether a request waits for the adapter or a slot loads it; the host's memory must keep it."""
+        reach = self._where.reach(digest)
+        if reach is Reach.HELD and self._slots.is_loading(digest):
+            return True
+        return reach is not Reach.READY and self._waiting.waits_for(digest)
+
+    def priority(self, digest: str) -> Order | None:
+        """Of the first request that waits for the adapter: the lowest goes first. None when none waits."""
+        first = self._waiting.first(digest)
+        return None if first is None else first.order
 
     def adapter_evicted(self, digest: str) -> None:
         """The host's memory dropped the adapter; a slot that holds it goes on."""
-        self._refused.pop(digest, None)
         self._placement.evicted(digest)
 
     # ---------------------------------------------------------------- one step
@@ -132,7 +153,7 @@ class Scheduler:
         loads = self._placement.place(now)
         batch = Batch(self._capacity.max_num_batched_tokens, self._capacity.block_size, self._memory)
         self._compute(batch, now)
-        awaits_load = self._slots.is_loading() and not self._flights
+        awaits_load = self._slots.loading > 0 and not self._flights
         if not batch.rows and not loads and not awaits_load:
             return None
         self._step += 1
@@ -216,7 +237,7 @@ class Scheduler:
 
     def _heads(self) -> Iterator[Sequence]:
         """Waiting requests whose adapter is ready, in order, until one of them is not admitted."""
-        for sequence in self._waiting.in_order(self._placement.is_ready):
+        for sequence in self._waiting.in_order():
             yield sequence
             if not sequence.active:
                 return
@@ -264,7 +285,16 @@ class Scheduler:
         self._rows.release(sequence)
         self._swaps += self._memory.leave(sequence)
         if sequence.finish is None:
-            self._waiting.push(sequence)
+            self._wait(sequence)
+
+    def _wait(self, sequence: Sequence) -> None:
+        self._waiting.push(sequence)
+        self._ripeness.push(sequence)
+
+    def _end_waiting(self, digest: str, error: AdapterError) -> None:
+        if self._slots.get(digest) is None:
+            for sequence in self._waiting.group(digest):
+                self._end(sequence, FinishReason.ERROR, error)
 
     # ---------------------------------------------------------------- what others may know
 
@@ -287,6 +317,12 @@ class Scheduler:
             swaps=self._swaps,
             adapter_loads=self._slots.loads,
             adapter_evictions=self._slots.evictions,
+            free_slots=self._slots.free,
+            idle_slots=sum(not self._waiting.waits_for(slot.digest) for slot in self._slots.idle()),
+            gpu_hits=self._placement.gpu_hits,
+            host_hits=self._placement.host_hits,
+            misses=self._placement.misses,
+            oldest_lease=self._rows.oldest_lease,
         )
 
     def residency(self) -> tuple[Residency, ...]:
@@ -297,6 +333,7 @@ class Scheduler:
         """The laws of conservation, asserted; costs time that grows with everything held."""
         held = self._rows.held
         self._rows.check()
+        self._placement.sync()
         self._waiting.check()
         self._memory.check(held, self._waiting.everyone())
         leases: dict[int, int] = {}

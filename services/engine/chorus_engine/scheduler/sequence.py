@@ -35,6 +35,7 @@ class Sequence:
         "active",
         "blocks",
         "cached",
+        "entered",
         "finish",
         "host",
         "in_flight",
@@ -65,6 +66,7 @@ class Sequence:
         self.row = NO_ROW
         self.active = False  # holds a row and takes further steps
         self.slot: int | None = None  # adapter slot leased
+        self.entered = 0.0  # when it got the row that it holds
         self.finish: FinishReason | None = None
         # The rest of the public fields is KvMemory's.
         self.blocks: list[int] = []
@@ -125,6 +127,7 @@ class Sequence:
     def enter(self, row: int, slot: int | None, now: float) -> None:
         self.row = row
         self.slot = slot
+        self.entered = now
         if self._first_scheduled is None:
             self._first_scheduled = now
 
