@@ -44,5 +44,6 @@ ENGINES: Sequence[EngineConfig] = (
     EngineConfig("base"),
     EngineConfig("overflow", slots=8, adapters=64),
     EngineConfig("ranks", slots=32, max_rank=64, adapters=32, ranks=(8, 16, 32, 64)),
+    EngineConfig("loading", slots=40, adapters=96),  # 32 stay resident, the others take turns in what is left
     EngineConfig("prefix", prefix_caching=True),
 )

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks.gpu.loading import loading
 from benchmarks.gpu.overhead import idle_share, memory, profile, start
 from benchmarks.gpu.row import Row
 from benchmarks.gpu.station import Station
@@ -47,5 +48,6 @@ SPECS: Sequence[Spec] = (
     Spec("start", "base", start),
     Spec("overflow", "overflow", partial(throughput, name="overflow", adapters=64)),
     Spec("ranks-mixed", "ranks", ranks_mixed),
+    Spec("loading", "loading", loading),
     Spec("prefix", "prefix", prefix),
 )

@@ -31,7 +31,7 @@ def run(folder: Path, rows: str) -> tuple[dict[str, Any], str]:
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
-    return run(tmp_path_factory.mktemp("results"), "start,batch32,memory,lora-idle,in-process,poisson")
+    return run(tmp_path_factory.mktemp("results"), "start,batch32,memory,lora-idle,in-process,poisson,loading")
 
 
 def find(results: dict[str, Any], workload: str, adapters: int = 0) -> dict[str, Any]:
@@ -64,6 +64,13 @@ def test_arrivals_give_times_between_tokens(outcome: tuple[dict[str, Any], str])
     assert measured["requests"] > 0
     assert 0 < measured["between_tokens_median_ms"] <= measured["between_tokens_p99_ms"]
     assert measured["first_token_median_ms"] > 0
+
+
+def test_loads_are_timed_beside_streams(outcome: tuple[dict[str, Any], str]) -> None:
+    row = find(outcome[0], "loading", 4)
+    assert row["measured"]["between_tokens_p99_ms"] > 0
+    assert row["measured"]["first_token_of_a_load_median_ms"] > 0
+    assert row["bounds"] == {"loading_over_without": 1.1}
 
 
 def test_memory_and_start_are_reported(outcome: tuple[dict[str, Any], str]) -> None:
