@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Security
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from chorus_gateway.api import admin_adapters, admin_files, admin_tenants
+from chorus_gateway.api import admin_adapters, admin_files, admin_fleet, admin_tenants
 from chorus_gateway.api.dependencies import Parts, bearer
 from chorus_gateway.api.errors import install_error_handlers
 from chorus_gateway.api.health import health_router
@@ -26,6 +26,7 @@ TAGS = [
     {"name": "Completions", "description": "Continuations of text, as OpenAI's `/v1/completions`."},
     {"name": "Models", "description": "Base models, and the adapters that the tenant may use."},
     {"name": "Adapters", "description": "Upload, versions, aliases, sharing, and what becomes of them."},
+    {"name": "Fleet", "description": "Which engines hold which adapters, and pins that keep them there."},
     {"name": "Tenants", "description": "Tenants, their share and their limits."},
     {"name": "Keys", "description": "API keys; shown once, when they are made."},
     {"name": "Operations", "description": "Health and metrics; no key needed."},
@@ -59,7 +60,7 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
     )
     app.state.parts = parts
     install_error_handlers(app)
-    for router in (*routers, admin_adapters.router, admin_files.router, admin_tenants.router):
+    for router in (*routers, admin_adapters.router, admin_files.router, admin_fleet.router, admin_tenants.router):
         app.include_router(router, dependencies=[Security(bearer)])
     app.include_router(health_router(parts.readiness, parts.metrics))
     return app

@@ -13,20 +13,21 @@ import grpc.aio
 
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1 import adapters_pb2_grpc
+from tests.gateway.support.fake_calls import TOKEN, missing
+from tests.gateway.support.fake_fleet import FakeFleet
 from tests.gateway.support.store_rules import named, same, usable
 
-TOKEN = "a-secret-of-the-services"
+__all__ = ["TOKEN", "FakeStore"]
+
 FETCH_BYTES = 1000
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
-class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
+class FakeStore(FakeFleet):
     def __init__(self, *models: str) -> None:
-        self.adapters: list[pb.Adapter] = []  # newest first
-        self.metadata: list[dict[str, str]] = []  # of each call
+        super().__init__()
         self.received = 0  # bytes of uploads, whether they were committed or not
         self.cut_off = 0  # uploads that ended without a commit
-        self.fail_with: tuple[grpc.StatusCode, str] | None = None
         self.max_bytes = 1 << 30
         self.deleted: list[pb.Adapter] = []
         self.history: dict[tuple[str, str], list[pb.Transition]] = {}  # newest first
@@ -35,8 +36,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         self.damaged: set[str] = set()  # digests
         self._models = models
         self._last: dict[tuple[str, str], int] = {}  # generation
-        self._server: grpc.aio.Server | None = None
-        self.address = ""
+        self.bucket: dict[str, dict[str, bytes]] = {}  # files by "s3://bucket/prefix"
 
     async def start(self) -> "FakeStore":
         self._server = grpc.aio.server()
@@ -44,10 +44,6 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         await self._server.start()
         return self
-
-    async def stop(self) -> None:
-        if self._server is not None:
-            await self._server.stop(None)
 
     async def Publish(self, request_iterator: Any, context: Any) -> pb.PublishResponse:
         await self._admit(context)
@@ -60,13 +56,21 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the upload ended without a commit")
         return await self._publish(header, files, context)
 
+    async def Import(self, request: pb.ImportRequest, context: Any) -> pb.PublishResponse:
+        await self._admit(context)
+        if not request.source.startswith("s3://adapters/"):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"source: {request.source!r} may not be read")
+        if request.source not in self.bucket:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no {CONFIG} below {request.source}")
+        return await self._publish(request.header, self.bucket[request.source], context)
+
     async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
         await self._admit(context)
         version = request.version or "latest"
         found = [
             adapter
             for adapter in self._of(request.owner or request.tenant, request.name)
-            if usable(adapter, request.tenant) and adapter.model == request.model
+            if usable(adapter, request.tenant) and request.model in ("", adapter.model)
             if adapter.state == pb.STATE_PUBLISHED
         ]
         canary = next((adapter for adapter in found if version in adapter.canary_of), None)
@@ -74,26 +78,31 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
             if version in (str(adapter.generation), *adapter.aliases):
                 percent = canary.canary_of[version] if canary else 0
                 return pb.ResolveResponse(adapter=adapter, canary=canary, canary_percent=percent)
-        return cast(pb.ResolveResponse, await _missing(context))
+        return cast(pb.ResolveResponse, await missing(context))
 
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
         await self._admit(context)
         names = request.tenant, request.name, request.generation
         found = [each for each in (*self.adapters, *self.deleted) if request.generation and named(each, *names)]
-        return pb.GetResponse(adapter=found[0]) if found else cast(pb.GetResponse, await _missing(context))
+        return pb.GetResponse(adapter=found[0]) if found else cast(pb.GetResponse, await missing(context))
 
     async def Fetch(self, request: pb.FetchRequest, context: Any) -> AsyncIterator[pb.FetchChunk]:
         await self._admit(context)
         if request.digest not in self.files:
-            await _missing(context)
+            await missing(context)
         wanted = {name: data for name, data in self.files[request.digest].items() if request.file in ("", name)}
         for name, data in wanted.items():
-            sha256 = hashlib.sha256(data).hexdigest()
-            yield pb.FetchChunk(begin=pb.FileBegin(file=name, size=len(data), sha256=sha256))
+            yield pb.FetchChunk(begin=_begin(name, data))
             for at in range(0, len(data), FETCH_BYTES):
                 yield pb.FetchChunk(data=data[at : at + FETCH_BYTES])
         if request.digest in self.damaged:
             await context.abort(grpc.StatusCode.DATA_LOSS, "the blob is damaged")
+
+    async def Locate(self, request: pb.LocateRequest, context: Any) -> pb.LocateResponse:
+        await self._admit(context)
+        if request.digest not in self.files:
+            await missing(context)
+        return pb.LocateResponse(files=(_begin(name, data) for name, data in self.files[request.digest].items()))
 
     async def List(self, request: pb.ListRequest, context: Any) -> pb.ListResponse:
         await self._admit(context)
@@ -118,9 +127,9 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         holder = next((adapter for adapter in mine if request.alias in adapter.aliases), None)
         target = next((adapter for adapter in mine if adapter.generation == request.generation), holder)
         canary = next((adapter for adapter in mine if adapter.generation == request.canary), None)
-        missing = bool(request.canary) and canary is None
-        if missing or target is None or (request.generation and target.generation != request.generation):
-            return cast(pb.SetAliasResponse, await _missing(context))
+        lost = bool(request.canary) and canary is None
+        if lost or target is None or (request.generation and target.generation != request.generation):
+            return cast(pb.SetAliasResponse, await missing(context))
         self._point(request, holder, target)
         return pb.SetAliasResponse(adapter=target)
 
@@ -140,7 +149,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         await self._admit(context)
         changes = self.changes.get((request.tenant, request.name, request.alias))
         if changes is None:
-            return cast(pb.GetAliasResponse, await _missing(context))
+            return cast(pb.GetAliasResponse, await missing(context))
         return pb.GetAliasResponse(changes=changes)
 
     def _point(self, request: pb.SetAliasRequest, holder: pb.Adapter | None, target: pb.Adapter) -> None:
@@ -160,7 +169,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         await self._admit(context)
         mine = self._of(request.tenant, request.name)
         if not mine:
-            return cast(pb.SetVisibilityResponse, await _missing(context))
+            return cast(pb.SetVisibilityResponse, await missing(context))
         if bool(request.shared_with) != (request.visibility == pb.VISIBILITY_SHARED):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "shared_with: it goes with visibility 'shared'")
         for adapter in mine:
@@ -176,7 +185,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
             if request.generation in (0, adapter.generation)
         ]
         if not going:
-            return cast(pb.DeleteResponse, await _missing(context))
+            return cast(pb.DeleteResponse, await missing(context))
         if request.generation and set(going[0].aliases) - {"latest"}:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "an alias points at this generation")
         self.adapters = [adapter for adapter in self.adapters if adapter not in going]
@@ -190,7 +199,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         mine = self._of(request.tenant, request.name)
         adapter = next((each for each in mine if each.generation == request.generation), None)
         if adapter is None or adapter.state != pb.STATE_PUBLISHED:
-            return cast(pb.RetireResponse, await _missing(context))
+            return cast(pb.RetireResponse, await missing(context))
         if set(adapter.aliases) - {"latest"}:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "an alias points at this generation")
         self._enter(adapter, pb.STATE_RETIRED, request.reason)
@@ -202,7 +211,7 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         retired = [each for each in self.adapters if each.state == pb.STATE_RETIRED and request.generation]
         back = [each for each in (*self.deleted, *retired) if named(each, *names)]
         if not back:
-            return cast(pb.RestoreResponse, await _missing(context))
+            return cast(pb.RestoreResponse, await missing(context))
         self.adapters = [*(each for each in back if each not in self.adapters), *self.adapters]
         self.deleted = [each for each in self.deleted if each not in back]
         for adapter in back:
@@ -217,14 +226,6 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
         adapter.state, adapter.reason = state, reason
         transition = pb.Transition(generation=adapter.generation, state=state, reason=reason, at=3.0)
         self.history.setdefault((adapter.tenant, adapter.name), []).insert(0, transition)
-
-    async def _admit(self, context: Any) -> None:
-        metadata = dict(context.invocation_metadata())
-        self.metadata.append(metadata)
-        if metadata.get("authorization") != f"Bearer {TOKEN}":
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the service token is wrong")
-        if self.fail_with is not None:
-            await context.abort(*self.fail_with)
 
     async def _receive(
         self, requests: AsyncIterator[pb.PublishRequest], context: Any
@@ -283,9 +284,6 @@ class FakeStore(adapters_pb2_grpc.AdapterStoreServicer):
             self._enter(adapter, state, "")
         return pb.PublishResponse(adapter=adapter, created=True)
 
-    def _of(self, tenant: str, name: str) -> list[pb.Adapter]:
-        return [adapter for adapter in self.adapters if (adapter.tenant, adapter.name) == (tenant, name)]
 
-
-async def _missing(context: Any) -> None:
-    await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such adapter")
+def _begin(name: str, data: bytes) -> pb.FileBegin:
+    return pb.FileBegin(file=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
