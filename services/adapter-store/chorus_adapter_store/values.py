@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
+from typing import Any
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -30,6 +31,12 @@ class BaseSpec:
     hidden_size: int
     vocab_size: int
     modules: tuple[LinearModule, ...]
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> "BaseSpec":
+        """From what `asdict` made of one."""
+        modules = tuple(LinearModule(**module) for module in fields["modules"])
+        return cls(**{**fields, "modules": modules})
 
 
 @dataclass(frozen=True, slots=True)

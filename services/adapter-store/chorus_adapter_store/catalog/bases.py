@@ -1,13 +1,12 @@
 """The base models that engines have described."""
 
 from dataclasses import asdict
-from typing import Any
 
 from sqlalchemy import delete, func, insert, select
 
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.schema import bases
-from chorus_adapter_store.values import BaseSpec, LinearModule
+from chorus_adapter_store.values import BaseSpec
 
 
 class BaseCatalog:
@@ -29,14 +28,9 @@ class BaseCatalog:
         query = select(bases.c.spec).where(bases.c.name == name).order_by(bases.c.seen_at.desc()).limit(1)
         async with self._database.read() as connection:
             spec = (await connection.execute(query)).scalar_one_or_none()
-        return None if spec is None else _base(spec)
+        return None if spec is None else BaseSpec.of(spec)
 
     async def names(self) -> tuple[str, ...]:
         query = select(bases.c.name).group_by(bases.c.name).order_by(func.max(bases.c.seen_at).desc())
         async with self._database.read() as connection:
             return tuple((await connection.execute(query)).scalars())
-
-
-def _base(spec: dict[str, Any]) -> BaseSpec:
-    modules = tuple(LinearModule(**module) for module in spec["modules"])
-    return BaseSpec(**{**spec, "modules": modules})
