@@ -127,6 +127,12 @@ class Settings(BaseSettings):
         ge=0,
         description="adapter slots: adapters that can run in one batch; 0 is none; default: 8 on cpu, 64 on cuda",
     )
+    max_vocab_adapters: int = Field(
+        4,
+        ge=0,
+        description="of the adapters in slots, those that may have LoRA on lm_head or embed_tokens; memory for as many "
+        "of max_lora_rank is set aside beside adapter_pool_memory; 0: such adapters are refused",
+    )
     max_lora_rank: int = Field(64, ge=1, le=1024, description="largest rank of an adapter that is accepted")
     adapter_pool_memory: float | None = Field(
         None,

@@ -50,6 +50,7 @@ def load_model(settings: Settings) -> Loaded:
         max_model_len=settings.max_model_len,
         digest_cache=settings.engine_cache_dir / "digests.json",
         seed=settings.seed,
+        outer_lora=settings.max_vocab_adapters > 0 and settings.max_adapters != 0,
     )
     capacity = measure_capacity(model, runner_settings(settings, device))
     log.info("loaded", extra={"seconds": round(time.monotonic() - began, 2), "kv_blocks": capacity.num_blocks})
@@ -89,6 +90,7 @@ def runner_settings(settings: Settings, device: torch.device) -> RunnerSettings:
         block_size=settings.block_size,
         max_adapters=(64 if cuda else 8) if settings.max_adapters is None else settings.max_adapters,
         max_lora_rank=settings.max_lora_rank,
+        max_vocab_adapters=settings.max_vocab_adapters,
         max_model_len=settings.max_model_len,
         num_kv_blocks=settings.num_kv_blocks,
         swap_bytes=int(settings.swap_space * GIB),

@@ -31,6 +31,8 @@ async def test_describe_says_what_is_served(engine_address: str) -> None:
     assert modules["self_attn.k_proj"] == (64, 32)
     assert modules["mlp.down_proj"] == (112, 64)
     assert len(modules) == 7
+    outer = {module.path: (module.in_features, module.out_features) for module in said.model.outer_modules}
+    assert outer == {"embed_tokens": (211, 64), "lm_head": (64, 211)}
 
 
 async def test_the_tokenizer_comes_whole(engine_address: str) -> None:

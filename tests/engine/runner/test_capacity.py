@@ -5,7 +5,7 @@ import pytest
 from chorus_engine.core.errors import StartError
 from chorus_engine.model import LoadedModel
 from chorus_engine.runner import RunnerSettings, measure_capacity
-from chorus_engine.runner.capacity import adapter_page_bytes, block_bytes
+from chorus_engine.runner.capacity import adapter_page_bytes, block_bytes, vocab_page_bytes
 
 SETTINGS = RunnerSettings(max_num_seqs=4, max_adapters=2, max_lora_rank=20)
 
@@ -42,3 +42,12 @@ def test_pool_holds_the_largest_adapters_unless_memory_is_given(model: LoadedMod
     assert measure_capacity(model, dataclasses.replace(SETTINGS, adapter_pool_bytes=50 * page)).adapter_pages == 6
     with pytest.raises(StartError, match="holds 2 pages, and one adapter of max_lora_rank=20 needs 3"):
         measure_capacity(model, dataclasses.replace(SETTINGS, adapter_pool_bytes=2 * page))
+
+
+def test_pools_outside_the_layers_hold_as_many_of_the_largest_adapters_as_were_asked_for(model: LoadedModel) -> None:
+    assert vocab_page_bytes(model) == 8 * 2 * (60 + 32) * 4  # rows, modules, vocabulary and hidden, bytes
+    assert measure_capacity(model, dataclasses.replace(SETTINGS, max_vocab_adapters=1)).vocab_pages == 3
+    assert measure_capacity(model, dataclasses.replace(SETTINGS, max_vocab_adapters=9)).vocab_pages == 2 * 3
+    assert measure_capacity(model, dataclasses.replace(SETTINGS, max_vocab_adapters=0)).vocab_pages == 0
+    without = dataclasses.replace(model, spec=dataclasses.replace(model.spec, outer_modules=()))
+    assert measure_capacity(without, SETTINGS).vocab_pages == 0

@@ -6,30 +6,47 @@ import torch
 from chorus_engine.adapters.host import Weights, pack
 from chorus_engine.core.plan import BASE_SLOT, Admission, ModulePages, RowStep, SlotLoad, StepPlan
 from chorus_engine.core.request import SamplingParams
+from chorus_engine.core.spec import EMBEDDING, HEAD, OUTER_LAYER
 from chorus_engine.model import LoadedModel
 from chorus_engine.runner import Runner, measure_capacity
 from tests.engine.runner.conftest import SETTINGS
 
 GREEDY = SamplingParams(max_tokens=4, temperature=0.0)
 MODULES = {(0, "self_attn.q_proj"): (32, 32), (1, "mlp.down_proj"): (48, 32), (1, "self_attn.v_proj"): (32, 16)}
+OUTER = {(OUTER_LAYER, EMBEDDING): (60, 32), (OUTER_LAYER, HEAD): (32, 60)}
+
+
+Sizes = dict[tuple[int, str], tuple[int, int]]
 
 
 class Adapters:
     """Two adapters of other ranks, strong enough to change tokens."""
 
+    def __init__(self, modules: dict[str, Sizes]) -> None:
+        self.modules = modules
+
     def get(self, digest: str) -> Weights:
         torch.manual_seed(len(digest))
         rank = len(digest)
-        pairs = {key: (torch.randn(rank, i), torch.randn(rank, o)) for key, (i, o) in MODULES.items()}
+        pairs = {key: (torch.randn(rank, i), torch.randn(rank, o)) for key, (i, o) in self.modules[digest].items()}
         return pack(pairs, torch.float32, pinned=False)
 
+    def load(self, slot: int, digest: str, page: int) -> SlotLoad:
+        pages, modules = tuple(range(page, page + -(-len(digest) // 8))), self.modules[digest]
+        return SlotLoad(slot, digest, tuple(ModulePages(layer, path, len(digest), pages) for layer, path in modules))
 
-def load(slot: int, digest: str, page: int) -> SlotLoad:
-    pages = tuple(range(page, page + -(-len(digest) // 8)))
-    return SlotLoad(slot, digest, tuple(ModulePages(layer, path, len(digest), pages) for layer, path in MODULES))
+
+FIRST, SECOND = "abc", "abcdefghijk"
+WORLDS = {
+    "layers alone": Adapters({FIRST: MODULES, SECOND: MODULES}),
+    "one has all": Adapters({FIRST: MODULES, SECOND: MODULES | OUTER}),
+    "head or embedding": Adapters(
+        {FIRST: {(OUTER_LAYER, EMBEDDING): (60, 32)}, SECOND: MODULES | {(OUTER_LAYER, HEAD): (32, 60)}}
+    ),
+}
 
 
-def plans() -> list[StepPlan]:
+def plans(adapters: Adapters) -> list[StepPlan]:
     """Prompts in chunks beside rows that decode, adapters and the base mixed, rows that end and rows that begin."""
     admit = tuple(
         Admission(row, str(row), tuple(range(row + 1, row + 1 + length)), length, slot, GREEDY)
@@ -37,7 +54,7 @@ def plans() -> list[StepPlan]:
     )
     later = Admission(4, "4", (7, 8, 9), 3, 1, GREEDY)
     return [
-        StepPlan(1, (), load=(load(0, "abc", 0), load(1, "abcdefghijk", 1))),
+        StepPlan(1, (), load=(adapters.load(0, FIRST, 0), adapters.load(1, SECOND, 1))),
         StepPlan(
             2,
             (
@@ -60,21 +77,21 @@ def plans() -> list[StepPlan]:
     ]
 
 
-def run(runner: Runner) -> list[tuple[tuple[int, ...], ...]]:
-    results = [runner.launch(plan).result() for plan in plans()]
+def run(runner: Runner, adapters: Adapters) -> list[tuple[tuple[int, ...], ...]]:
+    results = [runner.launch(plan).result() for plan in plans(adapters)]
     return [tuple(tuple(token.token_id for token in row) for row in result.sampled) for result in results]
 
 
-@pytest.mark.parametrize("depth", [1, 2])
-def test_says_what_the_hosts_way_says(model: LoadedModel, depth: int) -> None:
+@pytest.mark.parametrize(("depth", "world"), [(1, "one has all"), (2, "layers alone"), (2, "head or embedding")])
+def test_says_what_the_hosts_way_says(model: LoadedModel, depth: int, world: str) -> None:
     pytest.importorskip("triton")
-    capacity = measure_capacity(model, SETTINGS)
-    expected = run(Runner(model, capacity, Adapters()))
+    capacity, adapters = measure_capacity(model, SETTINGS), WORLDS[world]
+    expected = run(Runner(model, capacity, adapters), adapters)
 
-    runner = Runner(model, capacity, Adapters(), eager=True, paged_kernels=True)
+    runner = Runner(model, capacity, adapters, eager=True, paged_kernels=True)
     if depth == 1:
-        assert run(runner) == expected
+        assert run(runner, adapters) == expected
     else:
-        pending = [runner.launch(plan) for plan in plans()]  # nothing is read before all are launched
+        pending = [runner.launch(plan) for plan in plans(adapters)]  # nothing is read before all are launched
         sampled = [tuple(tuple(t.token_id for t in row) for row in p.result().sampled) for p in pending]
         assert sampled == expected

@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 
-from chorus_engine.core.spec import LinearModule
+from chorus_engine.core.spec import OUTER_LAYER, LinearModule
 from chorus_engine.model.config import ModelConfig
 from chorus_engine.model.decoder import Decoder, Layer
 from chorus_engine.model.linear import DenseLinear
 from chorus_engine.model.lora import Site, lora_sites
 from chorus_engine.model.rope import inverse_frequencies
 from chorus_engine.model.weights import Fetch
-from chorus_kernels.linear import pack
 from chorus_kernels.rotary import rotation_table
 
 
@@ -18,12 +17,13 @@ def build(config: ModelConfig, fetch: Fetch, positions: int, dtype: torch.dtype,
     """positions: how many the rotation table covers, the longest sequence that will be asked for."""
     table = (config.vocab_size, config.hidden_size)
     embedding = fetch("model.embed_tokens.weight", table)
+    head = embedding if config.tied_head else fetch("lm_head.weight", table)
     return Decoder(
         config=config,
         embedding=embedding,
         layers=tuple(_layer(config, fetch, index) for index in range(config.num_layers)),
         norm=fetch("model.norm.weight", (config.hidden_size,)),
-        head=pack(embedding if config.tied_head else fetch("lm_head.weight", table)),
+        head=DenseLinear(head, None, OUTER_LAYER, Site.HEAD),
         rotation=rotation_table(inverse_frequencies(config.rope, config.head_dim), positions, dtype).to(device),
     )
 

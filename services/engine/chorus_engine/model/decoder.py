@@ -9,7 +9,6 @@ from chorus_engine.model.attention import Attention
 from chorus_engine.model.config import ModelConfig
 from chorus_engine.model.linear import Linear
 from chorus_engine.model.lora import LoraStep
-from chorus_kernels.linear import linear
 from chorus_kernels.rms_norm import add_rms_norm, rms_norm
 from chorus_kernels.rotary import rotary_store
 from chorus_kernels.silu_mul import silu_mul
@@ -53,7 +52,7 @@ class Decoder:
     embedding: Tensor  # [vocab, hidden]
     layers: tuple[Layer, ...]
     norm: Tensor  # [hidden]
-    head: Tensor  # [vocab, hidden], packed
+    head: Linear
     rotation: Tensor  # [positions, 2, head_dim]
 
     def hidden(self, step: ModelInput) -> "Hidden | None":
@@ -61,9 +60,12 @@ class Decoder:
 
         None when no token is wanted.
         """
-        config, eps, residual = self.config, self.config.norm_eps, F.embedding(step.token_ids, self.embedding)
+        config, eps, lora = self.config, self.config.norm_eps, step.lora
+        residual = F.embedding(step.token_ids, self.embedding)
+        if lora is not None:
+            lora.embed(step.token_ids, residual)
         rotation = self.rotation[step.positions]  # [tokens, 2, head_dim]
-        lora, x, delta = step.lora, None, None
+        x, delta = None, None
         for layer, cache in zip(self.layers, step.cache, strict=True):
             norm = layer.input_norm
             x = rms_norm(residual, norm, eps) if x is None else add_rms_norm(x, residual, norm, eps, delta)
@@ -85,9 +87,10 @@ class Decoder:
         """What the head reads: [tokens, hidden]. Uses `hidden` up."""
         return add_rms_norm(hidden.x, hidden.residual, self.norm, self.config.norm_eps, hidden.delta)
 
-    def logits(self, normed: Tensor) -> Tensor:
-        """normed: [rows, hidden]; the result is [rows, vocab]."""
-        return linear(normed, self.head)
+    def logits(self, normed: Tensor, lora: LoraStep | None = None) -> Tensor:
+        """normed: [rows, hidden]; the result is [rows, vocab]. lora: the rows' adapters, if one has the head."""
+        logits, delta = self.head(normed, lora)
+        return logits if delta is None else logits.add_(delta)
 
     def _store(self, layer: Layer, x: Tensor, rotation: Tensor, cache: Tensor, step: ModelInput) -> Tensor:
         """Keys and values into the cache; the result is the query."""

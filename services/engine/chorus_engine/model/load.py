@@ -1,18 +1,19 @@
 """From a checkpoint's folder to a decoder on a device."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from chorus_engine.core.errors import StartError
-from chorus_engine.core.spec import ModelSpec
+from chorus_engine.core.spec import LinearModule, ModelSpec
 from chorus_engine.model.build import build
 from chorus_engine.model.config import ModelConfig, read_config
 from chorus_engine.model.decoder import Decoder
 from chorus_engine.model.digest import base_digest
-from chorus_engine.model.lora import lora_sites
+from chorus_engine.model.lora import Site, lora_sites, outer_sites
 from chorus_engine.model.weights import checkpoint, dummy, weight_files
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -37,11 +38,13 @@ def load(
     max_model_len: int | None = None,
     digest_cache: Path | None = None,
     seed: int = 0,
+    outer_lora: bool = True,
 ) -> LoadedModel:
     """Reads the checkpoint in `folder`, to be served under `name`.
 
     dtype: "auto" is the checkpoint's on CUDA and float32 on CPU. load_format: "dummy" draws weights from `seed` and
-    needs config.json alone. max_model_len: None is the checkpoint's limit. Raises StartError.
+    needs config.json alone. max_model_len: None is the checkpoint's limit. outer_lora: whether adapters may have
+    modules outside the layers. Raises StartError.
     """
     config = read_config(folder)
     positions = _positions(config, max_model_len)
@@ -56,7 +59,8 @@ def load(
         source = checkpoint(folder, torch_dtype, device)
     with source as fetch:
         decoder = build(config, fetch, positions, torch_dtype, device)
-    return LoadedModel(_spec(config, name, digest, torch_dtype), decoder, torch_dtype, device)
+    spec = _spec(config, name, digest, torch_dtype, outer_lora=outer_lora)
+    return LoadedModel(spec, decoder, torch_dtype, device)
 
 
 def choose_dtype(dtype: str, config: ModelConfig, device: torch.device) -> torch.dtype:
@@ -79,7 +83,7 @@ def _dummy_digest(folder: Path, seed: int) -> str:
     return hashlib.sha256(hashlib.sha256(config).digest() + f"dummy weights of seed {seed}".encode()).hexdigest()
 
 
-def _spec(config: ModelConfig, name: str, digest: str, dtype: torch.dtype) -> ModelSpec:
+def _spec(config: ModelConfig, name: str, digest: str, dtype: torch.dtype, *, outer_lora: bool) -> ModelSpec:
     return ModelSpec(
         name=name,
         digest=digest,
@@ -88,7 +92,12 @@ def _spec(config: ModelConfig, name: str, digest: str, dtype: torch.dtype) -> Mo
         num_layers=config.num_layers,
         hidden_size=config.hidden_size,
         vocab_size=config.vocab_size,
-        modules=tuple(module for modules in lora_sites(config).values() for module in modules),
+        modules=_modules(lora_sites(config)),
         max_position_embeddings=config.max_position_embeddings,
         eos_token_ids=config.eos_token_ids,
+        outer_modules=_modules(outer_sites(config)) if outer_lora else (),
     )
+
+
+def _modules(sites: Mapping[Site, tuple[LinearModule, ...]]) -> tuple[LinearModule, ...]:
+    return tuple(module for modules in sites.values() for module in modules)

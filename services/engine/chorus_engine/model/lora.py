@@ -5,17 +5,22 @@ from typing import Protocol
 
 from torch import Tensor
 
-from chorus_engine.core.spec import LinearModule
+from chorus_engine.core.spec import EMBEDDING, HEAD, LinearModule
 from chorus_engine.model.config import ModelConfig
 
 
 class Site(StrEnum):
-    """The products of a layer. Modules of one site read the same input and write side by side."""
+    """The products of a layer, and outside the layers the embedding and the head.
+
+    Modules of one site read the same input and write side by side.
+    """
 
     QKV = "qkv"
     OUTPUT = "output"
     GATE_UP = "gate_up"
     DOWN = "down"
+    EMBEDDING = "embedding"
+    HEAD = "head"
 
 
 class Product(Protocol):
@@ -35,6 +40,12 @@ class LoraStep(Protocol):
         x: [tokens, in]; the results are [tokens, out].
         """
 
+    def embed(self, ids: Tensor, x: Tensor) -> None:
+        """Adds to each token's embedding what its adapter makes of the token's id, in place.
+
+        ids: [tokens] int32; x: [tokens, hidden].
+        """
+
 
 def lora_sites(config: ModelConfig) -> dict[Site, tuple[LinearModule, ...]]:
     hidden, width = config.hidden_size, config.intermediate_size
@@ -51,4 +62,13 @@ def lora_sites(config: ModelConfig) -> dict[Site, tuple[LinearModule, ...]]:
             LinearModule("mlp.up_proj", hidden, width),
         ),
         Site.DOWN: (LinearModule("mlp.down_proj", width, hidden),),
+    }
+
+
+def outer_sites(config: ModelConfig) -> dict[Site, tuple[LinearModule, ...]]:
+    """Those outside the layers. One as good as tied to the other in the base has LoRA of its own."""
+    hidden, vocab = config.hidden_size, config.vocab_size
+    return {
+        Site.EMBEDDING: (LinearModule(EMBEDDING, vocab, hidden),),
+        Site.HEAD: (LinearModule(HEAD, hidden, vocab),),
     }

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
 
-from chorus_engine.core.spec import ModelSpec
+from chorus_engine.core.spec import LinearModule, ModelSpec
 from chorus_engine.rpc.bundle import TokenizerBundle
 from chorus_engine.rpc.outbox import OutboxOverflow
 from chorus_engine.rpc.sessions import Sessions, Stream
@@ -111,8 +111,13 @@ def _to_model(spec: ModelSpec) -> pb.ModelSpec:
         num_layers=spec.num_layers,
         hidden_size=spec.hidden_size,
         vocab_size=spec.vocab_size,
-        modules=[
-            pb.LinearModule(path=module.path, in_features=module.in_features, out_features=module.out_features)
-            for module in spec.modules
-        ],
+        modules=_to_modules(spec.modules),
+        outer_modules=_to_modules(spec.outer_modules),
     )
+
+
+def _to_modules(modules: Iterable[LinearModule]) -> list[pb.LinearModule]:
+    return [
+        pb.LinearModule(path=module.path, in_features=module.in_features, out_features=module.out_features)
+        for module in modules
+    ]

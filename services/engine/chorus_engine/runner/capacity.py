@@ -1,12 +1,13 @@
 """How many KV blocks and adapter pages fit, decided once after the weights are in memory."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
 from chorus_engine.core.errors import StartError
-from chorus_engine.core.spec import Capacity
+from chorus_engine.core.spec import Capacity, LinearModule
 from chorus_engine.model import LoadedModel, ModelConfig
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class RunnerSettings:
     block_size: int = 16
     max_adapters: int = 8
     max_lora_rank: int = 64
+    max_vocab_adapters: int = 4  # of those, that may have modules outside the layers
     max_model_len: int | None = None  # None: the checkpoint's limit, or what memory holds of it
     num_kv_blocks: int | None = None  # None: from memory
     kv_cache_bytes: int = 512 * 2**20  # on CPU
@@ -36,11 +38,12 @@ class RunnerSettings:
 
 def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
     """Raises StartError when memory does not hold one request of the length asked for, or one largest adapter."""
-    pages = _adapter_pages(model, settings)
+    pages, vocab_pages = _adapter_pages(model, settings), _vocab_pages(model, settings)
     if settings.num_kv_blocks is not None:
         blocks = settings.num_kv_blocks
     else:
-        memory = _cache_bytes(model, settings, pages * adapter_page_bytes(model))
+        pool_bytes = pages * adapter_page_bytes(model) + vocab_pages * vocab_page_bytes(model)
+        memory = _cache_bytes(model, settings, pool_bytes)
         blocks = memory // block_bytes(model.decoder.config, settings.block_size, model.dtype) - 1
     max_model_len = _fitting_length(len(model.decoder.rotation), blocks, settings)
     return Capacity(
@@ -53,6 +56,7 @@ def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
         adapter_page_rows=ADAPTER_PAGE_ROWS,
         adapter_pages=pages,
         max_lora_rank=settings.max_lora_rank,
+        vocab_pages=vocab_pages,
         swap_blocks=settings.swap_bytes // block_bytes(model.decoder.config, settings.block_size, model.dtype),
     )
 
@@ -83,8 +87,16 @@ def block_bytes(config: ModelConfig, block_size: int, dtype: torch.dtype) -> int
 
 def adapter_page_bytes(model: LoadedModel) -> int:
     """Bytes of one page in each (layer, module) pool together."""
-    row = sum(module.in_features + module.out_features for module in model.spec.modules)
-    return model.spec.num_layers * ADAPTER_PAGE_ROWS * row * model.dtype.itemsize
+    return model.spec.num_layers * ADAPTER_PAGE_ROWS * _row_bytes(model.spec.modules, model.dtype)
+
+
+def vocab_page_bytes(model: LoadedModel) -> int:
+    """Bytes of one page in each pool outside the layers together."""
+    return ADAPTER_PAGE_ROWS * _row_bytes(model.spec.outer_modules, model.dtype)
+
+
+def _row_bytes(modules: Iterable[LinearModule], dtype: torch.dtype) -> int:
+    return sum(module.in_features + module.out_features for module in modules) * dtype.itemsize
 
 
 def _adapter_pages(model: LoadedModel, settings: RunnerSettings) -> int:
@@ -103,6 +115,13 @@ def _adapter_pages(model: LoadedModel, settings: RunnerSettings) -> int:
             "raise the memory or lower the rank."
         )
     return min(pages, settings.max_adapters * largest)
+
+
+def _vocab_pages(model: LoadedModel, settings: RunnerSettings) -> int:
+    """As many adapters of the largest rank as were asked for; beside the memory that was given to the pool."""
+    if not model.spec.outer_modules:
+        return 0
+    return min(settings.max_vocab_adapters, settings.max_adapters) * -(-settings.max_lora_rank // ADAPTER_PAGE_ROWS)
 
 
 def _cache_bytes(model: LoadedModel, settings: RunnerSettings, pool_bytes: int) -> int:

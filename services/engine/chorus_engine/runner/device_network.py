@@ -81,7 +81,18 @@ class DeviceNetwork:
                 chunk = RowStep(self._rows.scratch, 0, count, (), True)
                 one = RowStep(self._rows.scratch, 0, 1, (), False)
                 self.run((one, chunk) if count < longest else (chunk,))
+        if self._capacity.vocab_pages:
+            self._warm_up_outside()
         self._rows.adapter_slots[self._rows.scratch] = BASE_SLOT
+
+    def _warm_up_outside(self) -> None:
+        """What steps launch besides when an adapter has modules outside the layers. The scratch row has slot 0."""
+        computed = self._run_mixed((RowStep(self._rows.scratch, 0, 2, (), True),), outside=True)
+        assert computed is not None, "the last token is wanted"
+        table = torch.zeros(1, 3, dtype=torch.int32, device=self._model.device)
+        for rows in self.sample_sizes:
+            normed = computed.normed.new_zeros(rows, computed.normed.shape[1])
+            self._model.decoder.logits(normed, self._lora(table, DECODE_TILE, rows, outside=True))
 
     def _free_bytes(self) -> int:
         if self._model.device.type != "cuda":
@@ -94,18 +105,31 @@ class DeviceNetwork:
         """Not needed: the kernels read nothing past a context."""
 
     def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
+        outside = self._pool.reaches_outside(int(self._rows.adapter_slots[step.row]) for step in steps)
         if all(step.count == 1 and step.sample for step in steps):
             size = self._sizes.holding(len(steps), 0)
             if size is not None:
-                shape = self._inputs.decode(steps, size.rows)
-                size = self._sizes.holding(len(steps), shape.lora_tiles)
-                assert size is not None
-                return self._computed(self._graphs.run(size), shape)
-        shape = self._inputs.mixed(steps)
-        hidden = self._mixed(shape)
-        return None if hidden is None else self._computed(self._model.decoder.normed(hidden), shape)
+                return self._run_decode(steps, size.rows, outside=outside)
+        return self._run_mixed(steps, outside=outside)
 
-    def _computed(self, normed: Tensor, shape: StepShape) -> Computed:
+    def _run_decode(self, steps: tuple[RowStep, ...], bucket: int, *, outside: bool) -> Computed:
+        shape = self._inputs.decode(steps, bucket)
+        size = self._sizes.holding(len(steps), shape.lora_tiles)
+        assert size is not None
+        if not outside:
+            return self._computed(self._graphs.run(size), shape)
+        return self._computed(self._decode(size, outside=True), shape, self._decode_lora(size, outside=True))
+
+    def _run_mixed(self, steps: tuple[RowStep, ...], *, outside: bool) -> Computed | None:
+        shape = self._inputs.mixed(steps)
+        sample_tiles = self._inputs.device["sample_tiles"][: shape.sample_tiles]
+        lora = self._lora(sample_tiles, DECODE_TILE, shape.samples, outside=outside)
+        hidden = self._mixed(shape, lora, outside=outside)
+        if hidden is None:
+            return None
+        return self._computed(self._model.decoder.normed(hidden), shape, lora if outside else None)
+
+    def _computed(self, normed: Tensor, shape: StepShape, lora: LoraStep | None = None) -> Computed:
         fields, count = self._inputs.device, shape.samples
         return Computed(
             normed=normed,
@@ -114,10 +138,11 @@ class DeviceNetwork:
             positions=fields["sample_positions"][:count],
             temperature=fields["temperature"][:count],
             seeds=fields["seeds"][:count],
+            lora=lora,
         )
 
-    def _decode(self, size: GraphSize) -> Tensor:
-        """[rows, hidden], normed."""
+    def _decode(self, size: GraphSize, *, outside: bool = False) -> Tensor:
+        """[rows, hidden], normed. outside: some row's adapter has modules outside the layers, as no graph has it."""
         fields, rows = self._inputs.device, size.rows
         batch = PagedBatch(
             rows=fields["rows"][:rows],
@@ -132,12 +157,15 @@ class DeviceNetwork:
             tiles=None,
             tile_queries=self._tile_queries,
         )
-        lora = self._lora(fields["lora_tiles"][: size.tiles], DECODE_TILE, rows)
+        lora = self._decode_lora(size, outside=outside)
         hidden = self._hidden(fields["rows"][:rows], fields["last_positions"][:rows], batch, lora)
         assert hidden is not None, "every token is wanted"
         return self._model.decoder.normed(hidden)
 
-    def _mixed(self, shape: StepShape) -> Hidden | None:
+    def _decode_lora(self, size: GraphSize, *, outside: bool) -> LoraStep | None:
+        return self._lora(self._inputs.device["lora_tiles"][: size.tiles], DECODE_TILE, size.rows, outside=outside)
+
+    def _mixed(self, shape: StepShape, sample_lora: LoraStep | None, *, outside: bool) -> Hidden | None:
         fields = self._inputs.device
         batch = PagedBatch(
             rows=fields["rows"][: shape.sequences],
@@ -152,14 +180,15 @@ class DeviceNetwork:
             tiles=fields["attention_tiles"][: shape.attention_tiles] if shape.attention_tiles else None,
             tile_queries=self._tile_queries,
         )
-        lora = self._lora(fields["lora_tiles"][: shape.lora_tiles], PROMPT_TILE, shape.tokens)
-        sample_lora = self._lora(fields["sample_tiles"][: shape.sample_tiles], DECODE_TILE, shape.samples)
+        lora = self._lora(fields["lora_tiles"][: shape.lora_tiles], PROMPT_TILE, shape.tokens, outside=outside)
         wanted = Wanted(fields["last_tokens"][: shape.samples], sample_lora)
         rows, positions = fields["token_rows"][: shape.tokens], fields["positions"][: shape.tokens]
         return self._hidden(rows, positions, batch, lora, wanted)
 
-    def _lora(self, table: Tensor, tile: int, tokens: int) -> LoraStep | None:
-        return self._pool.step(Tiles(table, tile), beside=tokens <= BESIDE_UP_TO) if len(table) else None
+    def _lora(self, table: Tensor, tile: int, tokens: int, *, outside: bool = False) -> LoraStep | None:
+        if not len(table):
+            return None
+        return self._pool.step(Tiles(table, tile), beside=tokens <= BESIDE_UP_TO, outside=outside)
 
     def _hidden(
         self,

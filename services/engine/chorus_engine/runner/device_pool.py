@@ -1,18 +1,19 @@
 """Adapters on CUDA: pages of rank rows in one allocation, filled on a stream of their own while steps run."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from chorus_engine.core.plan import ModulePages, SlotLoad
-from chorus_engine.core.spec import Capacity, LinearModule
+from chorus_engine.core.spec import OUTER_LAYER, Capacity, LinearModule
 from chorus_engine.model.lora import Product, Site
-from chorus_engine.runner.adapters import AdapterSource
+from chorus_engine.runner.adapters import OUTER_SITES, AdapterSource, Place, places, pool_rows
 from chorus_engine.runner.streams import Mark, SideStream
 from chorus_engine.runner.transfer import upload
+from chorus_kernels.embedding_lora import embed_tiles
 from chorus_kernels.lora import SitePool, Tiles, lora_delta
 from chorus_kernels.scatter import scatter
 
@@ -32,14 +33,21 @@ class DevicePool:
         self._source = source
         self._page_rows = capacity.adapter_page_rows
         self._max_rank = capacity.max_lora_rank
-        self._tables = {site: _Tables(len(modules), layers, capacity, device) for site, modules in sites.items()}
+        self._tables = {
+            site: _Tables(len(modules), 1 if site in OUTER_SITES else layers, capacity, device)
+            for site, modules in sites.items()
+        }
         self._places = {m.path: (site, i) for site, modules in sites.items() for i, m in enumerate(modules)}
-        rows = capacity.adapter_pages * capacity.adapter_page_rows
-        values = layers * rows * sum(m.in_features + m.out_features for modules in sites.values() for m in modules)
+        values = sum(
+            pool_rows(site, capacity) * (module.in_features + module.out_features)
+            for (_, site), modules in places(sites, layers)
+            for module in modules
+        )
         self._values = torch.zeros(values, dtype=dtype, device=device)
-        self._pools: dict[tuple[int, Site], SitePool] = {}
+        self._pools: dict[Place, SitePool] = {}
         self._homes: dict[tuple[int, str], tuple[tuple[int, int], tuple[int, int]]] = {}  # A's and B's (offset, width)
-        self._lay_out(sites, layers, rows)
+        self._lay_out(sites, layers, capacity)
+        self._outer: set[int] = set()  # slots whose adapters have modules outside the layers
         self._loads = SideStream(device)
         self._deltas = SideStream(device)
         self._under_way: deque[tuple[int, Mark]] = deque()
@@ -51,13 +59,18 @@ class DevicePool:
     def load(self, load: SlotLoad) -> None:
         """Begins to copy an adapter into its pages; what the slot held is gone. No step waits for it."""
         weights = self._source.get(load.digest)
-        pieces, longest = self._pieces(load, weights.modules)
+        inner = [module for module in load.modules if module.layer != OUTER_LAYER]
+        outer = [module for module in load.modules if module.layer == OUTER_LAYER]
+        (self._outer.add if outer else self._outer.discard)(load.slot)
         device = self._values.device
         with self._loads.current():
             for site, tables in self._tables.items():
                 tables.write(load.slot, [m for m in load.modules if self._places[m.module][0] is site], self._places)
             staged = weights.packed.to(device, non_blocking=True)
-            scatter(staged, self._values, upload(pieces, device=device), longest)
+            for modules in (inner, outer):  # one launch has as many programs a piece as its longest one needs
+                if modules:
+                    pieces, longest = self._pieces(modules, weights.modules)
+                    scatter(staged, self._values, upload(pieces, device=device), longest)
             self._under_way.append((load.slot, Mark(device)))
 
     def loaded(self, *, wait: bool) -> tuple[int, ...]:
@@ -69,50 +82,58 @@ class DevicePool:
             ready.append(self._under_way.popleft()[0])
         return tuple(ready)
 
-    def step(self, tiles: Tiles, *, beside: bool) -> "DeviceLora":
-        """beside: compute deltas on a stream of their own while the product runs, as pays with few tokens."""
-        return DeviceLora(self._pools, tiles, self._max_rank, self._deltas if beside else None)
+    def reaches_outside(self, slots: Iterable[int]) -> bool:
+        """Whether an adapter in one of the slots has modules outside the layers."""
+        return bool(self._outer) and not self._outer.isdisjoint(slots)
 
-    def _lay_out(self, sites: Mapping[Site, tuple[LinearModule, ...]], layers: int, rows: int) -> None:
+    def step(self, tiles: Tiles, *, beside: bool, outside: bool = False) -> "DeviceLora":
+        """beside: compute deltas on a stream of their own while the product runs, as pays with few tokens.
+
+        outside: some adapter has modules outside the layers.
+        """
+        return DeviceLora(self._pools, tiles, self._max_rank, self._deltas if beside else None, outside=outside)
+
+    def _lay_out(self, sites: Mapping[Site, tuple[LinearModule, ...]], layers: int, capacity: Capacity) -> None:
         """One site after the other: A of all its modules, then B of each."""
         offset = 0
-        for layer in range(layers):
-            for site, modules in sites.items():
-                width = modules[0].in_features
-                a_offsets = [offset + index * rows * width for index in range(len(modules))]
-                middle = offset + len(modules) * rows * width
-                b_offsets = [middle + rows * sum(m.out_features for m in modules[:i]) for i in range(len(modules))]
-                end = middle + rows * sum(module.out_features for module in modules)
-                for module, a, b in zip(modules, a_offsets, b_offsets, strict=True):
-                    self._homes[layer, module.path] = ((a, width), (b, module.out_features))
-                self._pools[layer, site] = SitePool(
-                    a=self._values[offset:middle].view(len(modules), rows, width),
-                    b=self._values[middle:end],
-                    b_offsets=tuple(b - middle for b in b_offsets),
-                    outs=tuple(module.out_features for module in modules),
-                    ranks=self._tables[site].ranks[layer],
-                    pages=self._tables[site].pages[layer],
-                    page_rows=self._page_rows,
-                )
-                offset = end
+        for (layer, site), modules in places(sites, layers):
+            rows, width = pool_rows(site, capacity), modules[0].in_features
+            a_offsets = [offset + index * rows * width for index in range(len(modules))]
+            middle = offset + len(modules) * rows * width
+            b_offsets = [middle + rows * sum(m.out_features for m in modules[:i]) for i in range(len(modules))]
+            end = middle + rows * sum(module.out_features for module in modules)
+            for module, a, b in zip(modules, a_offsets, b_offsets, strict=True):
+                self._homes[layer, module.path] = ((a, width), (b, module.out_features))
+            self._pools[layer, site] = SitePool(
+                a=self._values[offset:middle].view(len(modules), rows, width),
+                b=self._values[middle:end],
+                b_offsets=tuple(b - middle for b in b_offsets),
+                outs=tuple(module.out_features for module in modules),
+                ranks=self._tables[site].ranks[layer],
+                pages=self._tables[site].pages[layer],
+                page_rows=self._page_rows,
+            )
+            offset = end
 
-    def _pieces(self, load: SlotLoad, modules: Mapping[tuple[int, str], tuple[Tensor, Tensor]]) -> tuple[Tensor, int]:
-        """(from, to, length) of every page of the adapter, and the greatest length."""
-        keys = [(module.layer, module.module) for module in load.modules]
+    def _pieces(
+        self, modules: Sequence[ModulePages], weights: Mapping[tuple[int, str], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, int]:
+        """(from, to, length) of every page of the modules, and the greatest length."""
+        keys = [(module.layer, module.module) for module in modules]
         halves = np.array(
             [
                 (half.storage_offset(), offset, width)
                 for key in keys
-                for half, (offset, width) in zip(modules[key], self._homes[key], strict=True)
+                for half, (offset, width) in zip(weights[key], self._homes[key], strict=True)
             ],
             dtype=np.int64,
         ).reshape(-1, 3)
         begin, offset, width = halves.T[:, :, None]  # [halves, 1] each
-        rank = np.repeat([module.rank for module in load.modules], 2)[:, None]
-        counts = np.repeat([len(module.pages) for module in load.modules], 2)[:, None]
+        rank = np.repeat([module.rank for module in modules], 2)[:, None]
+        counts = np.repeat([len(module.pages) for module in modules], 2)[:, None]
         index = np.arange(counts.max(initial=1))
         page = np.zeros((len(halves), len(index)), dtype=np.int64)
-        page[index < counts] = [page for module in load.modules for _ in range(2) for page in module.pages]
+        page[index < counts] = [page for module in modules for _ in range(2) for page in module.pages]
         rows = np.clip(rank - index * self._page_rows, 0, self._page_rows)
         size = self._page_rows * width
         pieces = np.stack((begin + index * size, offset + page * size, rows * width), axis=-1)[rows > 0]
@@ -120,7 +141,10 @@ class DevicePool:
 
 
 class _Tables:
-    """Where each slot's rank rows of one site's modules are, for all layers."""
+    """Where each slot's rank rows of one site's modules are, for all layers.
+
+    A site outside the layers has one, which its OUTER_LAYER of -1 names as the last.
+    """
 
     def __init__(self, modules: int, layers: int, capacity: Capacity, device: torch.device) -> None:
         pages = -(-capacity.max_lora_rank // capacity.adapter_page_rows)
@@ -145,15 +169,22 @@ class DeviceLora:
 
     def __init__(
         self,
-        pools: Mapping[tuple[int, Site], SitePool],
+        pools: Mapping[Place, SitePool],
         tiles: Tiles,
         max_rank: int,
         side: SideStream | None,
+        *,
+        outside: bool,
     ) -> None:
         self._pools = pools
         self._tiles = tiles
         self._max_rank = max_rank
         self._side = side
+        self._outside = outside
+
+    def embed(self, ids: Tensor, x: Tensor) -> None:
+        if self._outside:
+            embed_tiles(x, ids, self._pools[OUTER_LAYER, Site.EMBEDDING], self._tiles, self._max_rank)
 
     def apply(self, product: Product, x: Tensor, layer: int, site: Site) -> tuple[Tensor, Tensor | None]:
         pool = self._pools[layer, site]

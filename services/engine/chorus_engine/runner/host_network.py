@@ -52,6 +52,8 @@ class HostNetwork:
         decoder, device = self._model.decoder, self._model.device
         inputs = build_input(steps, self._rows, self._block_size, decoder.config.sliding_window, device)
         everyone = len(inputs.sampling) == len(inputs.token_ids)
+        lora = self._pool.step(inputs.segments)
+        last_lora = lora if everyone else self._pool.step(inputs.last_segments)
         hidden = decoder.hidden(
             ModelInput(
                 token_ids=inputs.token_ids,
@@ -59,8 +61,8 @@ class HostNetwork:
                 slots=inputs.slots,
                 cache=self._cache.layers,
                 attention=self._attention(inputs.attention, self._model.dtype),
-                lora=self._pool.step(inputs.segments),
-                wanted=None if everyone else Wanted(inputs.last_tokens, self._pool.step(inputs.last_segments)),
+                lora=lora,
+                wanted=None if everyone else Wanted(inputs.last_tokens, last_lora),
             )
         )
         if hidden is None:
@@ -73,6 +75,7 @@ class HostNetwork:
             positions=self._tensor([steps[i].start + steps[i].count for i in inputs.sampling]),
             temperature=torch.from_numpy(self._rows.temperature[rows]).to(device),
             seeds=torch.from_numpy(self._rows.seeds[rows]).to(device),
+            lora=last_lora,
         )
 
     def _tensor(self, values: list[int]) -> Tensor:

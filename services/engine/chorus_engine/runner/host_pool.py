@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from chorus_engine.core.plan import SlotLoad
-from chorus_engine.core.spec import Capacity, LinearModule
+from chorus_engine.core.spec import OUTER_LAYER, Capacity, LinearModule
 from chorus_engine.model.lora import Product, Site
-from chorus_engine.runner.adapters import AdapterSource
+from chorus_engine.runner.adapters import AdapterSource, Place, places, pool_rows
+from chorus_kernels.embedding_lora import embed
 from chorus_kernels.lora import Part, Segment, lora, prepare
 from chorus_kernels.lora import Site as PoolSite
 
@@ -28,12 +29,11 @@ class HostPool:
     ) -> None:
         self._host = host
         self._sites = {
-            (layer, site): _site(modules, capacity, dtype, device)
-            for layer in range(layers)
-            for site, modules in sites.items()
+            place: _site(modules, capacity, pool_rows(place[1], capacity), dtype, device)
+            for place, modules in places(sites, layers)
         }
         self._places = {m.path: (site, i) for site, modules in sites.items() for i, m in enumerate(modules)}
-        self._gathered: dict[int, dict[tuple[int, Site], tuple[Tensor, Tensor]]] = {}  # by slot
+        self._gathered: dict[int, dict[Place, tuple[Tensor, Tensor]]] = {}  # by slot
         self._step: PoolStep | None = None
         self._loaded: list[int] = []
 
@@ -73,7 +73,7 @@ class HostPool:
             self._step = PoolStep(segments, parts)
         return self._step
 
-    def _gather(self, place: tuple[int, Site], slot: int) -> tuple[Tensor, Tensor]:
+    def _gather(self, place: Place, slot: int) -> tuple[Tensor, Tensor]:
         """Gathered once after a load: a gather a step costs more than the products of a few tokens."""
         gathered = self._gathered.setdefault(slot, {})
         if place not in gathered:
@@ -84,23 +84,27 @@ class HostPool:
 class PoolStep:
     """The adapters of one step's tokens, as the network's layers call them."""
 
-    def __init__(self, segments: tuple[Segment, ...], parts: Mapping[tuple[int, Site], tuple[Part, ...]]) -> None:
+    def __init__(self, segments: tuple[Segment, ...], parts: Mapping[Place, tuple[Part, ...]]) -> None:
         self.segments = segments
         self._parts = parts
 
     def apply(self, product: Product, x: Tensor, layer: int, site: Site) -> tuple[Tensor, Tensor | None]:
         y = product(x)
-        lora(y, x, self._parts[layer, site])
+        lora(y, x, self._parts.get((layer, site), ()))
         return y, None
 
+    def embed(self, ids: Tensor, x: Tensor) -> None:
+        embed(x, ids, self._parts.get((OUTER_LAYER, Site.EMBEDDING), ()))
 
-def _site(modules: tuple[LinearModule, ...], capacity: Capacity, dtype: torch.dtype, device: torch.device) -> PoolSite:
-    rows = capacity.adapter_pages * capacity.adapter_page_rows
+
+def _site(
+    modules: tuple[LinearModule, ...], capacity: Capacity, rows: int, dtype: torch.dtype, device: torch.device
+) -> PoolSite:
     table = (capacity.max_adapters, len(modules))
     return PoolSite(
         a=tuple(torch.zeros(rows, module.in_features, dtype=dtype, device=device) for module in modules),
         b=tuple(torch.zeros(rows, module.out_features, dtype=dtype, device=device) for module in modules),
         ranks=torch.zeros(table, dtype=torch.int32),
-        pages=torch.zeros((*table, capacity.adapter_pages), dtype=torch.int32),
+        pages=torch.zeros((*table, rows // capacity.adapter_page_rows), dtype=torch.int32),
         page_rows=capacity.adapter_page_rows,
     )

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from chorus_engine.core.plan import RowStep
+from chorus_engine.model.lora import LoraStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Computed:
     positions: Tensor  # [rows] int64, of the token to be drawn
     temperature: Tensor  # [rows] float32, 0 is greedy
     seeds: Tensor  # [rows] int64
+    lora: LoraStep | None = None  # the rows' adapters, where one may have the head
 
 
 class Network(Protocol):

@@ -10,7 +10,7 @@ from chorus_engine.core.request import SampledToken
 from chorus_engine.core.spec import Capacity
 from chorus_engine.model import LoadedModel
 from chorus_engine.model.attention import AttentionBackend, PagedAttention
-from chorus_engine.model.lora import lora_sites
+from chorus_engine.model.lora import lora_sites, outer_sites
 from chorus_engine.runner.adapters import AdapterPool, AdapterSource
 from chorus_engine.runner.allocation import asked_for
 from chorus_engine.runner.costs import measured
@@ -84,10 +84,14 @@ class Runner:
         with asked_for(f"{capacity.max_num_seqs} rows", "lower CHORUS_MAX_NUM_SEQS"):
             self._rows = RowTable(capacity, self._cache.null_block, device)
         self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, device)
-        arguments = (lora_sites(config), config.num_layers, capacity, adapters, model.dtype, device)
+        sites = lora_sites(config) | (outer_sites(config) if capacity.vocab_pages else {})
+        arguments = (sites, config.num_layers, capacity, adapters, model.dtype, device)
         self._pool: AdapterPool
         self._network: Network
-        room = asked_for(f"{capacity.max_adapters} adapter slots", "lower CHORUS_MAX_ADAPTERS or CHORUS_MAX_LORA_RANK")
+        room = asked_for(
+            f"{capacity.max_adapters} adapter slots",
+            "lower CHORUS_MAX_ADAPTERS, CHORUS_MAX_VOCAB_ADAPTERS or CHORUS_MAX_LORA_RANK",
+        )
         if device.type == "cuda" if paged_kernels is None else paged_kernels:
             with room:
                 self._pool = pool = DevicePool(*arguments)
@@ -138,7 +142,8 @@ class Runner:
         computed = self._network.run(plan.rows)
         if computed is None:
             return Pending(plan, None, (), self._loaded, Mark(self._model.device))
-        drawn = self._sampler.draw(self._model.decoder.logits(computed.normed), computed, plan.rows)
+        logits = self._model.decoder.logits(computed.normed, computed.lora)
+        drawn = self._sampler.draw(logits, computed, plan.rows)
         count = len(drawn.tokens)
         self._rows.store_sampled(computed.rows[:count], computed.positions[:count], drawn.tokens)
         return Pending(plan, drawn, computed.sampling, self._loaded)

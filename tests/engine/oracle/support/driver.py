@@ -10,6 +10,7 @@ import torch
 from chorus_engine.adapters.host import Pairs, Weights, pack
 from chorus_engine.core.plan import BASE_SLOT, Admission, ModulePages, RowStep, SlotLoad, StepPlan
 from chorus_engine.core.request import SampledToken, SamplingParams
+from chorus_engine.core.spec import OUTER_LAYER
 from chorus_engine.runner import Runner
 
 
@@ -175,9 +176,10 @@ class Driver:
         return free[0]
 
     def _pages(self, layer: int, module: str, rank: int) -> ModulePages:
-        free = self._free_pages.setdefault((layer, module), self._shuffled(self._capacity.adapter_pages))
-        pages = tuple(free.pop() for _ in range(-(-rank // self._capacity.adapter_page_rows)))
-        return ModulePages(layer, module, rank, pages)
+        pages = self._capacity.vocab_pages if layer == OUTER_LAYER else self._capacity.adapter_pages
+        free = self._free_pages.setdefault((layer, module), self._shuffled(pages))
+        taken = tuple(free.pop() for _ in range(-(-rank // self._capacity.adapter_page_rows)))
+        return ModulePages(layer, module, rank, taken)
 
     def _evict(self, slot: int) -> int:
         _, modules = self._slots.pop(slot)
