@@ -36,8 +36,9 @@ class Demand:
     """Seconds of loading that a byte saves: frequency x seconds to bring back / size.
 
     GreedyDual-Size-Frequency with time as its clock: a request weighs 2 ** (time / half-life), so that old ones fade
-    beside new ones and an order, once there, changes by requests alone. The sum of these weights is kept as its
-    logarithm, and is remembered for adapters that went, which are not strangers when they come back.
+    beside new ones, and an order, once there, changes by requests alone. (The clock of the original, the value of what
+    was evicted last, keeps fewer of the adapters that are asked for often: S-LoRA's trace.) The sum of these weights is
+    kept as its logarithm, and is remembered for adapters that went, which are not strangers when they come back.
     """
 
     def __init__(self, half_life: float = HALF_LIFE) -> None:
@@ -63,6 +64,26 @@ class Demand:
 
 
 class ReloadCost:
-    """How long an adapter takes to come, from those that came: a part that is fixed and one for each byte."""
+    """Seconds that an adapter takes to come: a part that is the same for all, and one that goes by its bytes.
 
-    # A least-squares line through (bytes, seconds), old ones fading.
+    Measured on those that came, of which recent ones weigh more.
+    """
+
+    FIXED = 0.005  # seconds; asking the store, and the steps between
+    FADE = 0.95
+
+    def __init__(self) -> None:
+        self._seconds = 0.05
+        self._bytes = 10_000_000.0
+
+    def came(self, size: int, seconds: float) -> None:
+        self._seconds = self.FADE * self._seconds + max(seconds - self.FIXED, 0.0)
+        self._bytes = self.FADE * self._bytes + size
+
+    def __call__(self, size: int) -> float:
+        return self.FIXED + size * self._seconds / self._bytes
+
+
+def make_policy(name: str) -> EvictionPolicy:
+    """`name`: "demand" or "lru"."""
+    return LeastRecentlyUsed() if name == "lru" else Demand()
