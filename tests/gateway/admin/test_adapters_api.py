@@ -52,6 +52,20 @@ async def test_lists(stocked: Door) -> None:
     assert (await stocked.http.get(f"{PATH}?tenant=acme", headers=own)).status_code == 403
 
 
+async def test_a_list_comes_in_pages_when_asked(stocked: Door) -> None:
+    query, found = "?limit=2", list[tuple[str, int]]()
+    for wanted in (2, 1):
+        answer = (await stocked.http.get(f"{PATH}{query}", headers=stocked.admin)).json()
+        assert len(answer["data"]) == wanted
+        found += [(entry["name"], entry["generation"]) for entry in answer["data"]]
+        query = f"?limit=2&page={answer['next_page']}"
+    assert answer["next_page"] is None
+    assert found == [("sql", 2), ("sql", 1), ("theirs", 1)]
+    assert (await stocked.http.get(PATH, headers=stocked.admin)).json()["next_page"] is None
+    for wrong in ("?limit=0", "?limit=1001"):
+        assert (await stocked.http.get(f"{PATH}{wrong}", headers=stocked.admin)).status_code == 400
+
+
 async def test_an_alias_is_set_followed_and_removed(stocked: Door) -> None:
     path = f"{PATH}/acme/sql/aliases/prod"
     answer = await stocked.http.put(path, json={"generation": 1}, headers=stocked.admin)

@@ -11,6 +11,7 @@ from chorus_gateway.adapters.fleet import FleetClient
 from chorus_gateway.adapters.values import (
     Adapter,
     Download,
+    Page,
     Published,
     Resolution,
     Transition,
@@ -62,14 +63,19 @@ class AdapterClient:
         adapters: list[Adapter] = []
         token = ""
         while True:
-            request = pb.ListRequest(
-                tenant=tenant, page_size=PAGE_SIZE, page_token=token, usable=usable, deleted=deleted
-            )
-            page = await self._calls.ask(self._stub.List, request)
-            adapters += map(messages.adapter, page.adapters)
-            token = page.next_page_token
+            page = await self.page(tenant, usable=usable, deleted=deleted, token=token)
+            adapters += page.adapters
+            token = page.next
             if not token:
                 return tuple(adapters)
+
+    async def page(
+        self, tenant: str, *, usable: bool = False, deleted: bool = False, token: str = "", size: int = PAGE_SIZE
+    ) -> Page:
+        """Of what `list` gives: at most `size`, from where the page ended that gave the token."""
+        request = pb.ListRequest(tenant=tenant, page_size=size, page_token=token, usable=usable, deleted=deleted)
+        found = await self._calls.ask(self._stub.List, request)
+        return Page(tuple(map(messages.adapter, found.adapters)), found.next_page_token)
 
     async def get(self, tenant: str, name: str, generation: int) -> Adapter:
         """Whatever its state, until it is gone."""

@@ -55,6 +55,12 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    adapters: tuple[Adapter, ...]
+    next: str  # token of the page that follows; empty at the end
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
     """What a name means: one generation, or two of which the canary takes a share of the requests."""
 

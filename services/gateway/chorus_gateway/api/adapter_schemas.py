@@ -48,6 +48,7 @@ class AdapterView(BaseModel):
 
 class AdapterList(Listing):
     data: list[AdapterView]
+    next_page: str | None = Field(description="give it as `page` for what follows; null at the end")
 
 
 Generation = Annotated[int, Field(ge=1, le=2**32 - 1)]

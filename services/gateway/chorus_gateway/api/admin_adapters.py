@@ -6,6 +6,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from chorus_gateway.adapters import Page
 from chorus_gateway.api.adapter_schemas import (
     AdapterList,
     AdapterView,
@@ -28,6 +29,7 @@ from chorus_gateway.errors import PermissionDenied
 from chorus_gateway.telemetry.tracing import extract
 from chorus_gateway.values import Principal, Scope
 
+PAGE_SIZE = 100  # where a page is asked for and no limit
 UPLOAD_PATH = "/admin/v1/adapters"
 FORM: dict[str, Any] = {
     "type": "object",
@@ -74,13 +76,18 @@ async def list_adapters(
     principal: PrincipalDep,
     tenant: Annotated[str, Query(description="empty is every tenant")] = "",
     deleted: Annotated[bool, Query(description="those too that are deleted and can be restored")] = False,
+    limit: Annotated[int | None, Query(ge=1, le=1000, description="most of a page; absent is all at once")] = None,
+    page: Annotated[str, Query(max_length=1024, description="the `next_page` of the page before")] = "",
 ) -> AdapterList:
-    """A tenant's key sees its own tenant's alone."""
+    """A tenant's key sees its own tenant's alone. A page may be shorter than its limit."""
     if principal.tenant is not None:
         tenant = tenant or principal.tenant.id
     check_owner(principal, tenant)
-    found = await parts.adapters.list(tenant, deleted=deleted)
-    return AdapterList(data=[AdapterView.of(adapter) for adapter in found])
+    if limit is None and not page:
+        found = Page(await parts.adapters.list(tenant, deleted=deleted), "")
+    else:
+        found = await parts.adapters.page(tenant, deleted=deleted, token=page, size=limit or PAGE_SIZE)
+    return AdapterList(data=[AdapterView.of(adapter) for adapter in found.adapters], next_page=found.next or None)
 
 
 @router.put("/{tenant}/{name}/aliases/{alias}", summary="Point an alias at a generation", dependencies=WRITES)
