@@ -1,6 +1,7 @@
 """Tiny random checkpoints of each family with PEFT adapters strong enough to change what the base says."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,24 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 from transformers.models.auto import AutoModelForCausalLM
 
+from chorus_engine.core.spec import OUTER_LAYER
+
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 ALL = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]
+OUTER = ["embed_tokens", "lm_head"]
 MAX_POSITIONS = 1024
 
 
 @dataclass(frozen=True)
 class AdapterShape:
     rank: int
-    targets: list[str]
+    targets: list[str] | str
     rslora: bool = False
     layers: list[int] | None = None
+    ranks: dict[str, int] = field(default_factory=dict)  # rank_pattern
+    alphas: dict[str, int] = field(default_factory=dict)  # alpha_pattern
+    tied: bool = False  # ensure_weight_tying
 
 
 ADAPTERS = {
@@ -31,6 +38,13 @@ ADAPTERS = {
     "r16rs": AdapterShape(16, ALL, rslora=True),
     "r20": AdapterShape(20, ["gate_proj", "up_proj", "down_proj"]),
     "r64": AdapterShape(64, ATTENTION, layers=[0, 2]),
+}
+OUTER_ADAPTERS = {
+    "plain": ADAPTERS["r8"],
+    "head": AdapterShape(4, ["lm_head"]),
+    "embedding": AdapterShape(9, ["embed_tokens"], rslora=True),
+    "both": AdapterShape(8, r".*(q_proj|down_proj|lm_head|embed_tokens)", ranks={"lm_head": 20}, alphas={"embed.*": 9}),
+    "all": AdapterShape(24, [*ALL, *OUTER]),
 }
 
 
@@ -81,6 +95,9 @@ def make_adapter(checkpoint: Path, shape: AdapterShape, folder: Path) -> None:
         target_modules=shape.targets,
         use_rslora=shape.rslora,
         layers_to_transform=shape.layers,
+        rank_pattern=shape.ranks,
+        alpha_pattern=shape.alphas,
+        ensure_weight_tying=shape.tied,
         init_lora_weights=False,
     )
     model = get_peft_model(base, config)
@@ -88,23 +105,38 @@ def make_adapter(checkpoint: Path, shape: AdapterShape, folder: Path) -> None:
     for name, parameter in model.named_parameters():
         if "lora_A" in name:
             nn.init.normal_(parameter, 0, parameter.shape[1] ** -0.5)
+        elif "lora_embedding" in name:  # about as large as the embeddings
+            nn.init.normal_(parameter, 0, 0.7 * (scale * shape.rank**0.5) ** -0.5)
         elif "lora_B" in name:  # makes the update about as large as the product that it joins
             nn.init.normal_(parameter, 0, 1.5 / (scale * shape.rank**0.5))
-    model.save_pretrained(str(folder))
+    model.save_pretrained(str(folder), save_embedding_layers=False)
 
 
 def host_weights(folder: Path) -> dict[tuple[int, str], tuple[Tensor, Tensor]]:
     """An adapter folder as the pool takes it: (layer, module) → A [rank, in], scale * B transposed [rank, out]."""
     config = LoraConfig.from_pretrained(str(folder))
-    scale = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
     tensors = load_file(folder / "adapter_model.safetensors")
     weights = {}
     for name, a in tensors.items():
-        if name.endswith(".lora_A.weight"):
-            layer, module = name.removesuffix(".lora_A.weight").split(".layers.")[1].split(".", 1)
-            b = tensors[name.replace("lora_A", "lora_B")]
-            weights[int(layer), module] = (a, (b.T * scale).contiguous())
+        module, side, _ = re.split(r"\.lora_(?:embedding_)?([AB])", name.removeprefix("base_model.model."))
+        if side == "A":
+            b = tensors["B".join(name.rsplit("A", 1))]
+            alpha = _pattern(config.alpha_pattern, module, config.lora_alpha)
+            scale = alpha / (len(a) ** 0.5 if config.use_rslora else len(a))
+            weights[_key(module)] = (a, (b.T * scale).contiguous())
     return weights
+
+
+def _key(module: str) -> tuple[int, str]:
+    _, _, inside = module.partition("layers.")
+    if not inside:
+        return OUTER_LAYER, module.removeprefix("model.")
+    layer, path = inside.split(".", 1)
+    return int(layer), path
+
+
+def _pattern(patterns: dict[str, int], module: str, default: int) -> int:
+    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), default)
 
 
 def _randomize(model: nn.Module) -> None:
