@@ -65,6 +65,7 @@ class Bench:
         self.wanted: queue.Queue[str] = queue.Queue()
         self.broken = threading.Event()
         self.steps: list[float] = []
+        self.loaded: list[float] = []
         self._outputs: queue.Queue[Output] = queue.Queue()
         self._kept: list[Output] = []
         self.loads: list[Load] = []
@@ -83,6 +84,9 @@ class Bench:
 
     def step(self, plan: StepPlan, seconds: float) -> None:
         self.steps.append(seconds)
+
+    def adapter_loaded(self, seconds: float) -> None:
+        self.loaded.append(seconds)
 
     def end_of(self, request_id: str) -> tuple[Output, list[int]]:
         """The last output of a request, and all its tokens."""

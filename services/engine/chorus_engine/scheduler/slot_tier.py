@@ -31,12 +31,14 @@ class SlotTier:
         """Why the adapter, which host memory has, fits no empty pool."""
         return self._where.refusal(digest)
 
+    def unpinnable(self, digest: str) -> str | None:
+        """Why an adapter that `is_hosted` may not be pinned to a slot."""
+        return self._slots.unpinnable(self._where.footprint(digest))
+
     def prefetch(self, digest: str, now: float, *, pin: bool) -> str | None:
         """Begin to load an adapter that `is_hosted` and is in no slot. It loses against what requests wait for, and
         only slots worth less give way to it; for what is to be pinned, every slot that is idle.
         """
-        if pin and (refusal := self._slots.unpinnable(self._where.footprint(digest))) is not None:
-            return refusal
         return self._placement.prefetch(digest, now, pin=pin)
 
     def pin(self, digest: str) -> str | None:

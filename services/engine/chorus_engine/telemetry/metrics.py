@@ -66,6 +66,9 @@ class EngineMetrics:
         self._decode = self._latency("request_decode_time_seconds", "From the first token until the end.")
         self._resident = Gauge("lora_resident", "Adapters held.", ["tier"], registry=registry)
         self._loads = Counter("lora_loads", "Adapters copied into slots.", registry=registry)
+        self._load_seconds = Histogram(
+            "lora_load_seconds", "Bringing an adapter there.", ["tier"], buckets=_LATENCY, registry=registry
+        )
         self._evictions = Counter("lora_evictions", "Adapters that left their slots.", registry=registry)
         self._fetch = Histogram(
             "lora_fetch_seconds", "Fetching an adapter.", ["result"], buckets=_LATENCY, registry=registry
@@ -75,6 +78,9 @@ class EngineMetrics:
         self._busy.add(seconds)
         self._step.observe(seconds)
         self._iteration.observe(sum(row.count for row in plan.rows))
+
+    def adapter_loaded(self, seconds: float) -> None:
+        self._load_seconds.labels("gpu").observe(seconds)
 
     def publish(self, outputs: Iterable[Output], load: Load) -> None:
         self._generated.inc(sum(len(output.tokens) for output in outputs))

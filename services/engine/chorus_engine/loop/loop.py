@@ -11,8 +11,10 @@ process, so that its supervisor starts a sound one.
 
 import logging
 import queue
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -26,6 +28,7 @@ from chorus_engine.core.load import Load
 from chorus_engine.core.plan import StepPlan, StepResult
 from chorus_engine.core.request import FinishReason, Output, Request
 from chorus_engine.core.spec import AdapterFootprint
+from chorus_engine.loop.progress import Progress, Pulse
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -71,6 +74,9 @@ class Observer(Protocol):
 
     def step(self, plan: StepPlan, seconds: float) -> None: ...
 
+    def adapter_loaded(self, seconds: float) -> None:
+        """Into a slot, from the plan's launch until it was seen there."""
+
 
 class EngineLoop:
     """`submit`, `cancel`, `adapter_arrived`, `adapter_failed` and `ask` may be called from any thread; none waits.
@@ -101,6 +107,8 @@ class EngineLoop:
         self._committed = 0.0  # when the last step was taken in
         self._clock = clock
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._progress = Progress()
+        self._loading: dict[int, float] = {}  # slot -> when its load was launched
         self._live: set[str] = set()
         self._told: Load | None = None  # the load last published
         self._running = True
@@ -137,6 +145,15 @@ class EngineLoop:
         self._inbox.put(partial(_answer, question, future))
         return future
 
+    def pulse(self) -> Pulse:
+        """Whether steps end; may be asked while they do not."""
+        return self._progress.pulse()
+
+    def stack(self) -> str:
+        """Where the loop's thread is."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+
     # ---------------------------------------------------------------- on the loop's thread
 
     def _run(self) -> None:
@@ -162,6 +179,7 @@ class EngineLoop:
         began = self._clock()
         plan = self._scheduler.schedule(began)
         if plan is not None:
+            self._loading.update((load.slot, began) for load in plan.load)
             self._flights.append(_Flight(plan, self._runner.launch(plan), began))
         elif not self._flights:
             self._publish(self._scheduler.take_outputs())
@@ -174,22 +192,29 @@ class EngineLoop:
         result = flight.pending.result()
         now = self._clock()
         self._publish(self._scheduler.commit(flight.plan, result, now))
-        self._observer.step(flight.plan, now - max(flight.began, self._committed))
+        seconds = now - max(flight.began, self._committed)
         self._committed = now
+        self._progress.step(seconds)
+        self._observer.step(flight.plan, seconds)
+        for slot in result.loaded:
+            self._observer.adapter_loaded(now - self._loading.pop(slot))
 
     def _take_in(self, *, wait: bool) -> None:
         """Do what came in; when there is nothing else to do, wait for it."""
         try:
             if wait:
-                self._inbox.get(timeout=self._patience())()
+                load = self._scheduler.load()
+                self._progress.rests(running=load.running > 0)
+                act = self._inbox.get(timeout=self._patience(load))
+                self._progress.wakes()
+                act()
             while True:
                 self._inbox.get_nowait()()
         except queue.Empty:
-            pass
+            self._progress.wakes()
 
-    def _patience(self) -> float | None:
+    def _patience(self, load: Load) -> float | None:
         """Seconds until something happens by itself; None is never."""
-        load = self._scheduler.load()
         limit = RECHECK_INTERVAL if load.waiting else None
         deadline = self._scheduler.next_deadline()
         if deadline is None:

@@ -1,0 +1,6 @@
+"""The engine's loop: one thread that schedules, launches and commits, and what others may ask of it."""
+
+from chorus_engine.loop.loop import EngineLoop
+from chorus_engine.loop.progress import Progress, Pulse
+
+__all__ = ["EngineLoop", "Progress", "Pulse"]
