@@ -114,6 +114,13 @@ class Settings(BaseSettings):
     max_queue_bytes: int = Field(
         256 * MIB, ge=MIB, description="most bytes of prompts that wait for an engine, per gateway process"
     )
+    adapter_patience: float = Field(
+        0.1,
+        gt=0,
+        le=10,
+        description="how long a request waits for an engine that has its adapter while another one has room, "
+        "in seconds",
+    )
     request_timeout: float = Field(600.0, gt=0, description="longest time a request may take, in seconds")
     shutdown_grace: float = Field(
         10.0,

@@ -38,9 +38,14 @@ from chorus_gateway.models.events import follow_adapters
 from chorus_gateway.pipeline import Pipeline, PipelineLimits
 from chorus_gateway.queue.fair import FairQueue
 from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
+from chorus_gateway.routing.claims import Claims, RedisClaims
+from chorus_gateway.routing.demand import Demand, DemandReports
 from chorus_gateway.routing.dispatcher import Dispatcher, DispatchLimits
 from chorus_gateway.routing.pool import EnginePool
+from chorus_gateway.routing.promises import Promises
 from chorus_gateway.routing.registry import RedisRegistry
+from chorus_gateway.routing.turns import Patience, Turns
+from chorus_gateway.routing.view import View
 from chorus_gateway.server import Server, bind
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.telemetry.logs import configure_logging
@@ -113,12 +118,14 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
     secret = _bytes(settings.namespace_secret)
     resolver = Resolver(engines, adapters, namespace_secret=secret, cache_ttl=settings.model_cache_ttl)
     quota = RedisQuota(redis)
-    dispatcher = _dispatcher(settings, engines, metrics)
+    routing = _routing(settings, engines, redis, metrics)
+    dispatcher = routing.dispatcher
     pipeline = Pipeline(
         auth=authenticator,
         models=resolver,
         tokenizers=TokenizerCache(engines.fetch_tokenizer),
         quota=DegradingQuota(quota, MemoryQuota(), metrics.quota_degraded),
+        claims=routing.claims,
         dispatcher=dispatcher,
         metrics=metrics,
         tracing=tracing,
@@ -142,6 +149,7 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
         quota.keep_leases(),
         engines.run(),
         dispatcher.run(),
+        routing.reports.run(),
     )
     app = create_app(parts, BodyLimits(settings.max_body_bytes, settings.max_upload_bytes), routers)
     return Gateway(app, background, lambda: _drain(parts.readiness, dispatcher, settings.shutdown_grace))
@@ -204,12 +212,27 @@ def _engines(settings: Settings, credentials: grpc.ChannelCredentials | None, re
     return EnginePool(RedisRegistry(redis), connect_engine, addresses=settings.static_engines)
 
 
-def _dispatcher(settings: Settings, engines: EnginePool, metrics: Metrics) -> Dispatcher:
+@dataclass(frozen=True, slots=True)
+class Routing:
+    claims: Claims
+    dispatcher: Dispatcher
+    reports: DemandReports
+
+
+def _routing(settings: Settings, engines: EnginePool, redis: Redis, metrics: Metrics) -> Routing:
+    promises, demand = Promises(), Demand()
+
+    def look(model: str) -> View:
+        return View(engines.members(model), promises)
+
     queue = FairQueue(max_jobs=settings.max_queue, max_bytes=settings.max_queue_bytes)
-    dispatcher = Dispatcher(queue, engines, DispatchLimits())
+    turns = Turns(queue, look, promises, Patience(settings.adapter_patience))
+    claims = Claims(RedisClaims(redis), look, promises, metrics.adapter_claims_total, timeout=REDIS_TIMEOUT)
+    sent = metrics.adapter_requests_total
+    dispatcher = Dispatcher(queue, engines, turns, claims, demand, sent, DispatchLimits())
     metrics.num_requests_waiting.set_function(lambda: dispatcher.waiting)
     metrics.num_requests_running.set_function(lambda: dispatcher.running)
-    return dispatcher
+    return Routing(claims, dispatcher, DemandReports(demand, redis))
 
 
 async def _drain(readiness: Readiness, dispatcher: Dispatcher, grace: float) -> None:

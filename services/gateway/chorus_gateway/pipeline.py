@@ -14,6 +14,7 @@ from chorus_gateway.meter import RequestMeter
 from chorus_gateway.planning import plan_jobs, refuse_hopeless, upper_bound
 from chorus_gateway.quota.base import Quota
 from chorus_gateway.reserving import reserved
+from chorus_gateway.routing.claims import Claims
 from chorus_gateway.routing.dispatcher import Dispatcher
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.telemetry.tracing import extract
@@ -47,6 +48,7 @@ class Pipeline:
         models: Models,
         tokenizers: TokenizerCache,
         quota: Quota,
+        claims: Claims,
         dispatcher: Dispatcher,
         metrics: Metrics,
         tracing: Tracing,
@@ -56,6 +58,7 @@ class Pipeline:
         self._models = models
         self._tokenizers = tokenizers
         self._quota = quota
+        self._claims = claims
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._tracing = tracing
@@ -73,6 +76,8 @@ class Pipeline:
             choices = self._choices(ask, jobs, tokenizer, meter)
             bound = upper_bound(jobs, ask.n)
             async with reserved(self._quota, tenant, ask.request_id, bound, choices.billed) as reservation:
+                # An adapter that no engine has is loaded by one of them, whichever gateway asks first.
+                await self._claims.settle(model)
                 # Each job waits for its turn and a credit, and goes to the engine that suits it best.
                 with choices.open(), self._dispatcher.carrying(choices.sinks) as tickets:
                     answer.begin(_opening(ask, model, reservation))

@@ -10,11 +10,10 @@ def queue(max_jobs: int = 1000, max_bytes: int = 1 << 20) -> FairQueue:
 
 
 def next_job(fair: FairQueue, model: str = BASE_DIGEST) -> Job:
-    place = fair.head(model)
-    assert place is not None
-    fair.pop(place)
+    front = fair.fronts(model)[0]
+    fair.pop(front.place)
     fair.check()
-    return place.job
+    return front.place.job
 
 
 def order(fair: FairQueue) -> list[str]:
@@ -122,7 +121,7 @@ def test_each_model_has_its_own_head() -> None:
     fair.push(job("mine"))
     fair.push(job("theirs", model=other))
     assert next_job(fair, other.digest).request_id == "theirs"
-    assert fair.head(other.digest) is None
+    assert fair.fronts(other.digest) == []
     assert fair.models() == (BASE_DIGEST,)
     assert (fair.waiting(BASE_DIGEST), fair.waiting(other.digest)) == (1, 0)
 

@@ -6,11 +6,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from chorus_gateway.queue.fair import FairQueue, Place, QueueFull
+from chorus_gateway.queue.fair import FairQueue, QueueFull
+from chorus_gateway.queue.lane import ANYWHERE, Aim, Place
 from chorus_gateway.values import Band, BaseModel, Tenant
 from tests.gateway.support.values import base, job
 
 TENANTS = [Tenant("a"), Tenant("b", weight=2.0), Tenant("c", weight=0.5)]
+AIMS = [ANYWHERE, Aim(frozenset("a")), Aim(frozenset("b")), Aim(frozenset("ab")), Aim(frozenset("a"), firm=True)]
 MODELS = [base("one", "1" * 64), base("two", "2" * 64)]
 
 
@@ -29,28 +31,38 @@ class FairQueueMachine(RuleBasedStateMachine):
         model=st.sampled_from(MODELS),
         band=st.sampled_from(list(Band)),
         length=st.integers(1, 8),
+        aim=st.sampled_from(AIMS),
     )
-    def arrives(self, tenant: Tenant, model: BaseModel, band: Band, length: int) -> None:
+    def arrives(self, tenant: Tenant, model: BaseModel, band: Band, length: int, aim: Aim) -> None:
         arriving = job("r", tenant=tenant, model=model, band=band, prompt=(1,) * length)
         size = 8 * (length + sum(len(place.job.prompt) for place in self.waiting))
         try:
-            self.waiting.append(self.queue.push(arriving))
+            self.waiting.append(self.queue.push(arriving, aim))
         except QueueFull:
             assert len(self.waiting) >= 12 or size > 400
 
-    @rule(target=dispatched, model=st.sampled_from(MODELS))
-    def is_dispatched(self, model: BaseModel) -> Place | MultipleResults[Place]:
-        place = self.queue.head(model.digest)
-        assert place is self.best(model.digest)
+    @rule(target=dispatched, model=st.sampled_from(MODELS), aims=st.sets(st.sampled_from(AIMS)))
+    def is_dispatched(self, model: BaseModel, aims: set[Aim]) -> Place | MultipleResults[Place]:
+        """The best of all jobs that may go to one engine: those of some aims."""
+        fronts = self.queue.fronts(model.digest)
+        assert self.queue.aims(model.digest) == {front.place.aim for front in fronts}
+        place = next((front.place for front in fronts if front.place.aim in aims), None)
+        assert place is self.best(model.digest, aims)
         if place is None:
             return multiple()
         self.queue.pop(place)
         self.waiting.remove(place)
         return place
 
-    @rule(place=consumes(dispatched))
-    def comes_back(self, place: Place) -> None:
-        self.waiting.append(self.queue.requeue(place.job, place.order))
+    @rule(place=consumes(dispatched), aim=st.sampled_from(AIMS))
+    def comes_back(self, place: Place, aim: Aim) -> None:
+        self.waiting.append(self.queue.requeue(place.job, place.order, aim))
+
+    @rule(at=st.integers(0, 20), aim=st.sampled_from(AIMS))
+    def is_aimed_elsewhere(self, at: int, aim: Aim) -> None:
+        if at < len(self.waiting):
+            self.queue.move(self.waiting[at], aim)
+            assert self.waiting[at].aim == aim
 
     @rule(at=st.integers(0, 20))
     def is_cancelled(self, at: int) -> None:
@@ -69,9 +81,13 @@ class FairQueueMachine(RuleBasedStateMachine):
             counts[place.job.model.base.digest] += 1
         assert len(self.queue) == len(self.waiting)
         assert {model: self.queue.waiting(model) for model in self.queue.models()} == counts
+        for model in counts:
+            fronts = self.queue.fronts(model)
+            assert sum(front.waiting for front in fronts) == counts[model]
+            assert [front.rank for front in fronts] == sorted(front.rank for front in fronts)
 
-    def best(self, model: str) -> Place | None:
-        mine = [place for place in self.waiting if place.job.model.base.digest == model]
+    def best(self, model: str, aims: set[Aim]) -> Place | None:
+        mine = [place for place in self.waiting if place.job.model.base.digest == model and place.aim in aims]
         firsts: dict[tuple[Band, str], Place] = {}
         for place in sorted(mine, key=lambda place: place.order):
             firsts.setdefault((place.job.band, place.job.tenant.id), place)

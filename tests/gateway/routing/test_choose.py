@@ -1,26 +1,119 @@
-from chorus_gateway.routing.choose import Candidate, choose
+"""Which engine suits a request."""
 
-GPU, HOST = {"d": "gpu"}, {"d": "host"}
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from chorus_gateway.engine_client.residency import Tier
+from chorus_gateway.routing.choose import Candidate, ceiling, choose, over, preferred
+
+CANDIDATES = st.lists(
+    st.builds(
+        Candidate,
+        st.sampled_from("abcdefgh"),
+        load=st.integers(0, 80),
+        capacity=st.integers(1, 64),
+        tier=st.sampled_from(Tier),
+        free_slots=st.integers(0, 3),
+        idle_slots=st.integers(0, 3),
+        coming=st.integers(0, 3),
+    ),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda engine: engine.id,
+)
 
 
-def engine(open: int = 0, capacity: int = 8, tiers: dict[str, str] | None = None) -> Candidate:
-    return Candidate(open, capacity, tiers or {})
+def engine(id: str, load: int = 0, tier: Tier = Tier.ABSENT, **fields: int) -> Candidate:
+    return Candidate(id, load, fields.pop("capacity", 8), tier, **fields)
 
 
-def test_where_the_adapter_is_beats_load() -> None:
-    engines = [engine(0), engine(5, tiers=HOST), engine(7, tiers=GPU)]
-    assert choose(engines, "d") == 2
-    assert choose(engines[:2], "d") == 1
+def best(engines: list[Candidate], adapter: str | None = "d") -> str:
+    return choose(engines, adapter, ceiling(engines)).id
 
 
-def test_the_least_loaded_for_its_size() -> None:
-    assert choose([engine(4, 8), engine(4, 16), engine(3, 4)], "d") == 1
-    assert choose([engine(2, tiers=GPU), engine(1, tiers=GPU)], "d") == 1
+def test_the_nearer_the_better() -> None:
+    engines = [engine("host", 0, Tier.HOST), engine("gpu", 1, Tier.GPU), engine("loading", 1, Tier.LOADING)]
+    assert best(engines) == "gpu"
+    assert best([engines[0], engines[2]]) == "loading"
+    assert best([engine("fetching", 0, Tier.FETCHING), engines[0]]) == "host"
+    assert best([engine("fetching", 5, Tier.FETCHING), engine("idle")]) == "fetching"
 
 
-def test_the_base_model_has_no_residency() -> None:
-    assert choose([engine(1, tiers=GPU), engine(0)], None) == 1
+def test_a_slot_that_is_free_then_one_that_is_idle() -> None:
+    full, idle, free = engine("full"), engine("idle", idle_slots=2), engine("free", free_slots=1, idle_slots=1)
+    assert best([full, idle, free]) == "free"
+    assert best([full, idle]) == "idle"
+    assert best([full, idle, engine("promised", free_slots=1, coming=1)]) == "idle"
 
 
-def test_the_first_among_equals() -> None:
-    assert choose([engine(), engine()], "d") == 0
+def test_a_hot_adapter_spreads() -> None:
+    hot = [engine("gpu", 3, Tier.GPU), engine("other", 0)]
+    assert preferred(hot) == []
+    assert best(hot) == "other"
+    both = [engine("gpu", 5, Tier.GPU), engine("host", 0, Tier.HOST), engine("none", 0)]
+    assert [each.id for each in preferred(both)] == ["host"]
+
+
+def test_when_all_are_as_busy_nothing_is_given_up() -> None:
+    busy = [engine("gpu", 8, Tier.GPU), engine("other", 8)]
+    assert [each.id for each in preferred(busy)] == ["gpu"]
+    assert best(busy) == "gpu"
+
+
+def test_an_adapter_on_its_way_is_waited_for_whatever_the_load() -> None:
+    assert [each.id for each in preferred([engine("one", 8, Tier.FETCHING), engine("two", 0)])] == ["one"]
+
+
+def test_the_base_model_goes_where_the_least_is_to_do_for_the_size() -> None:
+    engines = [engine("a", 4), engine("b", 4, capacity=16), engine("c", 3, Tier.GPU, capacity=4, free_slots=5)]
+    assert best(engines, None) == "b"
+
+
+def test_gateways_agree_and_adapters_spread() -> None:
+    engines = [engine(id, free_slots=4) for id in ("one", "two", "three")]
+    chosen = [best(engines, f"adapter-{at}") for at in range(60)]
+    assert chosen == [best(engines[::-1], f"adapter-{at}") for at in range(60)]
+    assert min(chosen.count(id) for id in ("one", "two", "three")) > 8
+
+
+@given(CANDIDATES)
+def test_one_is_always_below_the_ceiling(engines: list[Candidate]) -> None:
+    assert any(each.share < ceiling(engines) for each in engines)
+
+
+@given(CANDIDATES)
+def test_what_is_preferred_has_the_adapter_and_is_not_too_busy(engines: list[Candidate]) -> None:
+    chosen, limit = preferred(engines), ceiling(engines)
+    assert all(each.tier is not Tier.ABSENT and not over(each, limit) for each in chosen)
+    others = [each for each in engines if each not in chosen and not over(each, limit)]
+    nearest = chosen[0].tier if chosen else Tier.FETCHING
+    assert all(each.tier < nearest for each in others)
+
+
+@given(CANDIDATES)
+def test_who_is_preferred_is_chosen_when_it_can_take_the_request(engines: list[Candidate]) -> None:
+    waited_for = preferred(engines)
+    assume(waited_for)
+    assert choose(engines, "d", ceiling(engines)) in waited_for
+
+
+@given(CANDIDATES, st.one_of(st.none(), st.just("d")))
+def test_the_order_of_the_engines_says_nothing(engines: list[Candidate], adapter: str | None) -> None:
+    limit = ceiling(engines)
+    assert choose(engines, adapter, limit) == choose(engines[::-1], adapter, limit)
+
+
+@given(CANDIDATES, st.integers(1, 3))
+def test_the_load_that_affinity_can_pile_up_is_bounded(engines: list[Candidate], more: int) -> None:
+    """However many requests of one adapter come, one at a time to who is preferred or chosen, none is far above the
+    mean."""
+    engines = [
+        Candidate(each.id, 0, each.capacity, Tier.GPU if at == 0 else each.tier) for at, each in enumerate(engines)
+    ]
+    engines = [each if each.tier is not Tier.FETCHING else Candidate(each.id, 0, each.capacity) for each in engines]
+    for _ in range(more * sum(each.capacity for each in engines)):
+        limit = ceiling(engines)
+        chosen = choose(preferred(engines) or engines, "d", limit)
+        at = engines.index(chosen)
+        engines[at] = Candidate(chosen.id, chosen.load + 1, chosen.capacity, chosen.tier)
+        assert chosen.share < limit

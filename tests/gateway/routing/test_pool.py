@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chorus_gateway.engine_client.client import EngineClient, Events
+from chorus_gateway.engine_client.residency import Tier
 from chorus_gateway.errors import Unavailable
+from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.pool import EnginePool
 from chorus_gateway.routing.registry import Announcement
+from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.gateway.support.fake_engine import TOKEN, FakeEngine, Reply
 from tests.gateway.support.gateway import eventually
 from tests.gateway.support.tokenizers import bundle
@@ -121,7 +125,7 @@ async def test_an_engine_is_dropped_when_session_and_registry_have_lost_it(engin
 
 async def test_the_context_is_what_all_engines_can_do(engine: FakeEngine, smaller: FakeEngine) -> None:
     async with running(HeldRegistry(), [engine.address, smaller.address]) as pool:
-        await eventually(lambda: len(pool.sessions("b" * 64)) == 2)
+        await eventually(lambda: len(pool.members("b" * 64)) == 2)
         base = pool.get("chorus-demo")
         assert base is not None
         assert base.max_model_len == 100
@@ -135,15 +139,52 @@ async def test_tokenizers_come_from_who_has_them(engine: FakeEngine) -> None:
             await pool.fetch_tokenizer("0" * 64)
 
 
-async def test_an_engine_that_drains_gets_nothing_new(engine: FakeEngine) -> None:
-    registry = HeldRegistry()
+class Heard:
+    def __init__(self) -> None:
+        self.turned_to: list[bool] = []
+
+    def news(self, member: Member) -> None: ...
+
+    def turned(self, member: Member) -> None:
+        self.turned_to.append(member.takes)
+
+
+@pytest.mark.parametrize("stalled", [False, True])
+async def test_an_engine_that_redis_says_drains_or_hangs_takes_nothing(engine: FakeEngine, stalled: bool) -> None:
+    registry, heard = HeldRegistry(), Heard()
     registry.announce(engine)
     async with running(registry) as pool:
+        pool.listen(heard)
         await eventually(pool.ready)
-        [session] = pool.sessions("b" * 64)
-        session.credits = 1
-        assert pool.choose("b" * 64, None) is session
-        assert pool.choose("c" * 64, None) is None
-        registry.announced = [Announcement("one", engine.address, draining=True)]
+        [member] = pool.members("b" * 64)
+        assert pool.members("c" * 64) == []
+        registry.announced = [replace(registry.announced[0], draining=not stalled, stalled=stalled)]
         await more_reads(registry)
-        assert pool.choose("b" * 64, None) is None
+        assert (member.takes, member.stalled) == (False, stalled)
+        registry.announce(engine)
+        await more_reads(registry)
+        assert heard.turned_to == [True, False, True]
+
+
+async def test_an_engine_that_says_that_it_hangs_takes_nothing(engine: FakeEngine) -> None:
+    heard = Heard()
+    async with running(HeldRegistry(), [engine.address]) as pool:
+        pool.listen(heard)
+        await eventually(pool.ready)
+        engine.stall()
+        await eventually(lambda: heard.turned_to == [True, False])
+        engine.stall(False)
+        await eventually(lambda: heard.turned_to == [True, False, True])
+        await engine.stop()
+        await eventually(lambda: heard.turned_to == [True, False, True, False])
+
+
+async def test_residency_is_pushed(engine: FakeEngine) -> None:
+    engine.adapters.put("d1", pb.TIER_HOST)
+    async with running(HeldRegistry(), [engine.address]) as pool:
+        await eventually(pool.ready)
+        [member] = pool.members("b" * 64)
+        await eventually(lambda: member.tier("d1") is Tier.HOST)
+        engine.adapters.put("d2", pb.TIER_GPU)
+        engine.adapters.drop("d1")
+        await eventually(lambda: member.tier("d2") is Tier.GPU and member.tier("d1") is Tier.ABSENT)

@@ -1,7 +1,5 @@
 """Engines' announcements in a real Redis."""
 
-import json
-
 from redis.asyncio import Redis
 
 from chorus_gateway.routing.registry import Announcement, RedisRegistry
@@ -17,22 +15,15 @@ async def test_nobody(redis: Redis) -> None:
     assert await RedisRegistry(redis).read() == []
 
 
-async def test_engines_with_their_adapters(redis: Redis) -> None:
-    await announce(redis, "one", "10.0.0.1:8001")
+async def test_engines_and_what_they_say_of_themselves(redis: Redis) -> None:
+    await announce(redis, "one", "10.0.0.1:8001", draining="0", stalled="0")
     await announce(redis, "two", "10.0.0.2:8001", draining="1")
-    states = {
-        "d1": {"state": "ready", "tier": "gpu", "pages": 3},
-        "d2": {"state": "ready", "tier": "host"},
-        "d3": {"state": "loading", "tier": "gpu"},
-    }
-    await redis.hset(
-        "chorus:engine:{one}:residency", mapping={digest: json.dumps(state) for digest, state in states.items()}
-    )
-    found = {announcement.engine_id: announcement for announcement in await RedisRegistry(redis).read()}
-    assert found == {
-        "one": Announcement("one", "10.0.0.1:8001", tiers={"d1": "gpu", "d2": "host"}),
-        "two": Announcement("two", "10.0.0.2:8001", draining=True),
-    }
+    await announce(redis, "three", "10.0.0.3:8001", stalled="1")
+    assert sorted(await RedisRegistry(redis).read(), key=lambda engine: engine.address) == [
+        Announcement("one", "10.0.0.1:8001"),
+        Announcement("two", "10.0.0.2:8001", draining=True),
+        Announcement("three", "10.0.0.3:8001", stalled=True),
+    ]
 
 
 async def test_an_engine_whose_heartbeat_lapsed(redis: Redis) -> None:

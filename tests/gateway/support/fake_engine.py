@@ -13,6 +13,7 @@ import grpc.aio
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from chorus_proto.engine.v1 import engine_pb2_grpc
 from tests.gateway.support.fake_refusals import refusal
+from tests.gateway.support.fake_residency import FakeResidency, joined
 
 TOKEN = "a-secret-of-the-services"
 CHUNK = 1 << 20
@@ -86,6 +87,8 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         self.port = 0
         self.granting = True
         self.keep_deadlines = True
+        self.stalled = False
+        self.adapters = FakeResidency(self._tell)
         self._bundle = bundle
         self._token = token
         self._streams: list[Stream] = []
@@ -111,6 +114,15 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
     @property
     def outstanding(self) -> int:
         return sum(stream.credits for stream in self._streams)
+
+    def stall(self, stalled: bool = True) -> None:
+        """Or come back to life. It goes on to do what a test has not told it not to: only its word counts here."""
+        self.stalled = stalled
+        self._tell(None)
+
+    def _tell(self, residency: pb.Residency | None) -> None:
+        for stream in self._streams:
+            stream.frames.put_nowait(pb.EngineFrame(residency=residency))
 
     async def start(self) -> "FakeEngine":
         """On a free port the first time, on the same one after `stop`."""
@@ -153,6 +165,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             await _context(context).abort(grpc.StatusCode.FAILED_PRECONDITION, "the first frame must carry hello")
         stream = Stream()
         self._streams.append(stream)
+        stream.frames.put_nowait(pb.EngineFrame(residency=self.adapters.whole()))
         reader = asyncio.create_task(self._read(stream, first, frames))
         try:
             while (frame := await stream.frames.get()) is not None:
@@ -169,7 +182,11 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         while not stream.frames.empty() and (more := stream.frames.get_nowait()) is not None:
             frame.deltas.extend(more.deltas)
             frame.credits += more.credits
-        frame.load.CopyFrom(pb.Load(running=self.running, free_blocks=100 - self.running, total_blocks=100))
+            if more.HasField("residency"):
+                frame.residency.CopyFrom(joined(frame.residency, more.residency))
+        load = pb.Load(running=self.running, free_blocks=100 - self.running, total_blocks=100, stalled=self.stalled)
+        load.free_slots = self.adapters.free_slots
+        frame.load.CopyFrom(load)
         return frame
 
     async def _read(self, stream: Stream, first: pb.GatewayFrame, frames: AsyncIterator[pb.GatewayFrame]) -> None:
@@ -231,6 +248,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
 
     async def _tokens(self, stream: Stream, running: Running) -> pb.Delta:
         submit = running.submit
+        await self.adapters.need(submit.adapter_digest)
         reply = self.replier(submit)
         tokens, finish = _cut(reply, submit.sampling)
         for at in range(0, len(tokens), reply.together):

@@ -22,12 +22,18 @@ from chorus_gateway.models import ModelCard
 from chorus_gateway.pipeline import Pipeline, PipelineLimits
 from chorus_gateway.queue.fair import FairQueue
 from chorus_gateway.quota import MemoryQuota
+from chorus_gateway.routing.claims import ClaimBook, Claims
+from chorus_gateway.routing.demand import Demand
 from chorus_gateway.routing.dispatcher import Dispatcher, DispatchLimits
 from chorus_gateway.routing.pool import EnginePool
-from chorus_gateway.routing.registry import NoRegistry
+from chorus_gateway.routing.promises import Promises
+from chorus_gateway.routing.registry import NoRegistry, Registry
+from chorus_gateway.routing.turns import Patience, Turns
+from chorus_gateway.routing.view import View
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.text.cache import TokenizerCache
 from chorus_gateway.values import Principal, Reservation, ResolvedModel, Scope, Tenant
+from tests.gateway.support.claims import HeldClaims
 from tests.gateway.support.fake_engine import TOKEN, FakeEngine
 
 KEY = "test-key"
@@ -96,18 +102,23 @@ class Gateway:
     keys: KnownKeys
     metrics: Metrics
     models: KnownModels
+    demand: Demand
 
     async def settles(self) -> None:
         """Everything that was reserved has been settled, and nothing is left anywhere."""
         await eventually(lambda: len(self.quota.settled) == len(self.quota.reserved))
         await eventually(lambda: not self.dispatcher.running and not self.dispatcher.waiting)
         self.queue.check()
+        assert self.demand.in_flight == 0
 
 
 @dataclass(frozen=True)
 class GatewaySettings:
     limits: PipelineLimits = field(default_factory=PipelineLimits)
     dispatch: DispatchLimits = field(default_factory=lambda: DispatchLimits(retry_delay=0.01))
+    patience: Patience = field(default_factory=lambda: Patience(first=1.0, last=3.0))  # the machine may be busy
+    claims: ClaimBook = field(default_factory=HeldClaims)
+    registry: Registry = field(default_factory=NoRegistry)
     max_jobs: int = 100
     tracer_provider: TracerProvider | None = None
     connected: bool = True  # wait until every engine is
@@ -122,16 +133,26 @@ async def running_gateway(
     def connect(address: str, events: Events) -> EngineClient:
         return EngineClient(address, service_token=TOKEN, worker_id="worker", created=1, events=events)
 
-    pool = EnginePool(NoRegistry(), connect, addresses=[engine.address for engine in engines], poll_interval=0.05)
+    addresses = [engine.address for engine in engines]
+    pool = EnginePool(settings.registry, connect, addresses=addresses, poll_interval=0.05)
     queue = FairQueue(max_jobs=settings.max_jobs, max_bytes=1 << 20)
-    dispatcher = Dispatcher(queue, pool, settings.dispatch)
     quota, keys, metrics = RecordingQuota(), KnownKeys(), Metrics()
+    promises, demand = Promises(), Demand()
+
+    def look(model: str) -> View:
+        return View(pool.members(model), promises)
+
+    claims = Claims(settings.claims, look, promises, metrics.adapter_claims_total, timeout=2.0)
+    turns = Turns(queue, look, promises, settings.patience)
+    sent = metrics.adapter_requests_total
+    dispatcher = Dispatcher(queue, pool, turns, claims, demand, sent, settings.dispatch)
     models = KnownModels(pool)
     pipeline = Pipeline(
         auth=keys,
         models=models,
         tokenizers=TokenizerCache(pool.fetch_tokenizer),
         quota=quota,
+        claims=claims,
         dispatcher=dispatcher,
         metrics=metrics,
         tracing=Tracing(settings.tracer_provider),
@@ -147,7 +168,7 @@ async def running_gateway(
     try:
         if settings.connected:
             await eventually(lambda: bool(pool.states()) and all(state.connected for state in pool.states()))
-        yield Gateway(app, pool, dispatcher, pipeline, queue, quota, keys, metrics, models)
+        yield Gateway(app, pool, dispatcher, pipeline, queue, quota, keys, metrics, models, demand)
     finally:
         for task in tasks:
             task.cancel()

@@ -46,6 +46,20 @@ class Head:
     counter: float
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """An engine's own word on how busy it is."""
+
+    requests: int = 0  # of all gateways, running or waiting there
+    free_slots: int = 0  # adapter slots that hold nothing
+    idle_slots: int = 0  # those with an adapter that nobody uses: they take another one at once
+    stalled: bool = False  # its steps do not end: it may hang
+
+
+def load_value(message: pb.Load) -> Load:
+    return Load(message.running + message.waiting, message.free_slots, message.idle_slots, message.stalled)
+
+
 def head_message(head: Head | None) -> pb.Head:
     if head is None:
         return pb.Head(waiting=0)

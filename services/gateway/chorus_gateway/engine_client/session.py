@@ -11,11 +11,14 @@ from typing import Protocol
 from chorus_gateway.engine_client.codec import (
     Failure,
     Head,
+    Load,
     delta_value,
     failure_value,
     head_message,
+    load_value,
     submit_message,
 )
+from chorus_gateway.engine_client.residency import Residency
 from chorus_gateway.values import Delta, Job
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
@@ -45,7 +48,9 @@ class Session:
         self._head_sent: Head | None = None
         self._open: dict[str, tuple[int, Listener]] = {}
         self.credits = 0
-        self.load = 0  # requests of all gateways that run or wait at the engine, when it last told
+        self.granted = 0  # credits, since the stream began
+        self.load = Load()  # as the engine last told
+        self.residency = Residency()
 
     def __len__(self) -> int:
         """Open submissions."""
@@ -108,9 +113,13 @@ class Session:
         return chosen
 
     def receive(self, frame: pb.EngineFrame) -> None:
+        """Credits, load and residency first: what the deltas' listeners do then, they do knowing them."""
         self.credits += frame.credits
+        self.granted += frame.credits
         if frame.HasField("load"):
-            self.load = frame.load.running + frame.load.waiting
+            self.load = load_value(frame.load)
+        if frame.HasField("residency"):
+            self.residency.receive(frame.residency)
         for message in frame.deltas:
             attempt, listener = self._open.get(message.request_id, (None, None))
             if listener is None or attempt != message.attempt:

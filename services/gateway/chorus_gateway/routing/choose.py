@@ -1,28 +1,85 @@
-"""Which of the engines that could take a job gets it."""
+"""Which engine suits a request: pure, over what is known of the engines of one base model at one moment.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+An engine that has the adapter is preferred only up to a ceiling on its load, a little above the mean of all (consistent
+hashing with bounded loads, Mirrokni et al. 2018): past it the adapter is hot enough for one more engine to load it.
+"""
 
-_TIERS = {"gpu": 0, "host": 1}
-_ABSENT = 2
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chorus_gateway.engine_client.residency import Tier
+
+# The ceiling is this many times the mean share, and an eighth more: with nothing else to do an engine takes some
+# requests before another one loads the same adapter (of two engines, a third of its size).
+_ABOVE_MEAN = 1.25
+_HEADROOM = 1 / 8
+_NEARLY = 8  # shares that differ by less than an eighth are alike where an adapter is to be loaded
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An engine that has a credit for us. `tiers` is where its adapters are; `open` and `capacity` count requests."""
+    """An engine. `tier` is where it has the adapter in question; promised and not shown yet is FETCHING."""
 
-    open: int
-    capacity: int
-    tiers: Mapping[str, str] = field(default_factory=dict)
+    id: str
+    load: int  # requests that run or wait there, of all gateways
+    capacity: int  # requests that run at once
+    tier: Tier = Tier.ABSENT
+    free_slots: int = 0
+    idle_slots: int = 0
+    coming: int = 0  # other adapters that it was given to load and does not show yet
+
+    @property
+    def share(self) -> float:
+        """Of its size that is in use."""
+        return self.load / max(1, self.capacity)
 
 
-def choose(candidates: Sequence[Candidate], adapter: str | None) -> int:
-    """Index of the best: where the adapter is already, GPU before host memory, then where the fewest requests
-    run for its size. The credits bound the load: a hot adapter's engine has none left, and another one is taken."""
+def ceiling(engines: Sequence[Candidate]) -> float:
+    """The share up to which an engine is preferred for what it has. At least one is below."""
+    capacity = sum(max(1, engine.capacity) for engine in engines)
+    return _ABOVE_MEAN * sum(engine.load for engine in engines) / max(1, capacity) + _HEADROOM
 
-    def cost(index: int) -> tuple[int, float, int]:
-        candidate = candidates[index]
-        tier = 0 if adapter is None else _TIERS.get(candidate.tiers.get(adapter, ""), _ABSENT)
-        return tier, candidate.open / max(1, candidate.capacity), index
 
-    return min(range(len(candidates)), key=cost)
+def over(engine: Candidate, limit: float) -> bool:
+    """Too busy to be preferred. While an adapter is being fetched another engine would not have it sooner."""
+    return engine.tier is not Tier.FETCHING and engine.share >= limit
+
+
+def preferred(engines: Sequence[Candidate]) -> list[Candidate]:
+    """Those that a request for the adapter should wait for: where it is nearest, of the engines that are not too busy;
+    none when that is nowhere."""
+    limit = ceiling(engines)
+    holders = [engine for engine in engines if engine.tier is not Tier.ABSENT and not over(engine, limit)]
+    nearest = max((engine.tier for engine in holders), default=Tier.ABSENT)
+    return [engine for engine in holders if engine.tier is nearest]
+
+
+def choose(engines: Sequence[Candidate], adapter: str | None, limit: float) -> Candidate:
+    """The best of those that can take the request now. `limit` is the ceiling over all engines of the base model.
+
+    For an adapter: where it is nearest; else where a slot is free, then where one is idle, then the rest; and what is
+    too busy last. Among those that are alike a hash decides, so that gateways agree without a word and adapters spread.
+    For the base model, and among engines that have the adapter: the least loaded for its size.
+    """
+
+    def loaded(engine: Candidate) -> tuple[float, str]:
+        return engine.share, engine.id
+
+    def suited(engine: Candidate) -> tuple[float, ...]:
+        nearness = (over(engine, limit), -engine.tier)
+        if engine.tier is not Tier.ABSENT:
+            return *nearness, 0, engine.share
+        return *nearness, _room(engine), int(engine.share * _NEARLY), _hash(f"{adapter} {engine.id}")
+
+    return min(engines, key=loaded) if adapter is None else min(engines, key=suited)
+
+
+def _room(engine: Candidate) -> int:
+    if engine.free_slots > engine.coming:
+        return 0
+    return 1 if engine.free_slots + engine.idle_slots > engine.coming else 2
+
+
+def _hash(text: str) -> int:
+    return zlib.crc32(text.encode())

@@ -5,31 +5,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from chorus_gateway.engine_client.client import EngineClient
-from chorus_gateway.engine_client.codec import Failure, Head
-from chorus_gateway.engine_client.session import Session
+from prometheus_client import Counter
+
+from chorus_gateway.engine_client.codec import Failure
 from chorus_gateway.errors import DeadlineExceeded, GatewayError, Overloaded, Unavailable
-from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue, Place, QueueFull
+from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue, QueueFull
+from chorus_gateway.queue.lane import Place
+from chorus_gateway.routing.claims import Claims
+from chorus_gateway.routing.demand import Demand
+from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.pool import EnginePool
+from chorus_gateway.routing.ticket import Sink, Ticket
+from chorus_gateway.routing.turns import Turn, Turns
 from chorus_gateway.values import Delta, Job
 
 _DRAIN_POLL = 0.05  # seconds
-
-
-class Sink(Protocol):
-    """Hears of one job, in the event loop, and must not wait. After `failed` or a delta with `finish` no more comes."""
-
-    def dispatched(self) -> str:
-        """The job leaves the queue for an engine. Answers the W3C traceparent to send along, or ""."""
-        ...
-
-    def delta(self, delta: Delta) -> bool:
-        """False ends the job: its client does not keep up."""
-        ...
-
-    def failed(self, error: GatewayError) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +31,30 @@ class DispatchLimits:
     grace: float = 1.0  # seconds past its deadline that a running job's engine has to end it
 
 
-class Ticket:
-    """One job's way through queue and engine; the session's listener."""
-
-    def __init__(self, job: Job, sink: Sink, order: int, dispatcher: "Dispatcher") -> None:
-        self.job = job
-        self.sink = sink
-        self.order = order  # of arrival, kept over attempts
-        self.place: Place | None = None  # while it waits in the queue
-        self.session: Session | None = None  # while an engine has it
-        self.attempt = 0
-        self.started = False  # a token has been delivered: no other attempt may be made
-        self.timers: list[asyncio.TimerHandle] = []
-        self._dispatcher = dispatcher
-
-    def delta(self, delta: Delta) -> None:
-        self._dispatcher.progress(self, delta)
-
-    def failed(self, failure: Failure) -> None:
-        self._dispatcher.failure(self, failure)
-
-
 class Dispatcher:
     """Holds each job from `submit` to its end: in the queue, at an engine, or between two attempts."""
 
-    def __init__(self, queue: FairQueue, pool: EnginePool, limits: DispatchLimits) -> None:
+    def __init__(
+        self,
+        queue: FairQueue,
+        pool: EnginePool,
+        turns: Turns,
+        claims: Claims,
+        demand: Demand,
+        sent: Counter,
+        limits: DispatchLimits,
+    ) -> None:
+        """`turns` are the queue's. `sent` counts requests of adapters by `tier`: where their engine had the adapter."""
         self._queue = queue
         self._pool = pool
+        self._turns = turns
+        self._claims = claims
+        self._demand = demand
+        self._sent = sent
         self._limits = limits
         self._tickets: dict[Place, Ticket] = {}
         self._live: set[Ticket] = set()
+        self._sweeps: dict[str, asyncio.TimerHandle] = {}  # by base model, while jobs wait for certain engines
         self._running = 0
         self._closed: GatewayError | None = None
         pool.listen(self)
@@ -91,11 +76,11 @@ class Dispatcher:
         if self._pool.absent_for(model) > self._limits.engine_patience:
             raise _no_engine(job)
         try:
-            place = self._queue.push(job)
+            place = self._turns.enter(job)
         except QueueFull as full:
             raise Overloaded(f"The gateway is overloaded ({full}): try again in a second.", retry_after=1.0) from full
         ticket = Ticket(job, sink, place.order, self)
-        self._live.add(ticket)
+        self._open(ticket)
         self._await_turn(ticket, place)
         if job.deadline is not None:
             self._later(ticket, job.deadline - time.monotonic(), self._expire)
@@ -118,13 +103,15 @@ class Dispatcher:
         """Wherever the job is. Its sink hears no more; one that has ended is left alone."""
         self._close(ticket)
         if ticket.place is not None:
-            self._leave_queue(ticket)
+            self._turns.leave(ticket.place)
+            del self._tickets[ticket.place]
+            ticket.place = None
         elif ticket.session is not None:
             ticket.session.cancel(ticket.job.request_id)
             self._leave_engine(ticket)
         else:
             return
-        self._pump(ticket.job.model.base.digest)
+        self._pump(ticket.model)
 
     async def drain(self, grace: float, error: GatewayError) -> None:
         """New jobs are refused with `error`; what has not ended after `grace` seconds ends with it."""
@@ -144,17 +131,18 @@ class Dispatcher:
                     for ticket in [self._tickets[place] for place in self._queue.places(model)]:
                         self._end(ticket, _no_engine(ticket.job))
 
-    def connected(self, engine: EngineClient) -> None:
-        self._pump(_model(engine))
-
-    def news(self, engine: EngineClient) -> None:
-        model = _model(engine)
+    def news(self, member: Member) -> None:
+        model = member.description.base.digest
+        self._turns.heard(member)
         # While anything waits, each frame also moves the head's counter, which the engine orders gateways by.
-        if self._queue.waiting(model) or (engine.session is not None and engine.session.credits):
+        if self._queue.waiting(model) or (member.connected and member.session.credits):
             self._pump(model)
 
-    def lost(self, engine: EngineClient) -> None:
-        """Nothing to do: the session has told every job of its own, and those that wait go on waiting."""
+    def turned(self, member: Member) -> None:
+        model = member.description.base.digest
+        self._turns.aim_again(model)
+        self._rescue(model)
+        self._pump(model)
 
     def progress(self, ticket: Ticket, delta: Delta) -> None:
         job = ticket.job
@@ -169,58 +157,70 @@ class Dispatcher:
 
     def failure(self, ticket: Ticket, failure: Failure) -> None:
         self._leave_engine(ticket)
-        again = failure.retry and not ticket.started and ticket.attempt + 1 < self._limits.max_attempts
-        if not again:
+        if not (failure.retry and self._may_try_again(ticket)):
             self._end(ticket, failure.error)
             return
+        # Until its turn comes again it is known who loads its adapter now.
+        self._claims.start(ticket.job.model)
         delay = self._limits.retry_delay * 2**ticket.attempt
         ticket.attempt += 1
         self._later(ticket, delay, self._retry)
 
-    def _pump(self, model: str) -> None:
-        """Spends credits on the jobs that are best at this moment, then tells every engine what still waits."""
-        while (place := self._queue.head(model)) is not None:
-            found = self._pool.choose(model, place.job.model.adapter)
-            if found is None:
-                break
-            self._dispatch(self._tickets[place], found)
-        head = None if place is None else self._head(model, place)
-        for session in self._pool.sessions(model):
-            if head is None:
-                session.return_credits()
-            session.advertise(head)
+    def _may_try_again(self, ticket: Ticket) -> bool:
+        return not ticket.started and ticket.attempt + 1 < self._limits.max_attempts
 
-    def _dispatch(self, ticket: Ticket, session: Session) -> None:
-        job = ticket.job
+    def _rescue(self, model: str) -> None:
+        """What has brought no token and is at an engine that may hang goes elsewhere, if there is such a place. What
+        has begun waits until the engine comes back, its stream breaks, or its time is over."""
+        members = self._pool.members(model)
+        stalled = {member.session for member in members if member.stalled}
+        if not stalled or not any(member.takes for member in members):
+            return
+        for ticket in [ticket for ticket in self._live if ticket.session in stalled]:
+            if self._may_try_again(ticket):
+                assert ticket.session is not None
+                ticket.session.cancel(ticket.job.request_id)
+                self._leave_engine(ticket)
+                ticket.attempt += 1
+                self._await_turn(ticket, self._turns.reenter(ticket.job, ticket.order))
+
+    def _pump(self, model: str) -> None:
+        """Spends credits on the jobs that are best at this moment, then tells every engine what still waits for it."""
+        while (turn := self._turns.next(model)) is not None:
+            self._dispatch(turn)
+        self._turns.advertise(model)
+        if model not in self._sweeps and self._turns.aimed(model):
+            loop = asyncio.get_running_loop()
+            self._sweeps[model] = loop.call_later(self._turns.patience.first / 4, self._sweep, model)
+
+    def _sweep(self, model: str) -> None:
+        del self._sweeps[model]
+        self._turns.lapse(model)
+        self._pump(model)
+
+    def _dispatch(self, turn: Turn) -> None:
+        ticket = self._tickets.pop(turn.place)
+        job, session = ticket.job, turn.member.session
         counter = self._queue.counter(job)
-        assert ticket.place is not None
-        self._queue.pop(ticket.place)
-        del self._tickets[ticket.place]
+        tier = self._turns.take(turn)
+        if job.model.adapter is not None:
+            self._sent.labels(tier.name.lower()).inc()
         ticket.place, ticket.session = None, session
         self._running += 1
         traced = replace(job, traceparent=ticket.sink.dispatched() or job.traceparent)
         session.submit(traced, ticket, attempt=ticket.attempt, counter=counter, now=time.monotonic())
 
-    def _head(self, model: str, place: Place) -> Head:
-        return Head(self._queue.waiting(model), place.job.band, self._queue.counter(place.job))
-
     def _await_turn(self, ticket: Ticket, place: Place) -> None:
         ticket.place = place
         self._tickets[place] = ticket
-
-    def _leave_queue(self, ticket: Ticket) -> None:
-        assert ticket.place is not None
-        self._queue.remove(ticket.place)
-        del self._tickets[ticket.place]
-        ticket.place = None
 
     def _leave_engine(self, ticket: Ticket) -> None:
         ticket.session = None
         self._running -= 1
 
     def _retry(self, ticket: Ticket) -> None:
-        self._await_turn(ticket, self._queue.requeue(ticket.job, ticket.order))
-        self._pump(ticket.job.model.base.digest)
+        self._await_turn(ticket, self._turns.reenter(ticket.job, ticket.order))
+        self._pump(ticket.model)
 
     def _expire(self, ticket: Ticket) -> None:
         if ticket.session is None:
@@ -241,16 +241,18 @@ class Dispatcher:
     def _later(self, ticket: Ticket, delay: float, act: Callable[[Ticket], None]) -> None:
         ticket.timers.append(asyncio.get_running_loop().call_later(max(0.0, delay), act, ticket))
 
+    def _open(self, ticket: Ticket) -> None:
+        self._live.add(ticket)
+        if ticket.job.model.adapter is not None:
+            self._demand.begin((ticket.model, ticket.job.model.adapter))
+
     def _close(self, ticket: Ticket) -> None:
-        self._live.discard(ticket)
         for timer in ticket.timers:
             timer.cancel()
         ticket.timers.clear()
-
-
-def _model(engine: EngineClient) -> str:
-    assert engine.description is not None
-    return engine.description.base.digest
+        if ticket in self._live and ticket.job.model.adapter is not None:
+            self._demand.end((ticket.model, ticket.job.model.adapter))
+        self._live.discard(ticket)
 
 
 def _no_engine(job: Job) -> Unavailable:

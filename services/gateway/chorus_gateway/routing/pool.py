@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from redis.exceptions import RedisError
 
 from chorus_gateway.engine_client.client import EngineClient, Events
-from chorus_gateway.engine_client.session import Session
 from chorus_gateway.errors import Unavailable
-from chorus_gateway.routing.choose import Candidate, choose
+from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.registry import Announcement, Registry
 from chorus_gateway.values import BaseModel
 
@@ -22,11 +22,12 @@ _log = logging.getLogger(__name__)
 Connect = Callable[[str, Events], EngineClient]
 
 
-@dataclass(slots=True)
-class _Member:
-    client: EngineClient
-    task: asyncio.Task[None]
-    announced: Announcement | None = None
+class Listener(Protocol):
+    def news(self, member: Member) -> None:
+        """A frame of its stream has been taken in: there may be new credits."""
+
+    def turned(self, member: Member) -> None:
+        """The engine may be sent requests from now on, or no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,13 @@ class EnginePool:
         self._connect = connect
         self._addresses = tuple(addresses)
         self._poll_interval = poll_interval
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
         self._bases: dict[str, BaseModel] = {}  # by name, as seen last
         self._lost_at: dict[str, float] = {}  # digest → when the last engine of a base was lost, monotonic seconds
-        self._listener: Events | None = None
+        self._listener: Listener | None = None
         self._readable = True
 
-    def listen(self, listener: Events) -> None:
+    def listen(self, listener: Listener) -> None:
         """`listener` hears of engines after the pool has."""
         self._listener = listener
 
@@ -86,42 +87,41 @@ class EnginePool:
         assert engine.description is not None
         self._learn(engine.description.base)
         self._lost_at.pop(engine.description.base.digest, None)
-        if self._listener is not None:
-            self._listener.connected(engine)
+        self._tell(self._members[engine.address])
 
     def news(self, engine: EngineClient) -> None:
+        member = self._members[engine.address]
+        self._tell(member)
         if self._listener is not None:
-            self._listener.news(engine)
+            self._listener.news(member)
 
     def lost(self, engine: EngineClient) -> None:
-        if engine.description is not None and not self.sessions(engine.description.base.digest):
+        if engine.description is not None and not self.members(engine.description.base.digest):
             self._lost_at[engine.description.base.digest] = time.monotonic()
-        if self._listener is not None:
-            self._listener.lost(engine)
+        if (member := self._members.get(engine.address)) is not None:
+            self._tell(member)
+
+    def _tell(self, member: Member) -> None:
+        """The listener, if the engine is no more what it was."""
+        if member.takes != member.took:
+            member.took = member.takes
+            if self._listener is not None:
+                self._listener.turned(member)
 
     def absent_for(self, model: str) -> float:
         """Seconds since the last engine of a base model (digest) was lost; 0 while there is one."""
         lost_at = self._lost_at.get(model)
         return 0.0 if lost_at is None else time.monotonic() - lost_at
 
-    def sessions(self, model: str) -> list[Session]:
-        """Open sessions with engines of a base model (digest)."""
-        return [session for member, session in self._open() if _serves(member, model)]
-
-    def choose(self, model: str, adapter: str | None) -> Session | None:
-        """Of an engine of this base model with a credit, the best one for the adapter; None when there is none."""
-        ready = [pair for pair in self._open() if pair[1].credits and _serves(pair[0], model) and not _drains(pair[0])]
-        if not ready:
-            return None
-        best = choose([_candidate(*pair) for pair in ready], adapter) if len(ready) > 1 else 0
-        return ready[best][1]
+    def members(self, model: str) -> list[Member]:
+        """The connected engines of a base model (digest)."""
+        return [member for member in self._members.values() if member.connected and member.serves(model)]
 
     async def fetch_tokenizer(self, digest: str) -> bytes:
         """From any engine that has it. Unavailable when none answers."""
         error = Unavailable("No engine is connected that has this model's tokenizer: try again in some seconds.")
-        for member, _ in list(self._open()):
-            description = member.client.description
-            if description is None or description.base.tokenizer_digest != digest:
+        for member in self._open():
+            if member.description.base.tokenizer_digest != digest:
                 continue
             try:
                 return await member.client.fetch_tokenizer(digest)
@@ -131,7 +131,7 @@ class EnginePool:
 
     def ready(self) -> bool:
         """Whether at least one engine can be sent requests."""
-        return any(True for _ in self._open())
+        return bool(self._open())
 
     def states(self) -> tuple[EngineState, ...]:
         return tuple(_state(member.client) for member in self._members.values())
@@ -139,17 +139,12 @@ class EnginePool:
     def _learn(self, base: BaseModel) -> None:
         known = self._bases.get(base.name)
         # Engines of one model may differ in the context that they have memory for: what the smallest can do, all can.
-        lengths = [other.max_model_len for other in self._connected_bases() if other.digest == base.digest]
+        lengths = [member.description.base.max_model_len for member in self.members(base.digest)]
         created = known.created if known else base.created
         self._bases[base.name] = replace(base, max_model_len=min([base.max_model_len, *lengths]), created=created)
 
-    def _open(self) -> Iterable[tuple[_Member, Session]]:
-        for member in self._members.values():
-            if (session := member.client.session) is not None:
-                yield member, session
-
-    def _connected_bases(self) -> list[BaseModel]:
-        return [member.client.description.base for member, _ in self._open() if member.client.description]
+    def _open(self) -> list[Member]:
+        return [member for member in self._members.values() if member.connected]
 
     async def _poll(self) -> None:
         try:
@@ -170,11 +165,12 @@ class EnginePool:
         for address in (*self._addresses, *by_address):
             if address not in self._members:
                 client = self._connect(address, self)
-                self._members[address] = _Member(client, asyncio.create_task(client.run()))
+                self._members[address] = Member(client, asyncio.create_task(client.run()))
         for address, member in self._members.items():
             member.announced = by_address.get(address)
+            self._tell(member)
 
-    def _gone(self, address: str, member: _Member) -> bool:
+    def _gone(self, address: str, member: Member) -> bool:
         return member.announced is None and member.client.session is None and address not in self._addresses
 
     async def _close(self, addresses: list[str]) -> None:
@@ -184,23 +180,6 @@ class EnginePool:
         for member in closing:
             with contextlib.suppress(asyncio.CancelledError):
                 await member.task
-
-
-def _serves(member: _Member, model: str) -> bool:
-    description = member.client.description
-    return description is not None and description.base.digest == model
-
-
-def _drains(member: _Member) -> bool:
-    return member.announced is not None and member.announced.draining
-
-
-def _candidate(member: _Member, session: Session) -> Candidate:
-    description, announced = member.client.description, member.announced
-    assert description is not None
-    tiers = announced.tiers if announced is not None else {}
-    # The engine's own count has other gateways' requests in it, but not yet those that we sent last.
-    return Candidate(max(len(session), session.load), description.max_num_seqs, tiers)
 
 
 def _state(client: EngineClient) -> EngineState:

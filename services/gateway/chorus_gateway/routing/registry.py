@@ -1,8 +1,7 @@
 """The engines that announce themselves in Redis."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from redis.asyncio import Redis
@@ -12,12 +11,12 @@ _ENGINES = "chorus:engines"
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A live engine. `tiers` says where its adapters are: digest to "gpu" or "host"; those not ready are left out."""
+    """A live engine. What it holds and how busy it is comes over its stream, sooner than Redis could say it."""
 
     engine_id: str
     address: str
     draining: bool = False
-    tiers: Mapping[str, str] = field(default_factory=dict)
+    stalled: bool = False  # its steps do not end: it may hang
 
 
 class Registry(Protocol):
@@ -37,11 +36,9 @@ class RedisRegistry:
         pipeline = self._redis.pipeline(transaction=False)
         for engine_id in ids:
             pipeline.hgetall(f"chorus:engine:{{{engine_id}}}")
-            pipeline.hgetall(f"chorus:engine:{{{engine_id}}}:residency")
         answers = await pipeline.execute() if ids else []
-        pairs = zip(ids, answers[::2], answers[1::2], strict=True)
         # An engine's hash lapses with its heartbeat, its id in the set does not.
-        return [_announcement(engine_id, fields, residency) for engine_id, fields, residency in pairs if fields]
+        return [_announcement(engine_id, fields) for engine_id, fields in zip(ids, answers, strict=True) if fields]
 
 
 class NoRegistry:
@@ -51,11 +48,14 @@ class NoRegistry:
         return []
 
 
-def _announcement(engine_id: str, fields: Mapping[str, str], residency: Mapping[str, str]) -> Announcement:
-    states = {digest: json.loads(state) for digest, state in residency.items()}
+def _announcement(engine_id: str, fields: Mapping[str, str]) -> Announcement:
     return Announcement(
         engine_id=engine_id,
         address=fields.get("address", ""),
-        draining=fields.get("draining", "") in ("1", "true", "True"),
-        tiers={digest: state.get("tier", "") for digest, state in states.items() if state.get("state") == "ready"},
+        draining=_is_set(fields, "draining"),
+        stalled=_is_set(fields, "stalled"),
     )
+
+
+def _is_set(fields: Mapping[str, str], name: str) -> bool:
+    return fields.get(name, "") in ("1", "true", "True")

@@ -41,6 +41,18 @@ class Metrics:
         self.request_success_total = Counter(
             "request_success_total", "Finished requests.", ["finished_reason"], registry=registry
         )
+        self.adapter_requests_total = Counter(
+            "adapter_requests_total",
+            "Requests of adapters sent to engines, by where the engine had the adapter.",
+            ["tier"],
+            registry=registry,
+        )
+        self.adapter_claims_total = Counter(
+            "adapter_claims_total",
+            "Adapters that no engine had, by who decided which engine loads them.",
+            ["result"],
+            registry=registry,
+        )
         self.num_requests_waiting = Gauge(
             "num_requests_waiting", "Requests that wait for an engine's credit.", registry=registry
         )

@@ -1,0 +1,68 @@
+"""One engine as the pool holds it."""
+
+import asyncio
+from dataclasses import dataclass
+
+from chorus_gateway.engine_client.client import Description, EngineClient
+from chorus_gateway.engine_client.residency import Tier
+from chorus_gateway.engine_client.session import Session
+from chorus_gateway.routing.registry import Announcement
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    client: EngineClient
+    task: asyncio.Task[None]
+    announced: Announcement | None = None
+    took: bool = False  # `takes`, when its listeners were last told
+
+    @property
+    def description(self) -> Description:
+        """There is one from the first session on."""
+        assert self.client.description is not None
+        return self.client.description
+
+    @property
+    def id(self) -> str:
+        return self.description.engine_id
+
+    @property
+    def session(self) -> Session:
+        """There is one while the engine is connected."""
+        assert self.client.session is not None
+        return self.client.session
+
+    @property
+    def connected(self) -> bool:
+        return self.client.session is not None
+
+    @property
+    def draining(self) -> bool:
+        return self.announced is not None and self.announced.draining
+
+    @property
+    def stalled(self) -> bool:
+        """It may hang, as its stream or Redis says."""
+        announced = self.announced is not None and self.announced.stalled
+        return announced or (self.client.session is not None and self.client.session.load.stalled)
+
+    @property
+    def takes(self) -> bool:
+        """Whether it may be sent requests."""
+        return self.connected and not self.draining and not self.stalled
+
+    @property
+    def load(self) -> int:
+        """Requests. The engine's own count has other gateways' in it, but not yet those that we sent last."""
+        return max(len(self.session), self.session.load.requests)
+
+    @property
+    def capacity(self) -> int:
+        return self.description.max_num_seqs
+
+    def serves(self, model: str) -> bool:
+        """Whether its base model has this digest."""
+        return self.client.description is not None and self.client.description.base.digest == model
+
+    def tier(self, adapter: str) -> Tier:
+        return self.session.residency.tier(adapter)

@@ -1,0 +1,186 @@
+"""Which waiting job goes to which engine next.
+
+A job whose adapter is at an engine waits for a credit of that engine, for as long as no other has room for it or its
+patience lasts, and stands in nobody's way: every engine is told of the best job that may go to it, in the fair order.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from chorus_gateway.engine_client.codec import Head
+from chorus_gateway.engine_client.residency import Tier
+from chorus_gateway.queue.fair import FairQueue, Front
+from chorus_gateway.queue.lane import ANYWHERE, Aim, Place
+from chorus_gateway.routing.member import Member
+from chorus_gateway.routing.promises import Promises
+from chorus_gateway.routing.view import Look, View
+from chorus_gateway.values import Job
+
+_PROMISED = 5.0  # seconds within which an engine that was sent a request shows its adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """`first` is how long a job waits for the engine that has its adapter while another one has room. After `last` it
+    also gives up on engines that grant nothing at all, so that nothing can hold it for ever. Seconds."""
+
+    first: float = 0.1
+    last: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    place: Place
+    member: Member  # has a credit
+
+
+class Turns:
+    """Holds every waiting job of the queue from `enter` to `leave` or `take`."""
+
+    def __init__(
+        self,
+        queue: FairQueue,
+        look: Look,
+        promises: Promises,
+        patience: Patience,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.patience = patience
+        self._queue = queue
+        self._look = look
+        self._promises = promises
+        self._clock = clock
+        # By base model: jobs that may still be aimed, by when they began to wait, oldest first.
+        self._since: dict[str, dict[Place, float]] = {}
+        self._by_adapter: dict[str, dict[Place, None]] = {}  # the same jobs
+        # By base model and engine: how many credits it had granted when `lapse` looked last, and since when no more.
+        self._grants: dict[str, dict[Member, tuple[int, float]]] = {}
+
+    def enter(self, job: Job) -> Place:
+        """QueueFull when a bound is reached."""
+        return self._watch(self._queue.push(job, self._aim(job)))
+
+    def reenter(self, job: Job, order: int) -> Place:
+        """A job that was sent and is to be sent again."""
+        return self._watch(self._queue.requeue(job, order, self._aim(job)))
+
+    def leave(self, place: Place) -> None:
+        """It waits no more."""
+        self._queue.remove(place)
+        self._unwatch(place)
+
+    def take(self, turn: Turn) -> Tier:
+        """It is sent to the engine. Answers where the engine has the job's adapter."""
+        place, adapter = turn.place, turn.place.job.model.adapter
+        self._queue.pop(place)
+        self._unwatch(place)
+        if adapter is None:
+            return Tier.ABSENT
+        model = place.job.model.base.digest
+        tier = self._look(model).tier(turn.member, adapter)
+        if tier is Tier.ABSENT:
+            # It loads the adapter now. Others that wait for it need not have it loaded elsewhere too.
+            self._promises.note(adapter, turn.member.id, _PROMISED)
+            self.aim_again(model, [adapter])
+        return tier
+
+    def next(self, model: str) -> Turn | None:
+        """The best job, in fair order, that can be sent now, and the engine for it."""
+        fronts = self._queue.fronts(model)
+        view = self._look(model) if fronts else None
+        for front in fronts:
+            assert view is not None
+            ready = [member for member in view.targets(front.place.aim) if member.session.credits]
+            if ready:
+                return Turn(front.place, view.best(ready, front.place.job.model.adapter))
+        return None
+
+    def advertise(self, model: str) -> None:
+        """Tells every engine what waits for it. What it granted for nothing is given back."""
+        view, fronts = self._look(model), self._queue.fronts(model)
+        for member in view.members:
+            mine = [front for front in fronts if member in view.targets(front.place.aim)]
+            if not mine:
+                member.session.return_credits()
+            member.session.advertise(_head(mine) if mine else None)
+
+    def heard(self, member: Member) -> None:
+        """The engine has spoken: adapters may be elsewhere than they were."""
+        changed = member.session.residency.take_changes()
+        for adapter in changed:
+            if member.tier(adapter) is not Tier.ABSENT:
+                self._promises.forget(adapter)
+        if changed:
+            self.aim_again(member.description.base.digest, changed)
+
+    def aim_again(self, model: str, adapters: Iterable[str] | None = None) -> None:
+        """The adapters are elsewhere than they were, or the engines are others (None is all adapters)."""
+        view = self._look(model)
+        for adapter in list(self._by_adapter) if adapters is None else adapters:
+            for place in list(self._by_adapter.get(adapter, ())):
+                if place.job.model.base.digest == model:
+                    self._move(place, view.aim(adapter))
+
+    def aimed(self, model: str) -> bool:
+        """Whether jobs wait that `lapse` may have to free."""
+        return any(aim.engines for aim in self._queue.aims(model))
+
+    def lapse(self, model: str) -> None:
+        """Jobs that have waited for too long may go to any engine: as many as others have room for, and those whose
+        engines grant nothing."""
+        now, view = self._clock(), self._look(model)
+        rooms = {member.id: member.capacity - member.load for member in view.takers}
+        silent = self._silent(model, view, now)
+        for place, since in list(self._since.get(model, {}).items()):
+            if now - since < self.patience.first:
+                break
+            aimed = place.aim.engines
+            roomy = next((engine for engine, room in rooms.items() if room > 0 and engine not in aimed), None)
+            hopeless = now - since > self.patience.last and aimed <= silent
+            if aimed and (roomy is not None or hopeless):
+                self._queue.move(place, ANYWHERE)
+                self._unwatch(place)
+                if roomy is not None:
+                    rooms[roomy] -= 1
+
+    def _silent(self, model: str, view: View, now: float) -> frozenset[str]:
+        """Engines that have granted nothing for as long as anything waits."""
+        seen = self._grants.get(model, {})
+        grants: dict[Member, tuple[int, float]] = {}
+        for member in view.takers:
+            granted, at = seen.get(member, (-1, now))
+            grants[member] = (granted, at) if granted == member.session.granted else (member.session.granted, now)
+        self._grants[model] = grants
+        return frozenset(member.id for member, (_, at) in grants.items() if now - at > self.patience.last)
+
+    def _aim(self, job: Job) -> Aim:
+        adapter = job.model.adapter
+        return ANYWHERE if adapter is None else self._look(job.model.base.digest).aim(adapter)
+
+    def _move(self, place: Place, aim: Aim) -> None:
+        if aim != place.aim:
+            self._queue.move(place, aim)
+
+    def _watch(self, place: Place) -> Place:
+        model = place.job.model
+        if model.adapter is not None:
+            self._since.setdefault(model.base.digest, {})[place] = self._clock()
+            self._by_adapter.setdefault(model.adapter, {})[place] = None
+        return place
+
+    def _unwatch(self, place: Place) -> None:
+        model = place.job.model
+        watched = self._since.get(model.base.digest, {})
+        if model.adapter is None or place not in watched:
+            return
+        del watched[place], self._by_adapter[model.adapter][place]
+        if not watched:
+            del self._since[model.base.digest]
+        if not self._by_adapter[model.adapter]:
+            del self._by_adapter[model.adapter]
+
+
+def _head(fronts: list[Front]) -> Head:
+    band, counter, _ = fronts[0].rank
+    return Head(sum(front.waiting for front in fronts), band, counter)
