@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     store_sweep_interval: float = Field(30, gt=0, description="Time between removals of what is not needed, in seconds")
     store_upload_idle_timeout: float = Field(30, gt=0, description="Longest pause inside an upload, in seconds")
     store_validations: int = Field(2, ge=1, description="Uploads validated at once")
+    store_validation_memory: float = Field(
+        1,
+        ge=0.25,
+        le=1 << 20,
+        description="Memory that checking one upload may take, in GiB; no matter how large it is",
+    )
+    store_validation_timeout: float = Field(60, gt=0, description="Longest time to check one upload, in seconds")
     store_shutdown_grace: float = Field(10, ge=0, description="Time for running calls to finish at a stop, in seconds")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
     otlp_endpoint: str | None = Field(

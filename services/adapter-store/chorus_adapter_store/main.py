@@ -39,9 +39,10 @@ from chorus_adapter_store.telemetry.http import MetricsServer
 from chorus_adapter_store.telemetry.logs import configure_logs
 from chorus_adapter_store.telemetry.metrics import Metrics
 from chorus_adapter_store.telemetry.tracing import Tracing
-from chorus_adapter_store.validate import ThreadValidator
+from chorus_adapter_store.validate import ProcessValidator
 
 _POLL_SECONDS = 1.0
+_GIB = 1 << 30
 _CLOSE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class _Resources:
 
     database: Database
     blobs: DiskBlobs
+    validator: ProcessValidator
     redis: Redis
 
 
@@ -82,7 +84,8 @@ async def serve(settings: Settings) -> None:
         calls = Calls(metrics, tracing)
         servicer = AdapterServicer(store, calls, metrics, idle_seconds=settings.store_upload_idle_timeout)
         ports = await _listen(settings, servicer, credentials, metrics, stack)
-        for work in (poller.run(_POLL_SECONDS), store.janitor.run(settings.store_sweep_interval)):
+        works = poller.run(_POLL_SECONDS), store.janitor.run(settings.store_sweep_interval), resources.validator.warm()
+        for work in works:
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         with suppress(Unavailable):
             await store.count()
@@ -99,9 +102,20 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> _Resources:
     stack.push_async_callback(database.close)
     blobs = _open_blobs(settings.blob_dir)
     stack.callback(blobs.close)
+    validator = _make_validator(settings)
+    stack.push_async_callback(validator.close)
     redis = redis_url.connect(settings.redis_url)
     stack.push_async_callback(redis.aclose)
-    return _Resources(database, blobs, redis)
+    return _Resources(database, blobs, validator, redis)
+
+
+def _make_validator(settings: Settings) -> ProcessValidator:
+    return ProcessValidator(
+        settings.limits(),
+        parallel=settings.store_validations,
+        memory=int(settings.store_validation_memory * _GIB),
+        seconds=settings.store_validation_timeout,
+    )
 
 
 def _make_store(settings: Settings, resources: _Resources, metrics: Metrics) -> AdapterStore:
@@ -114,7 +128,7 @@ def _make_store(settings: Settings, resources: _Resources, metrics: Metrics) -> 
         sharing=SharingCatalog(database),
         bases=BaseCatalog(database),
         blobs=resources.blobs,
-        validator=ThreadValidator(limits, parallel=settings.store_validations),
+        validator=resources.validator,
         events=RedisEvents(resources.redis),
         janitor=_make_janitor(settings, resources),
         metrics=metrics,

@@ -27,14 +27,21 @@ from chorus_adapter_store.janitor import Janitor
 from chorus_adapter_store.store import AdapterStore
 from chorus_adapter_store.telemetry.metrics import Metrics
 from chorus_adapter_store.uploading import Part
-from chorus_adapter_store.validate import Limits, ThreadValidator
-from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE
+from chorus_adapter_store.validate import Limits, check_adapter
+from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE, AdapterFacts, BaseSpec
 from tests.adapter_store.support import BASE, Upload, make_upload
 
 
 class NoEvents:
     async def send(self, *events: Event) -> None:
         """Nobody listens."""
+
+
+class Here:
+    """Checks in this process."""
+
+    async def validate(self, config: Path, weights: Path, base: BaseSpec) -> AdapterFacts:
+        return await asyncio.to_thread(check_adapter, config, weights, base, Limits())
 
 
 class FullDisk(Files):
@@ -75,7 +82,7 @@ class World:
             sharing=SharingCatalog(database),
             bases=BaseCatalog(database),
             blobs=blobs,
-            validator=ThreadValidator(limits, parallel=1),
+            validator=Here(),
             events=NoEvents(),
             janitor=self.janitor,
             metrics=Metrics(),

@@ -186,6 +186,11 @@ def test_a_wrong_tensor_is_refused_by_name(tmp_path: Path, changes: dict[str, np
             "is not named as PEFT names LoRA weights",
         ),
         (tensor_name(2, "self_attn.q_proj", "A"), "no module of base 'demo' (2 layers)"),
+        ("../../../etc/cron.d/evil", "tensor '../../../etc/cron.d/evil' is not named as PEFT names LoRA weights"),
+        (tensor_name(0, "../self_attn.q_proj", "A"), "is not named as PEFT names LoRA weights"),
+        (tensor_name(0, "self_attn.q_proj", "A") + "\x00", "is not named as PEFT names LoRA weights"),
+        (tensor_name(0, "self_attn.q_proj", "A") + "\n", "is not named as PEFT names LoRA weights"),
+        ("/".join(["a"] * 2000), "…"),
         (tensor_name(0, "self_attn.c_proj", "A"), "no module of base 'demo'"),
     ],
 )
@@ -232,6 +237,22 @@ def test_sizes_are_limited(tmp_path: Path) -> None:
         (json.dumps({"a": [[[[[[[[[1]]]]]]]]]}).encode(), "nested more than"),
         (b'{"a":' + b"[" * 200_000, "nested more than"),
         ("{}".encode("utf-16"), "not UTF-8"),
+        (b"\xef\xbb\xbf{}", "not valid JSON"),
+        (b'{"peft_type": "\xff"}', "not UTF-8"),
+        (b'{"peft_type": "\\ud800"}', r"peft_type is '\ud800'"),
+        (b'{"r": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (b'{"peft_type": "LORA", "r": 1e999}', "r is inf"),
+        (b'{"r": -Infinity}', "-Infinity is not JSON"),
+        (b'{"peft_type": "LORA", "' + b"a" * 100_000 + b'": 1}', "this field is not supported"),
+        (b'{"peft_type": "LORA", "../../x": "../../../etc/passwd"}', "'../../x' is '../../../etc/passwd'"),
+        (b'{"peft_type": "LORA", "a\\nb": 1}', r"'a\nb' is 1: this field is not supported"),
+        (b'{"peft_type": "LORA", "trust_remote_code": true}', "trust_remote_code is True: this field is not supported"),
+        (
+            json.dumps({f"f{index}": 0 for index in range(5000)}).encode(),
+            "has 5000 entries, more than the 4096 allowed",
+        ),
+        (b"\x80\x04.", "not UTF-8"),
+        (b"null", "holds a JSON null"),
     ],
 )
 def test_a_config_that_is_not_plain_json_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
@@ -241,3 +262,5 @@ def test_a_config_that_is_not_plain_json_is_refused(tmp_path: Path, content: byt
         check_adapter(config, weights, BASE, LIMITS)
     assert words in str(caught.value)
     assert str(caught.value).startswith("adapter_config.json: ")
+    assert str(caught.value).isascii() or "…" in str(caught.value)
+    assert len(str(caught.value)) < 400

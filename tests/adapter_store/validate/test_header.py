@@ -93,6 +93,56 @@ def test_a_sound_file_is_read() -> None:
         (raw({"v": ENTRY, "w": ENTRY}), "overlaps"),
         (raw({"v": ENTRY, "w": {**ENTRY, "data_offsets": [20, 36]}}, bytes(36)), "leaves 4 bytes unused"),
         (raw({}, b"x"), "1 bytes follow"),
+        (struct.pack("<Q", 2**64 - 1) + b'{"w": 1}', "claims 18446744073709551615 bytes"),
+        (struct.pack("<Q", 2**64 - 8) + b'{"w": 1}', "claims 18446744073709551608 bytes"),  # wraps to 0 when 8 is added
+        (struct.pack("<Q", 0) + b"{}", "not a safetensors file"),
+        (raw({"w": ENTRY}) + zipped(), "bytes follow the last tensor"),  # also a zip, which is read from its end
+        (zipped() + raw({"w": ENTRY}), "zip file"),
+        (b"\x1f\x8b\x08\x00" + bytes(40), "claims"),  # gzip
+        (b"GGUF\x03\x00\x00\x00" + b"{" + bytes(40), "claims"),
+        (b"#!/bin/sh\n{}\n" + bytes(40), "claims"),
+        (
+            raw({"w": {**ENTRY, "shape": [2**32, 2**32], "data_offsets": [0, 0]}}),
+            "takes 0 bytes by its data_offsets, but",
+        ),
+        (raw({"w": {**ENTRY, "shape": [2**62, 4], "data_offsets": [0, 0]}}), "not a list of sizes"),
+        (raw({"w": {**ENTRY, "shape": [2**64 + 2, 2]}}), "not a list of sizes"),
+        (raw({"w": {**ENTRY, "data_offsets": [2**64 - 16, 2**64]}}), "not a begin and an end"),
+        (raw({"w": {**ENTRY, "data_offsets": [2**64, 2**64 + 16]}}), "not a begin and an end"),
+        (raw({"w": {**ENTRY, "data_offsets": [2**47, 2**47 + 16]}}), "bytes unused"),
+        (raw({"w": {**ENTRY, "data_offsets": [0, 16, 32]}}), "not a begin and an end"),
+        (raw({"w": {**ENTRY, "data_offsets": None}}), "not a begin and an end"),
+        (raw({"w": {**ENTRY, "data_offsets": ["0", "16"]}}), "not a begin and an end"),
+        (raw({"w": {**ENTRY, "shape": None}}), "not a list of sizes"),
+        (raw({"w": {**ENTRY, "shape": [[2], 2]}}), "not a list of sizes"),
+        (raw({"w": {**ENTRY, "dtype": None}}), "has dtype None"),
+        (raw({"w": {**ENTRY, "dtype": "F64"}}), "'F64'; allowed are"),
+        (raw({"w": {**ENTRY, "dtype": "F8_E4M3"}}), "'F8_E4M3'; allowed are"),
+        (raw({"w": {**ENTRY, "dtype": "BOOL" * 1000}}), "…; allowed are"),
+        (raw(b'{"w": {"dtype": "F32", "shape": [1e2], "data_offsets": [0, 16]}}'), "not a list of sizes"),
+        (raw(b'{"w": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 16]}}'), "not a list of sizes"),
+        (raw(b'{"w": {"dtype": "F32", "shape": [-Infinity], "data_offsets": [0, 16]}}'), "-Infinity is not JSON"),
+        (raw(b'{"w": {"dtype": "F32", "shape": [0x10], "data_offsets": [0, 16]}}'), "not valid JSON"),
+        (raw(b'{"w": {"dtype": "F32", "shape": [04], "data_offsets": [0, 16]}}'), "not valid JSON"),
+        (raw(b'{"a": 1,}'), "not valid JSON"),
+        (raw(b'{"a": 1} {"b": 2}'), "not valid JSON"),
+        (raw(b"{'a': 1}"), "not valid JSON"),
+        (raw(b'{"a\x00b": 1}'), "not valid JSON"),
+        (raw(b"\xef\xbb\xbf" + json.dumps({"w": ENTRY}).encode()), "not a safetensors file"),
+        (raw(b" " + json.dumps({"w": ENTRY}).encode()), "not a safetensors file"),
+        (raw(b'{"\xed\xa0\x80": 1}'), "not UTF-8"),  # a surrogate
+        (raw(b'{"\xc0\xaf": 1}'), "not UTF-8"),  # "/" written in two bytes
+        (raw(b'{"\\ud800": 1}'), r"tensor '\ud800' must have exactly"),
+        (raw({"../../etc/passwd": 1}), "tensor '../../etc/passwd' must have exactly"),
+        (raw({"\x1b[31m\nred": 1}), r"tensor '\x1b[31m\nred' must have exactly"),
+        (raw({"w" * 100_000: 1}), "…"),
+        (raw({"__metadata__": None}), "__metadata__ must map"),
+        (raw({"__metadata__": "x"}), "__metadata__ must map"),
+        (raw({"__metadata__": {"a": {"b": "c"}}}), "__metadata__ must map"),
+        (
+            raw({"__metadata__": {f"k{index}": "v" for index in range(20_000)}}),
+            "has 20000 entries, more than the 16385",
+        ),
     ],
 )
 def test_a_malicious_or_broken_file_is_refused_in_one_sentence(content: bytes, words: str) -> None:
@@ -107,6 +157,24 @@ def test_a_header_of_100_000_entries_is_refused() -> None:
     entries = {f"w{index}": ENTRY for index in range(100_000)}
     assert "more than the 4194304 allowed" in refusal(raw(entries))
     assert "has 100000 entries" in refusal(raw(entries), Limits(max_header_bytes=1 << 30))
+
+
+def test_tensors_may_be_empty_and_metadata_is_only_text() -> None:
+    entries = {"a": {**ENTRY, "shape": [0, 2], "data_offsets": [0, 0]}, "b": ENTRY}
+    found = read(raw({**entries, "__metadata__": {"auto_map": "evil.py", "format": "pt"}}))
+    assert {each.name: each.end - each.begin for each in found} == {"a": 0, "b": 16}
+
+
+def test_a_large_header_is_told_apart_before_it_is_read() -> None:
+    class NoReading(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            assert size is not None
+            assert 0 <= size < 100
+            return super().read(size)
+
+    content = struct.pack("<Q", 50 << 20) + b'{"w": 1}'
+    with pytest.raises(InvalidArgument, match="52428800 bytes, more than the 4194304 allowed"):
+        read_header(NoReading(content), 60 << 20, LIMITS)
 
 
 def test_a_header_that_looks_like_a_pickle_by_its_length_is_read() -> None:

@@ -2,6 +2,6 @@
 
 from chorus_adapter_store.validate.adapter import check_adapter
 from chorus_adapter_store.validate.limits import Limits
-from chorus_adapter_store.validate.worker import ThreadValidator, Validator
+from chorus_adapter_store.validate.worker import ProcessValidator, Validator
 
-__all__ = ["Limits", "ThreadValidator", "Validator", "check_adapter"]
+__all__ = ["Limits", "ProcessValidator", "Validator", "check_adapter"]

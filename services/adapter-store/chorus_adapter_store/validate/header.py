@@ -38,7 +38,7 @@ def read_header(file: BinaryIO, size: int, limits: Limits) -> tuple[TensorInfo, 
     """
     start = file.read(_LENGTH_BYTES + 1)
     length = int.from_bytes(start[:_LENGTH_BYTES], "little")
-    if start[_LENGTH_BYTES:] != b"{" or length > size - _LENGTH_BYTES:
+    if start[_LENGTH_BYTES:] != b"{" or not 2 <= length <= size - _LENGTH_BYTES:
         raise _not_safetensors(start, length, size)
     if length > limits.max_header_bytes:
         raise _wrong(f"the header has {length} bytes, more than the {limits.max_header_bytes} allowed")

@@ -33,6 +33,7 @@ _HARMLESS = frozenset(
 _HONOURED = frozenset(
     {
         "alpha_pattern",
+        "ensure_weight_tying",
         "exclude_modules",
         "init_lora_weights",
         "layers_pattern",
@@ -63,6 +64,7 @@ _WHY: Mapping[str, str] = {
 _INITIALISATIONS = (None, True, False, "gaussian", "eva", "orthogonal")
 
 _LARGEST_ALPHA = 1_000_000
+_LONGEST_FIELD = 80  # characters; longer ones are cut short in messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class LoraConfig:
     rslora: bool = False
     rank_pattern: tuple[tuple[str, int], ...] = ()  # the first expression that matches a module's name wins
     alpha_pattern: tuple[tuple[str, float], ...] = ()
+    tied: bool = False  # where the base ties embedding and head, LoRA on one brings its like on the other
 
 
 def parse_config(data: bytes, limits: Limits) -> LoraConfig:
@@ -99,6 +102,7 @@ def parse_config(data: bytes, limits: Limits) -> LoraConfig:
         layers=layers,
         layers_pattern=_layers_pattern(entries.get("layers_pattern"), limits),
         rslora=_flag("use_rslora", entries.get("use_rslora")),
+        tied=_flag("ensure_weight_tying", entries.get("ensure_weight_tying")),
         rank_pattern=tuple(
             (key, _rank(field, value, limits)) for key, field, value in _patterns("rank", entries, limits)
         ),
@@ -117,7 +121,8 @@ def _refuse_unsupported(entries: _Entries) -> None:
     for field, value in entries.items():
         if field in _HARMLESS or field in _HONOURED or not value or (field, value) == ("bias", "none"):
             continue
-        raise _wrong(field, value, _WHY.get(field, "this field is not supported"))
+        known = field in _WHY or (field.isidentifier() and field.isascii() and len(field) < _LONGEST_FIELD)
+        raise _wrong(field if known else quote(field), value, _WHY.get(field, "this field is not supported"))
 
 
 def _rank(field: str, value: object, limits: Limits) -> int:
