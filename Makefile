@@ -9,7 +9,7 @@ ROWS ?=
 COMMIT ?=
 RESULTS ?=
 PYTEST_ARGS ?=
-SOURCES := proto/generate.py kernels services scripts tests benchmarks examples
+SOURCES := proto/generate.py kernels client services scripts tests benchmarks examples
 # The GPU machine brings its own Python packages; nothing is installed there.
 PYTHON ?= python3
 GPU_PATH := proto:kernels:services/engine:services/gateway:services/adapter-store:.

@@ -1,4 +1,4 @@
-"""Make .venv and install Chorus into it: the pinned packages first, then the five distributions, editable.
+"""Make .venv and install Chorus into it: the pinned packages first, then the six distributions, editable.
 
 usage: python -m scripts.bootstrap up [dev]
 
@@ -20,7 +20,7 @@ from scripts.progress import Progress, progress
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOG = ROOT / ".chorus" / "logs" / "setup.log"
-DISTRIBUTIONS = ("proto", "kernels", "services/adapter-store", "services/engine", "services/gateway")
+DISTRIBUTIONS = ("proto", "kernels", "client", "services/adapter-store", "services/engine", "services/gateway")
 NO_COMPILER = (
     "command 'gcc' failed",
     "command 'cc' failed",

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
     "chorus_proto": ROOT / "proto",
     "chorus_kernels": ROOT / "kernels",
+    "chorus_client": ROOT / "client",
     "chorus_engine": ROOT / "services" / "engine",
     "chorus_gateway": ROOT / "services" / "gateway",
     "chorus_adapter_store": ROOT / "services" / "adapter-store",
