@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from chorus_engine.rpc.outbox import Outbox, OutboxOverflow
+from chorus_engine.rpc.residency import UnsentResidency
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 
@@ -54,6 +55,7 @@ async def test_what_was_taken_is_not_sent_again() -> None:
 
 async def test_take_waits_for_news() -> None:
     outbox = Outbox()
+    await taken(outbox)
     taking = asyncio.create_task(outbox.take())
     await asyncio.sleep(0.01)
     assert not taking.done()
@@ -64,6 +66,50 @@ async def test_take_waits_for_news() -> None:
     frame = await asyncio.wait_for(taking, 1)
     assert frame is not None
     assert frame.load.running == 3
+
+
+async def test_the_first_frame_says_where_all_adapters_are_and_later_ones_what_changed() -> None:
+    tiers: dict[str, pb.Tier] = {"a": pb.TIER_GPU, "b": pb.TIER_HOST}
+    outbox = Outbox(tiers=tiers)
+    tiers["c"] = pb.TIER_FETCHING
+    outbox.move({"c": pb.TIER_FETCHING})
+    first = (await taken(outbox)).residency
+    assert first.whole
+    assert {held.digest: held.tier for held in first.held} == tiers
+    for tier in (pb.TIER_HOST, pb.TIER_LOADING):
+        tiers["c"] = tier
+        outbox.move({"c": tier})
+    del tiers["a"]
+    outbox.move({"a": None})
+    frame = await taken(outbox)
+    assert not frame.residency.whole
+    assert [(held.digest, held.tier) for held in frame.residency.held] == [("c", pb.TIER_LOADING)]
+    assert list(frame.residency.gone) == ["a"]
+    outbox.add_credits(1)
+    assert not (await taken(outbox)).HasField("residency")
+
+
+async def test_residency_is_told_in_frames_of_bounded_size() -> None:
+    tiers: dict[str, pb.Tier] = {f"{i:064x}": pb.TIER_HOST for i in range(20_000)}
+    outbox = Outbox(tiers=tiers)
+    frames = [await taken(outbox) for _ in range(3)]
+    assert [frame.residency.whole for frame in frames] == [True, False, False]
+    assert {held.digest for frame in frames for held in frame.residency.held} == tiers.keys()
+    assert max(frame.ByteSize() for frame in frames) < 1 << 20
+
+
+async def test_what_nobody_reads_becomes_the_whole_again() -> None:
+    tiers: dict[str, pb.Tier] = {"stays": pb.TIER_GPU}
+    unsent = UnsentResidency(tiers, most=10)
+    unsent.take()
+    for i in range(1000):
+        unsent.add({f"passes-{i}": None})
+    message = unsent.take()
+    assert message is not None
+    sent = len(message.held) + len(message.gone)
+    while (more := unsent.take()) is not None:
+        sent += len(more.held) + len(more.gone)
+    assert sent < 40
 
 
 async def test_passing_the_bound_ends_the_stream() -> None:

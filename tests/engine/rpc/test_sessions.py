@@ -1,11 +1,12 @@
 """Streams and their requests, without a wire."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from chorus_engine.core.errors import AdapterNotFound
-from chorus_engine.core.load import Load
+from chorus_engine.core.load import Held, Load, SlotState, Tier
 from chorus_engine.core.request import Band, FinishReason, Output, SampledToken, Usage
 from chorus_engine.rpc.sessions import Stream
 from chorus_proto.engine.v1 import engine_pb2 as pb
@@ -149,6 +150,70 @@ async def test_a_stream_without_deltas_hears_of_the_load_now_and_then() -> None:
         await asyncio.wait_for(stream.outbox.take(), 0.02)
     bench.sessions.deliver((), IDLE)
     assert (await frame_of(stream)).load.running == 0, "the last word is never late"
+
+
+def held(digest: str, tier: Tier, state: SlotState, *, hosted: bool = True) -> dict[str, Held | None]:
+    return {digest: Held(digest, tier, state, 10, hosted=hosted)}
+
+
+def residency(frame: pb.EngineFrame) -> tuple[dict[str, int], list[str]]:
+    return {each.digest: each.tier for each in frame.residency.held}, list(frame.residency.gone)
+
+
+async def test_streams_hear_of_each_move_and_new_ones_of_everything() -> None:
+    bench = Bench()
+    early = bench.sessions.open("early")
+    assert (await frame_of(early)).residency.whole
+    bench.sessions.hold(held("x", Tier.HOST, SlotState.LOADING, hosted=False))
+    bench.sessions.hold(held("y", Tier.HOST, SlotState.READY))
+    assert residency(await frame_of(early)) == ({"x": pb.TIER_FETCHING, "y": pb.TIER_HOST}, [])
+    bench.sessions.hold(held("y", Tier.GPU, SlotState.LOADING))
+    assert residency(await frame_of(early)) == ({"y": pb.TIER_LOADING}, [])
+    bench.sessions.hold(held("y", Tier.GPU, SlotState.READY))
+    late = bench.sessions.open("late")
+    whole = await frame_of(late)
+    assert whole.residency.whole
+    assert residency(whole) == ({"x": pb.TIER_FETCHING, "y": pb.TIER_GPU}, [])
+    bench.sessions.hold({"x": None})
+    assert residency(await frame_of(late)) == ({}, ["x"])
+
+
+async def test_a_slot_that_drains_serves_nobody_who_comes() -> None:
+    bench = Bench()
+    stream = bench.sessions.open("worker")
+    bench.sessions.hold(held("x", Tier.GPU, SlotState.READY))
+    await frame_of(stream)
+    bench.sessions.hold(held("x", Tier.GPU, SlotState.DRAINING))
+    assert residency(await frame_of(stream)) == ({"x": pb.TIER_HOST}, [])
+    bench.sessions.hold(held("x", Tier.GPU, SlotState.DRAINING, hosted=False))
+    assert residency(await frame_of(stream)) == ({}, ["x"])
+
+
+async def test_changes_that_do_not_matter_to_gateways_are_not_told() -> None:
+    bench = Bench()
+    stream = bench.sessions.open("worker")
+    bench.sessions.hold(held("x", Tier.GPU, SlotState.READY))
+    await frame_of(stream)
+    bench.sessions.hold({"x": Held("x", Tier.GPU, SlotState.READY, 10, leases=3, last_use=7.0)})
+    bench.sessions.hold({"unknown": None})
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(stream.outbox.take(), 0.02)
+
+
+async def test_a_stall_is_said_at_once_and_grants_nothing_until_it_is_over() -> None:
+    bench = Bench()
+    stream = bench.sessions.open("worker")
+    bench.sessions.deliver((), replace(BUSY, free_slots=2, idle_slots=1))
+    load = (await frame_of(stream)).load
+    assert (load.free_slots, load.idle_slots, load.stalled) == (2, 1, False)
+    bench.sessions.set_stalled(True)
+    assert (await frame_of(stream)).load.stalled
+    bench.sessions.apply(stream, pb.GatewayFrame(head=pb.Head(waiting=2, band=pb.BAND_DEFAULT)))
+    late = bench.sessions.open("late")
+    assert (await frame_of(late)).load.stalled
+    bench.sessions.set_stalled(False)
+    frame = await frame_of(stream)
+    assert (frame.credits, frame.load.stalled) == (2, False)
 
 
 async def test_draining_refuses_what_comes_and_lets_go_on_what_runs() -> None:

@@ -54,9 +54,15 @@ def to_error(error: Exception) -> pb.Error:
     return pb.Error(code=code, message=str(error))
 
 
-def to_load(load: Load) -> pb.Load:
+def to_load(load: Load, *, stalled: bool) -> pb.Load:
     return pb.Load(
-        running=load.running, waiting=load.waiting, free_blocks=load.free_blocks, total_blocks=load.total_blocks
+        running=load.running,
+        waiting=load.waiting,
+        free_blocks=load.free_blocks,
+        total_blocks=load.total_blocks,
+        free_slots=load.free_slots,
+        idle_slots=load.idle_slots,
+        stalled=stalled,
     )
 
 

@@ -1,10 +1,12 @@
 """What a stream has not sent yet."""
 
 import asyncio
+from collections.abc import Mapping
 
+from chorus_engine.rpc.residency import UnsentResidency
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
-# One frame may carry all of it, and gRPC takes messages of 4 MiB.
+# One frame may carry all of it and 0.6 MiB of residency, and gRPC takes messages of 4 MiB.
 MAX_BYTES = 3 << 20
 
 
@@ -13,17 +15,23 @@ class OutboxOverflow(Exception):
 
 
 class Outbox:
-    """Merges unsent deltas by request within a bound of bytes. Used on the event loop alone; adding never waits."""
+    """Merges unsent deltas by request within a bound of bytes. Used on the event loop alone; adding never waits.
 
-    def __init__(self, limit: int = MAX_BYTES) -> None:
+    Its first frame says where all adapters are, the later ones what changed.
+    """
+
+    def __init__(self, limit: int = MAX_BYTES, tiers: Mapping[str, pb.Tier] | None = None) -> None:
+        """`tiers`: where adapters are, kept up to date by its owner, who says by `move` what changed."""
         self.bytes = 0  # at most `limit`; an upper bound of what `take` will serialize
         self._limit = limit
         self._deltas: dict[tuple[str, int], pb.Delta] = {}  # in order of their first tokens
         self._credits = 0
         self._load: pb.Load | None = None
+        self._residency = UnsentResidency({} if tiers is None else tiers)
         self._overflowed = False
         self._closed = False
         self._news = asyncio.Event()
+        self._news.set()
 
     def add(self, delta: pb.Delta) -> None:
         """Raises OutboxOverflow, now and in every later `take`, when the bound is passed."""
@@ -48,6 +56,11 @@ class Outbox:
         if send:
             self._news.set()
 
+    def move(self, changes: Mapping[str, pb.Tier | None]) -> None:
+        """Adapters that are elsewhere now; None is gone."""
+        self._residency.add(changes)
+        self._news.set()
+
     def close(self) -> None:
         """`take` gives what is left, then None."""
         self._closed = True
@@ -64,10 +77,12 @@ class Outbox:
             raise OutboxOverflow
         if self._closed and self.empty:
             return None
-        frame = pb.EngineFrame(credits=self._credits, deltas=self._deltas.values(), load=self._load)
+        frame = pb.EngineFrame(
+            credits=self._credits, deltas=self._deltas.values(), load=self._load, residency=self._residency.take()
+        )
         self._deltas.clear()
         self._credits = self.bytes = 0
-        if not self._closed:
+        if not self._closed and not self._residency:
             self._news.clear()
         return frame
 

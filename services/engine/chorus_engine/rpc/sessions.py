@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from chorus_engine.core.errors import Draining, EngineError, InvalidRequest, NoCredit
-from chorus_engine.core.load import Load
+from chorus_engine.core.load import Held, Load
 from chorus_engine.core.request import Band, FinishReason, Output, Request
 from chorus_engine.rpc.credits import CreditLedger, Head
 from chorus_engine.rpc.deltas import to_delta, to_load
 from chorus_engine.rpc.outbox import MAX_BYTES, Outbox, OutboxOverflow
+from chorus_engine.rpc.residency import to_tier
 from chorus_engine.rpc.submission import Limits, to_request
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
@@ -66,8 +67,10 @@ class Sessions:
         self._streams: dict[int, Stream] = {}
         self._live: dict[str, Submission] = {}  # by the engine's id
         self._serial = 0
-        self._blocked = False
+        self._load: Load | None = None  # the last one told
+        self._stalled = False
         self._draining = False
+        self._tiers: dict[str, pb.Tier] = {}  # where adapters are
         self.empty = asyncio.Event()  # set while no request lives
         self.empty.set()
 
@@ -83,7 +86,9 @@ class Sessions:
 
     def open(self, worker_id: str) -> Stream:
         self._serial += 1
-        stream = Stream(self._serial, worker_id, Outbox(self._outbox_bytes))
+        stream = Stream(self._serial, worker_id, Outbox(self._outbox_bytes, self._tiers))
+        if self._load is not None:
+            stream.outbox.set_load(to_load(self._load, stalled=self._stalled), send=True)
         self._streams[stream.serial] = stream
         self._credits.open(stream.serial)
         return stream
@@ -115,9 +120,33 @@ class Sessions:
         """The news of one step, to the streams that it concerns."""
         for output in outputs:
             self._pass_on(output)
-        self._blocked = load.waits_for_blocks
+        self._load = load
         self._grant()
         self._tell_load(load)
+
+    def hold(self, changes: Mapping[str, Held | None]) -> None:
+        """Adapters that came, went or moved; gateways hear of those that are nearer to the steps or farther now."""
+        moved: dict[str, pb.Tier | None] = {}
+        for digest, held in changes.items():
+            tier = to_tier(held)
+            if tier == self._tiers.get(digest):
+                continue
+            moved[digest] = tier
+            if tier is None:
+                del self._tiers[digest]
+            else:
+                self._tiers[digest] = tier
+        if moved:
+            for stream in self._streams.values():
+                stream.outbox.move(moved)
+
+    def set_stalled(self, stalled: bool) -> None:
+        """Whether steps fail to end: every stream hears of it now, and no credit is granted meanwhile."""
+        self._stalled = stalled
+        message = pb.Load(stalled=stalled) if self._load is None else to_load(self._load, stalled=stalled)
+        for stream in self._streams.values():
+            stream.outbox.set_load(message, send=True)
+        self._grant()
 
     def drain(self) -> None:
         """Grant no more credits and refuse what comes; what runs goes on."""
@@ -184,13 +213,13 @@ class Sessions:
             self.close(stream)
 
     def _grant(self) -> None:
-        if self._draining or self._blocked:
+        if self._draining or self._stalled or (self._load is not None and self._load.waits_for_blocks):
             return
         for serial, count in self._credits.grant(len(self._live)).items():
             self._streams[serial].outbox.add_credits(count)
 
     def _tell_load(self, load: Load) -> None:
-        message, now = to_load(load), self._clock()
+        message, now = to_load(load, stalled=self._stalled), self._clock()
         idle = not load.running and not load.waiting
         for stream in self._streams.values():
             due = not stream.outbox.empty or idle or now - stream.heard >= LOAD_INTERVAL
