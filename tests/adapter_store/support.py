@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE, BaseSpec, LinearModule
+from chorus_adapter_store.values import CONFIG_FILE, EMBEDDING, HEAD, WEIGHTS_FILE, BaseSpec, LinearModule
 
 BASE = BaseSpec(
     name="demo",
@@ -30,6 +30,7 @@ BASE = BaseSpec(
         LinearModule("mlp.down_proj", 64, 32),
     ),
 )
+WHOLE_BASE = replace(BASE, outer_modules=(LinearModule(EMBEDDING, 128, 32), LinearModule(HEAD, 32, 128)))
 Array = npt.NDArray[Any]
 Tensors = dict[str, Array]
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RegisteredEngine:
+    engine_id: str  # another one after each start
     address: str  # host:port
     model_digest: str
 
@@ -38,7 +39,7 @@ class EngineRegistry:
         for engine_id in await self._redis.zrange(_ENGINES, 0, -1):
             address, digest = await self._redis.hmget(f"chorus:engine:{{{engine_id!s}}}", ["address", "model_digest"])
             if address and digest:  # the hash lapses when the heartbeat stops
-                found.append(RegisteredEngine(str(address), str(digest)))
+                found.append(RegisteredEngine(str(engine_id), str(address), str(digest)))
         return tuple(found)
 
 
@@ -70,7 +71,10 @@ class GrpcDescriber:
 
 
 class BasePoller:
-    """Saves a base when an engine begins to serve it: uploads for a name are checked against the last such."""
+    """Saves a base when an engine begins to serve it: uploads for a name are checked against the last such.
+
+    Every engine's own start counts: what it serves of a base, such as modules outside the layers, is a setting.
+    """
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ class BasePoller:
         self._describer = describer
         self._bases = bases
         self._clock = clock
-        self._served: frozenset[str] = frozenset()  # digests
+        self._known: frozenset[RegisteredEngine] = frozenset()
         self._outages = {
             kind: Outage(what, _log)
             for kind, what in (
@@ -101,10 +105,10 @@ class BasePoller:
             self._outages["redis"].failed(error)
             return
         self._outages["redis"].worked()
-        addresses = {engine.model_digest: engine.address for engine in engines}
-        self._served &= addresses.keys()
-        for digest in addresses.keys() - self._served:
-            await self._learn(digest, addresses[digest])
+        self._known &= frozenset(engines)
+        for engine in engines:
+            if engine not in self._known:
+                await self._learn(engine)
 
     async def run(self, interval: float) -> None:
         while True:
@@ -114,19 +118,19 @@ class BasePoller:
                 _log.exception("learning base models failed; the next poll tries again")
             await asyncio.sleep(interval)
 
-    async def _learn(self, digest: str, address: str) -> None:
+    async def _learn(self, engine: RegisteredEngine) -> None:
         try:
-            base = await self._describer.describe(address)
+            base = await self._describer.describe(engine.address)
             await self._bases.save(base, self._clock())
         except grpc.aio.AioRpcError as error:
-            self._outages["engine"].failed(OSError(f"{address}: {error.code().name} {error.details()}"))
+            self._outages["engine"].failed(OSError(f"{engine.address}: {error.code().name} {error.details()}"))
             return
         except Unavailable as error:
             self._outages["catalog"].failed(error)
             return
         self._outages["engine"].worked()
         self._outages["catalog"].worked()
-        self._served |= {digest}
+        self._known |= {engine}
         _log.info("base model learned", extra={"model": base.name, "digest": base.digest})
 
 
@@ -139,5 +143,10 @@ def _spec(model: engine_pb2.ModelSpec) -> BaseSpec:
         num_layers=model.num_layers,
         hidden_size=model.hidden_size,
         vocab_size=model.vocab_size,
-        modules=tuple(LinearModule(each.path, each.in_features, each.out_features) for each in model.modules),
+        modules=_modules(model.modules),
+        outer_modules=_modules(model.outer_modules),
     )
+
+
+def _modules(modules: Iterable[engine_pb2.LinearModule]) -> tuple[LinearModule, ...]:
+    return tuple(LinearModule(each.path, each.in_features, each.out_features) for each in modules)

@@ -8,13 +8,15 @@ from typing import Any
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 LATEST = "latest"
+EMBEDDING = "embed_tokens"
+HEAD = "lm_head"
 
 
 @dataclass(frozen=True, slots=True)
 class LinearModule:
-    """A linear module of every decoder layer that may carry LoRA."""
+    """A linear module of every decoder layer, or one outside the layers, that may carry LoRA."""
 
-    path: str  # inside a layer, such as "self_attn.q_proj"
+    path: str  # inside a layer, such as "self_attn.q_proj", or EMBEDDING or HEAD
     in_features: int
     out_features: int
 
@@ -31,12 +33,16 @@ class BaseSpec:
     hidden_size: int
     vocab_size: int
     modules: tuple[LinearModule, ...]
+    outer_modules: tuple[LinearModule, ...] = ()  # outside the layers: EMBEDDING, HEAD; none where none are served
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> "BaseSpec":
-        """From what `asdict` made of one."""
-        modules = tuple(LinearModule(**module) for module in fields["modules"])
-        return cls(**{**fields, "modules": modules})
+        """From what `asdict` made of one, by an earlier version too."""
+        lists = {
+            name: tuple(LinearModule(**module) for module in fields.get(name, ()))
+            for name in ("modules", "outer_modules")
+        }
+        return cls(**{**fields, **lists})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class AdapterFacts:
     """What validation found in a good upload."""
 
     rank: int  # the largest of any module
-    modules: tuple[str, ...]  # such as "layers.0.self_attn.q_proj", in the base's order
+    modules: tuple[str, ...]  # such as "layers.0.self_attn.q_proj", in the base's order, then EMBEDDING and HEAD
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Never
 
 import grpc
+import numpy as np
 import pytest
 
 from chorus_adapter_store.values import BaseSpec
@@ -15,7 +16,7 @@ from chorus_proto.adapters.v1 import adapters_pb2_grpc
 from chorus_proto.engine.v1 import engine_pb2, engine_pb2_grpc
 from tests.adapter_store.process import TOKEN, running
 from tests.adapter_store.service.conftest import RedisServer
-from tests.adapter_store.support import BASE, Upload, make_upload
+from tests.adapter_store.support import BASE, WHOLE_BASE, Upload, make_upload
 
 METADATA = (("authorization", f"Bearer {TOKEN}"),)
 
@@ -42,18 +43,21 @@ class DescribingEngine(engine_pb2_grpc.EngineServicer):
     """An engine that can say what it serves, and to whom it said so."""
 
     def __init__(self, base: BaseSpec) -> None:
-        self._base = base
+        self.base = base
         self.callers: list[str] = []
 
     def Describe(
         self, request: engine_pb2.DescribeRequest, context: grpc.ServicerContext
     ) -> engine_pb2.DescribeResponse:
         self.callers += [str(value) for key, value in context.invocation_metadata() if key == "authorization"]
-        base = self._base
-        modules = [
-            engine_pb2.LinearModule(path=each.path, in_features=each.in_features, out_features=each.out_features)
-            for each in base.modules
-        ]
+        base = self.base
+        modules, outer_modules = (
+            [
+                engine_pb2.LinearModule(path=each.path, in_features=each.in_features, out_features=each.out_features)
+                for each in some
+            ]
+            for some in (base.modules, base.outer_modules)
+        )
         model = engine_pb2.ModelSpec(
             name=base.name,
             digest=base.digest,
@@ -63,6 +67,7 @@ class DescribingEngine(engine_pb2_grpc.EngineServicer):
             hidden_size=base.hidden_size,
             vocab_size=base.vocab_size,
             modules=modules,
+            outer_modules=outer_modules,
         )
         return engine_pb2.DescribeResponse(engine_id="one", model=model)
 
@@ -100,6 +105,27 @@ def test_a_base_is_learned_from_a_registered_engine_and_outlives_it(
     redis.flushall()
     with running(tmp_path, CHORUS_REDIS_URL=redis_process.url) as store:
         assert publish(store.address, make_upload(seed=1)).adapter.generation == 2
+
+
+def test_a_base_is_learned_again_from_each_engine_that_begins_to_serve_it(
+    tmp_path: Path, redis_process: RedisServer, engine: tuple[DescribingEngine, str]
+) -> None:
+    """One that was started anew may serve modules that the one before did not."""
+    servicer, address = engine
+    redis = redis_process.client()
+    redis.zadd("chorus:engines", {"one": 1.0, "two": 2.0})
+    redis.hset("chorus:engine:{one}", mapping={"address": address, "model_digest": BASE.digest})
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 8, "target_modules": ["lm_head"]}
+    names = (f"base_model.model.lm_head.lora_{side}.weight" for side in "AB")
+    tensors = dict(zip(names, (np.ones((2, 32), np.float32), np.ones((128, 2), np.float32)), strict=True))
+    with running(tmp_path, CHORUS_REDIS_URL=redis_process.url) as store:
+        eventually(lambda: store.messages().count("base model learned") == 1)
+        with pytest.raises(grpc.RpcError, match="served without LoRA on it"):
+            publish(store.address, Upload(config, tensors))
+        servicer.base = WHOLE_BASE
+        redis.hset("chorus:engine:{two}", mapping={"address": address, "model_digest": BASE.digest})
+        eventually(lambda: store.messages().count("base model learned") == 2)
+        assert list(publish(store.address, Upload(config, tensors)).adapter.modules) == ["lm_head"]
 
 
 def test_changes_are_told_on_the_stream(tmp_path: Path, redis_process: RedisServer) -> None:

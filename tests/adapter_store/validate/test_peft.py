@@ -10,8 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from chorus_adapter_store.errors import InvalidArgument
 from chorus_adapter_store.validate import Limits, check_adapter
-from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE, AdapterFacts
-from tests.adapter_store.support import BASE
+from chorus_adapter_store.values import CONFIG_FILE, EMBEDDING, HEAD, WEIGHTS_FILE, AdapterFacts, BaseSpec
+from tests.adapter_store.support import BASE, WHOLE_BASE
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,9 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def save_adapter(folder: Path, dtype: torch.dtype, **settings: Any) -> Path:
+def save_adapter(
+    folder: Path, dtype: torch.dtype, *, tied: bool = False, save_embedding_layers: Any = False, **settings: Any
+) -> Path:
     model: Any = LlamaForCausalLM(
         LlamaConfig(
             hidden_size=32,
@@ -28,15 +30,16 @@ def save_adapter(folder: Path, dtype: torch.dtype, **settings: Any) -> Path:
             num_attention_heads=4,
             num_key_value_heads=2,
             vocab_size=128,
+            tie_word_embeddings=tied,
         )
     )
-    model = model.to(dtype)
-    get_peft_model(model, LoraConfig(**settings), autocast_adapter_dtype=False).save_pretrained(str(folder))
+    model = get_peft_model(model.to(dtype), LoraConfig(**settings), autocast_adapter_dtype=False)
+    model.save_pretrained(str(folder), save_embedding_layers=save_embedding_layers)
     return folder
 
 
-def check(folder: Path) -> AdapterFacts:
-    return check_adapter(folder / CONFIG_FILE, folder / WEIGHTS_FILE, BASE, Limits())
+def check(folder: Path, base: BaseSpec = BASE) -> AdapterFacts:
+    return check_adapter(folder / CONFIG_FILE, folder / WEIGHTS_FILE, base, Limits())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -60,6 +63,7 @@ def check(folder: Path) -> AdapterFacts:
         ),
         ({"r": 4, "target_modules": ["q_proj", "k_proj"], "exclude_modules": r".*layers\.1.*"}, 4, 2),
         ({"r": 4, "target_modules": ["o_proj"], "init_lora_weights": "gaussian", "lora_dropout": 0.1}, 4, 2),
+        ({"r": 4, "target_modules": ["model.layers.0.self_attn.q_proj", "v_proj"], "layers_to_transform": [1]}, 4, 2),
     ],
 )
 def test_what_peft_saves_is_accepted(
@@ -69,14 +73,68 @@ def test_what_peft_saves_is_accepted(
     assert (facts.rank, len(facts.modules)) == (rank, modules)
 
 
+OUTER: list[tuple[dict[str, Any], int, int, set[str]]] = [  # settings, rank, modules, those outside the layers
+    ({"target_modules": ["lm_head"]}, 4, 1, {HEAD}),
+    ({"target_modules": ["q_proj", "embed_tokens"]}, 4, 3, {EMBEDDING}),
+    ({"target_modules": ["model.embed_tokens", "lm_head"], "use_rslora": True}, 4, 2, {EMBEDDING, HEAD}),
+    ({"target_modules": r".*(v_proj|lm_head|embed_tokens)", "rank_pattern": {"lm_head": 32}}, 32, 4, {EMBEDDING, HEAD}),
+    (
+        {"target_modules": ["lm_head", "embed_tokens"], "rank_pattern": {"model.embed_tokens": 9, "head": 5}},
+        9,
+        2,
+        {EMBEDDING, HEAD},
+    ),
+    ({"target_modules": "all-linear"}, 4, 14, set()),
+    ({"target_modules": ["q_proj", "lm_head"], "exclude_modules": ["lm_head"]}, 4, 2, set()),
+    ({"target_modules": r".*(q_proj|embed_tokens)", "exclude_modules": ".*tokens"}, 4, 2, set()),
+    # Full names are meant whatever the layers; other names reach into the layers only.
+    ({"target_modules": ["q_proj", "lm_head", "embed_tokens"], "layers_to_transform": [1]}, 4, 2, {HEAD}),
+    ({"target_modules": ["k_proj", "model.embed_tokens"], "layers_to_transform": 0}, 4, 2, {EMBEDDING}),
+    ({"target_modules": ["lm_head"], "ensure_weight_tying": True, "tied": True}, 4, 2, {EMBEDDING, HEAD}),
+    ({"target_modules": ["lm_head", "v_proj"], "ensure_weight_tying": True}, 4, 3, {HEAD}),
+]
+
+
+@pytest.mark.filterwarnings("ignore")  # PEFT's own, about what tying may lead to
+@pytest.mark.parametrize(("settings", "rank", "modules", "outside"), OUTER)
+def test_modules_outside_the_layers_are_those_that_peft_adapts(
+    tmp_path: Path, settings: dict[str, Any], rank: int, modules: int, outside: set[str]
+) -> None:
+    facts = check(save_adapter(tmp_path, torch.float32, r=4, **settings), WHOLE_BASE)
+    assert (facts.rank, len(facts.modules)) == (rank, modules)
+    assert {EMBEDDING, HEAD}.intersection(facts.modules) == outside
+
+
+@pytest.mark.filterwarnings("ignore")  # PEFT's own, about what it saves besides
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"target_modules": ["lm_head"], "save_embedding_layers": "auto"}, "lm_head.base_layer.weight"),
+        ({"target_modules": ["embed_tokens"], "save_embedding_layers": "auto"}, "embed_tokens.base_layer.weight"),
+        ({"target_modules": ["q_proj"], "save_embedding_layers": True}, "lm_head.weight"),
+    ],
+)
+def test_whole_matrices_of_the_base_are_refused_with_the_remedy(
+    tmp_path: Path, settings: dict[str, Any], name: str
+) -> None:
+    folder = save_adapter(tmp_path, torch.float32, r=4, **settings)
+    with pytest.raises(InvalidArgument) as caught:
+        check(folder, WHOLE_BASE)
+    assert name in str(caught.value)
+    assert "save_pretrained(..., save_embedding_layers=False)" in str(caught.value)
+
+
 @pytest.mark.filterwarnings("ignore")  # PEFT's own, about what is refused here
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"use_dora": True}, "use_dora is True"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is"),
-        ({"target_modules": ["q_proj", "lm_head"]}, "'lm_head', which this version does not support"),
-        ({"target_modules": ["q_proj", "embed_tokens"]}, "'embed_tokens', which this version does not support"),
+        (
+            {"target_modules": ["q_proj", "lm_head"]},
+            "target_modules reaches lm_head, and base 'demo' is served without",
+        ),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, "target_modules reaches embed_tokens"),
         ({"trainable_token_indices": [1, 2]}, "trainable_token_indices is"),
         ({"lora_bias": True}, "lora_bias is True"),
         ({"bias": "lora_only"}, "bias is 'lora_only'"),

@@ -24,9 +24,9 @@ def check_adapter(config: Path, weights: Path, base: BaseSpec, limits: Limits) -
     with weights.open("rb") as file:
         tensors = read_header(file, weights.stat().st_size, limits)
         targets = find_targets(parse_config(config.read_bytes(), limits), base, limits)
-        check_tensors(tensors, targets, base)
+        found = check_tensors(tensors, targets, base)
         check_finite(file, tensors)
-    return AdapterFacts(rank=max(target.rank for target in targets.values()), modules=tuple(targets))
+    return AdapterFacts(rank=max(target.rank for target in found), modules=tuple(target.name for target in found))
 
 
 def _check_size(field: str, size: int, limit: int) -> None:

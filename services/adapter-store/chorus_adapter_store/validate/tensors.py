@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from chorus_adapter_store.errors import InvalidArgument
 from chorus_adapter_store.names import quote
 from chorus_adapter_store.validate.header import TensorInfo
-from chorus_adapter_store.validate.targets import Target
-from chorus_adapter_store.values import WEIGHTS_FILE, BaseSpec
+from chorus_adapter_store.validate.targets import Target, paths
+from chorus_adapter_store.values import EMBEDDING, WEIGHTS_FILE, BaseSpec
 
 _LORA = re.compile(
-    r"base_model\.model\.model\.(?P<module>layers\.(?:0|[1-9][0-9]{0,5})\.[A-Za-z0-9_.]{1,200})"
+    r"base_model\.model\.(?:model\.(?P<module>layers\.(?:0|[1-9][0-9]{0,5})\.[A-Za-z0-9_.]{1,200})|(?P<head>lm_head))"
     r"\.lora_(?P<side>[AB])\.weight"
 )
+_EMBEDDING = re.compile(r"base_model\.model\.model\.embed_tokens\.lora_embedding_(?P<side>[AB])")
+# What peft saves beside LoRA on an embedding or a head unless it is told not to. Whether it is the base's own cannot be
+# told here, and the base is shared.
+_WHOLE = re.compile(r"base_model\.model\.(?:model\.embed_tokens|lm_head)\.(?:base_layer\.)?weight")
 _UNSUPPORTED: Mapping[str, str] = {
-    "lm_head": "LoRA on lm_head",
-    "embed_tokens": "LoRA on embed_tokens",
-    "lora_embedding": "LoRA on an embedding",
     "lora_magnitude_vector": "DoRA",
     "modules_to_save": "a fully trained module",
     "token_adapter": "trained tokens",
@@ -26,38 +27,58 @@ _UNSUPPORTED: Mapping[str, str] = {
 _Pair = dict[str, TensorInfo]  # side, "A" or "B" → its tensor
 
 
-def check_tensors(tensors: Iterable[TensorInfo], targets: Mapping[str, Target], base: BaseSpec) -> None:
-    """Raises InvalidArgument unless the tensors are exactly the A and B of every target, in its shape and rank."""
+def check_tensors(tensors: Iterable[TensorInfo], targets: Mapping[str, Target], base: BaseSpec) -> list[Target]:
+    """The targets that carry weights, in their order.
+
+    Raises InvalidArgument unless the tensors are exactly the A and B of every target, in its shape and rank.
+    """
     pairs = _pairs(tensors)
     known = {f"layers.{layer}.{module.path}" for layer in range(base.num_layers) for module in base.modules}
+    known |= {module.path for module in base.outer_modules}
     for name in pairs:
         if name not in known:
             raise _wrong(
-                f"tensors for {quote(name)}, which is no module of base '{base.name}' ({base.num_layers} layers)"
+                f"tensors for {quote(name)}, which is no module of base '{base.name}' ({base.num_layers} layers); "
+                f"it has {paths(base)}"
             )
         if name not in targets:
             raise _wrong(f"tensors for {quote(name)}, which target_modules in adapter_config.json leaves out")
-    for name, target in targets.items():
-        _check_pair(pairs.get(name, {}), target)
+    found = [target for name, target in targets.items() if name in pairs or not target.optional]
+    for target in found:
+        _check_pair(pairs.get(target.name, {}), target)
+    return found
 
 
 def _pairs(tensors: Iterable[TensorInfo]) -> dict[str, _Pair]:
     pairs: dict[str, _Pair] = {}
     for tensor in tensors:
-        match = _LORA.fullmatch(tensor.name)
-        if match is None:
-            raise _unnamed(tensor.name)
-        pairs.setdefault(match["module"], {})[match["side"]] = tensor
+        module, side = _parse(tensor.name)
+        pairs.setdefault(module, {})[side] = tensor
     return pairs
 
 
+def _parse(name: str) -> tuple[str, str]:
+    """Module and side of a tensor. Raises InvalidArgument."""
+    if (match := _LORA.fullmatch(name)) is not None:
+        return match["module"] or match["head"], match["side"]
+    if (match := _EMBEDDING.fullmatch(name)) is not None:
+        return EMBEDDING, match["side"]
+    raise _unnamed(name)
+
+
 def _unnamed(name: str) -> InvalidArgument:
+    if _WHOLE.fullmatch(name):
+        return _wrong(
+            f"tensor {quote(name)} is a whole matrix of the base, which stays as it is here: the vocabulary cannot be "
+            "changed, and the matrix need not be saved; use save_pretrained(..., save_embedding_layers=False)"
+        )
     for part, meaning in _UNSUPPORTED.items():
         if part in name:
             return _wrong(f"tensor {quote(name)} is {meaning}, which this version does not support")
     return _wrong(
         f"tensor {quote(name)} is not named as PEFT names LoRA weights "
-        "(base_model.model.model.layers.<i>.<module>.lora_A.weight or lora_B)"
+        "(base_model.model.model.layers.<i>.<module>.lora_A.weight or lora_B, base_model.model.lm_head.lora_A.weight, "
+        "base_model.model.model.embed_tokens.lora_embedding_A)"
     )
 
 
