@@ -29,6 +29,12 @@ class Running:
     store: FakeStore  # a test on another thread may change its plain attributes
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client honours proxies of the environment, as httpx does."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("gateway")
@@ -94,7 +100,7 @@ class _Serving:
                 stack.push_async_callback(database.close)
                 await migrate(database)
                 redis = await stack.enter_async_context(redis_client(self._redis_url))
-                store = await FakeStore(BASE.name).start()
+                store = await FakeStore(BASE.name, "chorus-demo").start()
                 stack.push_async_callback(store.stop)
                 door = await stack.enter_async_context(open_door(database, redis, store.address, model=BASE.name))
                 listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
