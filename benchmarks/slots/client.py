@@ -25,6 +25,7 @@ class Answer:
     asked: float = 0.0  # seconds on the performance counter
     times: list[float] = field(default_factory=list)  # of each event with tokens
     tokens: list[str] = field(default_factory=list)  # their names, with `names`
+    fingerprint: str = ""  # of the weights that answered, with `names`
     status: int = 0
     failure: str = ""
 
@@ -102,5 +103,7 @@ class Client:
             return
         answer.times.append(time.perf_counter())
         if names:
-            choices: list[Any] = json.loads(data)["choices"]
+            event: dict[str, Any] = json.loads(data)
+            choices = event["choices"]
+            answer.fingerprint = event["system_fingerprint"]
             answer.tokens += choices[0]["logprobs"]["tokens"] if choices[0]["logprobs"] else []

@@ -32,11 +32,11 @@ class Verdict:
 class Oracle:
     """`folder_of` gives an adapter's folder by the name that was asked for."""
 
-    def __init__(self, model: Path, folder_of: Callable[[str], Path], threads: int) -> None:
+    def __init__(self, model: Path, folder_of: Callable[[str], Path]) -> None:
         import torch
         from transformers.models.auto import AutoModelForCausalLM
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)  # products this small only wait for a second one
         self._torch = torch
         self._base: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
         self._peft: Any = None

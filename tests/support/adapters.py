@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from scripts.stack.config import DEMO, DEMO_NAME
 from tests.support.stack import Stack, Tenant
@@ -37,6 +37,21 @@ class Adapter:
     @classmethod
     def read(cls, folder: Path) -> "Adapter":
         return cls((folder / "adapter_config.json").read_bytes(), (folder / "adapter_model.safetensors").read_bytes())
+
+    def padded(self, seed: int, rank: int = 64) -> "Adapter":
+        """The same skill in more bytes, and under a digest of the seed's: further rows of A, whose columns of B are
+        zero."""
+        config, draw = json.loads(self.config), np.random.default_rng(seed)
+        weights = {}
+        for name, matrix in load(self.weights).items():
+            more = rank - config["r"]
+            if ".lora_A." in name:
+                added = draw.standard_normal((more, matrix.shape[1])).astype(matrix.dtype)
+                weights[name] = np.concatenate([matrix, added])
+            else:
+                weights[name] = np.concatenate([matrix, np.zeros((matrix.shape[0], more), matrix.dtype)], axis=1)
+        grown = {"r": rank, "lora_alpha": config["lora_alpha"] * rank / config["r"]}
+        return Adapter(json.dumps(config | grown).encode(), save(weights))
 
     def with_config(self, **changes: object) -> "Adapter":
         return replace(self, config=json.dumps(json.loads(self.config) | changes).encode())
