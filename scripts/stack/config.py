@@ -78,10 +78,12 @@ class StackConfig:
     def environment(self, secrets: Mapping[str, str]) -> dict[str, str]:
         """Of every service: what was given wins over what this stack would choose."""
         redis = f"redis://:{secrets['CHORUS_REDIS_PASSWORD']}@127.0.0.1:{self.ports['CHORUS_REDIS_PORT']}/0"
+        blobs = str(self.state / "blobs")
         chosen = {
             **secrets,
             **{name: str(port) for name, port in self.ports.items()},
-            "CHORUS_BLOB_DIR": str(self.state / "blobs"),
+            "CHORUS_ADAPTER_VOLUME": self.given.get("CHORUS_BLOB_DIR") or blobs,
+            "CHORUS_BLOB_DIR": blobs,
             "CHORUS_DRAIN_SECONDS": "3",
             "CHORUS_ENGINE_CACHE_DIR": str(self.state / "engine"),
             "CHORUS_GATEWAY_DATABASE_URL": f"sqlite+aiosqlite:///{self.state / 'gateway.db'}",

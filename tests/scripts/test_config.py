@@ -34,6 +34,12 @@ def test_what_is_given_wins() -> None:
     }
 
 
+@pytest.mark.parametrize("given", [{}, {"CHORUS_BLOB_DIR": "/elsewhere"}])
+def test_the_engine_reads_adapters_where_the_store_keeps_them(given: dict[str, str]) -> None:
+    environment = StackConfig.read(given).environment(SECRETS)
+    assert environment["CHORUS_ADAPTER_VOLUME"] == environment["CHORUS_BLOB_DIR"]
+
+
 def test_a_redis_of_ones_own_is_not_started() -> None:
     config = StackConfig.read({"CHORUS_REDIS_URL": "redis://elsewhere/0"})
     assert "CHORUS_REDIS_PORT" not in config.port_settings()
