@@ -15,7 +15,7 @@ PYTHON ?= python3
 GPU_PATH := proto:kernels:services/engine:services/gateway:services/adapter-store:.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check format test-compose gpu-test bench bench-gpu demo-eval proto setup setup-dev
+.PHONY: help up down test check format test-compose gpu-test bench bench-slots bench-gpu demo-eval proto setup setup-dev
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ gpu-test: ## Run the CUDA tests with PYTHON (python3) as it is installed on a CU
 
 bench: setup-dev ## Measure the engine on this machine's CPU against transformers and PEFT in the same run
 	@$(RUN) -m benchmarks.engine $(ARGS)
+
+bench-slots: setup-dev ## Measure adapters as a fleet with real processes on CPU. ARGS=--quick, ARGS="--only pacing,cold"
+	@$(RUN) -m benchmarks.slots $(ARGS)
 
 bench-gpu: ## Measure the engine with PYTHON on a CUDA machine. ROWS=single,batch32 COMMIT=<id> RESULTS=<folder>
 	@GRPC_VERBOSITY=ERROR PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m benchmarks.gpu \

@@ -2,10 +2,11 @@
 
 usage: python -m benchmarks.slots [--quick] [--only traffic,pacing,...] [--results FOLDER]
 
-Parts: traffic (S-LoRA's trace over a thousand adapters on two engines, demand beside lru), fresh (publication to use, a
-router's knowledge), flush (Redis loses all), claims (ten gateways, one cold adapter), pacing (tokens beside loads), cold
-(first token of what no engine has), operations (a thousand random ones, with kills). What answers is judged by
-transformers and PEFT in the same run. Writes slots.json and slots.png. The exit status is 1 when a figure does not hold.
+Parts: traffic (S-LoRA's trace over a thousand adapters on two engines, demand beside lru), fresh (publication to use,
+a router's knowledge), flush (Redis loses all), claims (ten gateways, one cold adapter), pacing (tokens beside loads),
+cold (first token of what no engine has), operations (a thousand random ones, with kills). What answers is judged by
+transformers and PEFT in the same run. Writes slots.json and slots.png; the exit status is 1 when a figure does not
+hold.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """What was measured, what it should be at most or at least, and the file and the picture of all of it."""
 
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,8 @@ class Figure:
         return text
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "holds": self.holds}
+        """A value that never came is null."""
+        return {**asdict(self), "value": self.value if math.isfinite(self.value) else None, "holds": self.holds}
 
 
 def _short(value: float) -> str:
@@ -83,7 +85,7 @@ def plot(figures: Sequence[Figure], path: Path) -> None:
 
 
 def _share(figure: Figure) -> float:
+    """At most twice the limit: how far beyond is for the file to say."""
     assert figure.limit
-    if figure.least:
-        return figure.limit / figure.value if figure.value else 2.0
-    return figure.value / figure.limit
+    over, under = (figure.limit, figure.value) if figure.least else (figure.value, figure.limit)
+    return min(over / under, 2.0) if under else 2.0
