@@ -1,6 +1,7 @@
 """Where one decision comes together: the engines of a base, their rooms, and the commands so far."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 from chorus_adapter_store.placement.fleet import Command, Engine, Held, Verb
 from chorus_adapter_store.placement.room import Room
@@ -17,17 +18,14 @@ class Desk:
         self.engines = tuple(each for each in situation.engines if each.placeable)
         self.sizes = Sizes(situation.engines, situation.files)
         self.commands: list[Command] = []
-        self.homes = {digest: self._homes(digest, each.count) for digest, each in copies.items()}
-        needed: dict[str, set[str]] = {each.engine_id: set() for each in self.engines}
-        self._load = dict.fromkeys(needed, 0.0)
+        self.homes = {digest: self.holders(digest)[: each.count] for digest, each in copies.items()}
+        self.leaving = self._leaving()
+        self.seeds = {each.engine_id: self._seeds(each) for each in self.engines}
+        self._load = dict.fromkeys(self.seeds, 0.0)
         for digest, homes in self.homes.items():
             for home in homes:
-                needed[home.engine_id].add(digest)
-                self._load[home.engine_id] += situation.demand[digest].in_flight / len(homes)
-        self._rooms = {
-            each.engine_id: Room(each, self.sizes, needed[each.engine_id], self._pending(each), rules.commands)
-            for each in self.engines
-        }
+                self.add_load(home, situation.demand[digest].in_flight / len(homes))
+        self._rooms = {each.engine_id: self._room(each) for each in self.engines}
 
     def able(self, digest: str) -> list[Engine]:
         """Engines that may be told to hold it; none of what no request may use."""
@@ -78,11 +76,33 @@ class Desk:
             return True
         return held is None and self.say(engine, Verb.PREFETCH, digest, Tier.HOST)
 
-    def _homes(self, digest: str, count: int) -> Sequence[Engine]:
-        return self.holders(digest)[:count]
+    def _room(self, engine: Engine) -> Room:
+        """Nothing that one step brings is displaced by another, else they would go on for ever."""
+        needed = {digest for digest, homes in self.homes.items() if engine in homes}
+        needed |= {each.digest for each in self.situation.warmings}
+        needed |= {*self.leaving, *self.seeds[engine.engine_id]}
+        pending = sorted(each for each in self.situation.pending if each.engine_id == engine.engine_id)
+        return Room(engine, self.sizes, needed, pending, self.rules.commands)
 
-    def _pending(self, engine: Engine) -> list[Command]:
-        return sorted(each for each in self.situation.pending if each.engine_id == engine.engine_id)
+    def _leaving(self) -> list[str]:
+        """What engines that leave or hang used lately, the last first."""
+        since = self.situation.now - self.rules.moved
+        used: dict[str, float] = {}
+        for engine in self.situation.engines:
+            if engine.draining or engine.stalled:
+                for digest, held in engine.held.items():
+                    if held.last_use >= since or held.leases or held.pinned:
+                        used[digest] = max(used.get(digest, 0.0), held.last_use)
+        return sorted(used, key=lambda digest: (-used[digest], digest))[: self.rules.most_moved]
+
+    def _seeds(self, engine: Engine) -> list[str]:
+        """What an engine that has just started is given: what is used most, up to a part of its host memory."""
+        if self.situation.now - engine.started_at > self.rules.newcomer:
+            return []
+        able = [digest for digest in self.situation.recent if self.is_able(engine, digest)]
+        sums = accumulate(self.sizes.of(digest, Tier.HOST) for digest in able)
+        most = engine.host_bytes * self.rules.newcomer_share
+        return [digest for digest, total in zip(able, sums, strict=True) if total <= most]
 
 
 def _at_home(engine: Engine, digest: str) -> tuple[bool, bool, int, str]:

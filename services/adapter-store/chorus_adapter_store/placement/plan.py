@@ -78,28 +78,16 @@ def _spread(desk: Desk) -> None:
 
 
 def _rescue(desk: Desk) -> None:
-    """What engines that leave or hang used lately, and nobody else has."""
-    since = desk.situation.now - desk.rules.moved
-    used: dict[str, float] = {}
-    for engine in desk.situation.engines:
-        if engine.draining or engine.stalled:
-            for digest, held in engine.held.items():
-                if held.last_use >= since or held.leases or held.pinned:
-                    used[digest] = max(used.get(digest, 0.0), held.last_use)
-    newest = sorted(used, key=lambda digest: (-used[digest], digest))
-    for digest in newest[: desk.rules.most_moved]:
+    """What engines that leave or hang have, and nobody else."""
+    for digest in desk.leaving:
         _keep_somewhere(desk, digest, Tier.HOST)
 
 
 def _seed(desk: Desk) -> None:
-    """An engine that has just started is given what is used most, up to a part of its host memory."""
+    """Engines that have just started are given what others use."""
     for engine in desk.engines:
-        if desk.situation.now - engine.started_at > desk.rules.newcomer:
-            continue
-        left = int(engine.host_bytes * desk.rules.newcomer_share)
-        for digest in desk.situation.recent:
-            if desk.is_able(engine, digest) and (left := left - desk.sizes.of(digest, Tier.HOST)) >= 0:
-                desk.prefetch(engine, digest, Tier.HOST)
+        for digest in desk.seeds[engine.engine_id]:
+            desk.prefetch(engine, digest, Tier.HOST)
 
 
 def _thin(desk: Desk) -> None:

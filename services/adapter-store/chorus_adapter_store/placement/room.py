@@ -18,7 +18,7 @@ class _Amounts:
 
 
 class Room:
-    """Free is what nobody needs: what is `needed` there is not given up for something else, though its engine would."""
+    """Only pins may displace what is `needed` there, though its engine would give it up for other things too."""
 
     def __init__(
         self, engine: Engine, sizes: Sizes, needed: Collection[str], pending: Iterable[Command], most: int
@@ -28,13 +28,20 @@ class Room:
         self._sizes = sizes
         self._busy: set[str] = set()  # digests that a command is about
         self._commands = most
-        kept = [each for each in engine.held.values() if _is_kept(each, needed)]
-        slots = [each for each in kept if each.tier is Tier.GPU]
-        pool, host = (sum(each.bytes for each in kept if each.tier is tier) for tier in (Tier.GPU, Tier.HOST))
+        wanted = [each for each in engine.held.values() if each.digest in needed]
+        # Counted as free by the engine, which may give them up.
+        slots = [each for each in wanted if each.tier is Tier.GPU and _is_idle(each)]
+        # What is in a slot may have a copy in host memory that counts there.
+        host = [each for each in wanted if each.tier is Tier.GPU or _is_idle(each)]
+        self._needed = _Amounts(
+            slots=len(slots),
+            pool=sum(each.bytes for each in slots),
+            host=sum(sizes.of(each.digest, Tier.HOST) for each in host),
+        )
         self._left = _Amounts(
-            slots=min(engine.slots_free, engine.slots - len(slots)),
-            pool=min(engine.pool_bytes_free, engine.pool_bytes - pool),
-            host=min(engine.host_bytes_free, engine.host_bytes - host),
+            slots=engine.slots_free,
+            pool=engine.pool_bytes_free,
+            host=engine.host_bytes_free,
             pool_pins=engine.pin_bytes_free,
             host_pins=engine.host_pin_bytes_free,
         )
@@ -44,24 +51,25 @@ class Room:
     @property
     def host(self) -> int:
         """Bytes."""
-        return self._left.host
+        return self._left.host - self._needed.host
 
     @property
     def slots(self) -> int:
-        return self._left.slots
+        return self._left.slots - self._needed.slots
 
     def is_busy(self, digest: str) -> bool:
         return digest in self._busy
 
     def fits(self, command: Command) -> bool:
-        """Whether it can be sent: one command about an adapter at a time, and none for which room is wanting."""
+        """Whether it can be sent: one command about an adapter at a time, and none that finds no room."""
         if self._commands <= 0 or command.digest in self._busy:
             return False
         cost, left = self._cost(command), self._left
+        needed = _Amounts() if command.verb is Verb.PIN else self._needed
         return (
-            (not cost.slots or cost.slots <= left.slots)
-            and (not cost.pool or cost.pool <= left.pool)
-            and (not cost.host or cost.host <= left.host)
+            (not cost.slots or cost.slots <= left.slots - needed.slots)
+            and (not cost.pool or cost.pool <= left.pool - needed.pool)
+            and (not cost.host or cost.host <= left.host - needed.host)
             and (not cost.pool_pins or cost.pool_pins <= left.pool_pins)
             and (not cost.host_pins or cost.host_pins <= left.host_pins)
         )
@@ -87,18 +95,19 @@ class Room:
         cost = _Amounts()
         if command.verb not in (Verb.PREFETCH, Verb.PIN):
             return cost
-        held, digest = self.engine.holds(command.digest), command.digest
-        if held is None:
-            cost.host = self._sizes.of(digest, Tier.HOST)
-        if command.tier is Tier.GPU and (held is None or held.tier is not Tier.GPU):
-            cost.slots, cost.pool = 1, self._sizes.of(digest, Tier.GPU)
-        if command.verb is Verb.PIN and (held is None or held.pinned is not command.tier):
-            if command.tier is Tier.GPU:
-                cost.pool_pins = self._sizes.of(digest, Tier.GPU)
-            else:
-                cost.host_pins = self._sizes.of(digest, Tier.HOST)
+        pins, in_slot = command.verb is Verb.PIN, command.tier is Tier.GPU
+        size = self._sizes.of(command.digest, command.tier)
+        held = self.engine.holds(command.digest)
+        # A pin takes also what was there already, from what the engine counts as free.
+        lacks = held is None or held.tier is not command.tier or (pins and _is_idle(held))
+        if in_slot and lacks:
+            cost.slots, cost.pool = 1, size
+        if held is None or (not in_slot and lacks and pins):
+            cost.host = self._sizes.of(command.digest, Tier.HOST)
+        if pins and (held is None or held.pinned is not command.tier):
+            cost.pool_pins, cost.host_pins = (size, 0) if in_slot else (0, size)
         return cost
 
 
-def _is_kept(held: Held, needed: Collection[str]) -> bool:
-    return held.digest in needed or held.leases > 0 or held.pinned is not None
+def _is_idle(held: Held) -> bool:
+    return held.state == "ready" and not held.leases and held.pinned is not held.tier
