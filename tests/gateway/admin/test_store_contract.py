@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import grpc.aio
 import pytest
 
-from chorus_gateway.adapters import Adapter, AdapterClient, Pin, State, Target, Tier, UploadHeader, Visibility
+from chorus_gateway.adapters import Adapter, AdapterClient, State, Target, UploadHeader, Visibility
 from chorus_gateway.errors import Conflict, Internal, InvalidRequest, NotFound, QuotaExceeded, Unavailable
 from chorus_gateway.values import Limits
 from tests.adapter_store.support import BASE, make_upload
@@ -247,42 +247,11 @@ async def test_what_was_uploaded_is_downloaded(client: AdapterClient, tenant: st
     assert (await client.get(tenant, "sql", 1)).state is State.DELETED
 
 
-async def test_a_pin_is_set_replaced_and_removed(client: AdapterClient, tenant: str) -> None:
-    await publish(client, tenant)
-    await publish(client, tenant, name="chat")
-    pinned = await client.fleet.set_pin(tenant, "sql", version="", tier=Tier.GPU, engines=0)
-    assert pinned == Pin(tenant, "sql", "latest", Tier.GPU, engines=0, held=0)
-    pinned = await client.fleet.set_pin(tenant, "sql", version="1", tier=Tier.HOST, engines=2)
-    assert pinned == Pin(tenant, "sql", "1", Tier.HOST, engines=2, held=0)
-    other = await client.fleet.set_pin(tenant, "chat", version="latest", tier=Tier.GPU, engines=1)
-    assert await client.fleet.pins(tenant) == (other, pinned)
-    assert {pinned, other} <= set(await client.fleet.pins())
-    assert await client.fleet.pin(tenant, "sql") == pinned
-    await client.fleet.remove_pin(tenant, "sql")
-    assert await client.fleet.pins(tenant) == (other,)
-    for refused in (client.fleet.remove_pin(tenant, "sql"), client.fleet.pin(tenant, "sql")):
-        with pytest.raises(NotFound, match="sql"):
-            await refused
-
-
-async def test_what_is_not_there_is_not_pinned(client: AdapterClient, tenant: str) -> None:
-    await publish(client, tenant)
-    for name, version in (("none", ""), ("sql", "2"), ("sql", "prod")):
-        with pytest.raises(NotFound):
-            await client.fleet.set_pin(tenant, name, version=version, tier=Tier.GPU, engines=0)
-    assert await client.fleet.pins(tenant) == ()
-
-
 async def test_files_come_from_no_other_buckets_than_the_allowed(client: AdapterClient, tenant: str) -> None:
     for source in ("s3://elsewhere/sql", "https://example.com/sql", "sql"):
         with pytest.raises(InvalidRequest, match="source: "):
             await client.import_from(source, UploadHeader(tenant, "sql", BASE.name))
     assert await client.list(tenant) == ()
-
-
-async def test_without_engines_none_holds_anything(client: AdapterClient, tenant: str) -> None:
-    adapter = await publish(client, tenant)
-    assert await client.fleet.engines() == await client.fleet.engines(adapter.digest) == ()
 
 
 async def test_an_unknown_base_is_a_conflict(client: AdapterClient, tenant: str) -> None:
