@@ -197,7 +197,7 @@ async def test_no_tenants_key_reaches_any_of_it(stocked: Door) -> None:
 async def test_a_store_that_cannot_see_the_registry_says_so(stocked: Door, fake_store: FakeStore) -> None:
     fake_store.fail_with = (grpc.StatusCode.UNAVAILABLE, "Redis is away")
     status, body = await ask(stocked, "GET", f"{ADMIN}/engines")
-    assert (status, body["error"]["type"]) == (503, "service_unavailable_error")
+    assert (status, "or Redis" in body["error"]["message"]) == (503, True)
 
 
 async def test_writes_fail_closed_while_redis_is_away(

@@ -45,7 +45,7 @@ def tell(store: FakeStore, engines: Sequence[Engine]) -> None:
 async def register(redis_url: str, engines: Sequence[Engine]) -> None:
     """In place of all that are there."""
     async with redis_client(redis_url) as redis:
-        known: list[str] = await redis.zrange("chorus:engines", 0, -1)
+        known = [str(each) for each in await redis.zrange("chorus:engines", 0, -1)]
         for engine_id in known:
             await redis.delete(f"chorus:engine:{{{engine_id}}}", f"chorus:engine:{{{engine_id}}}:residency")
         await redis.delete("chorus:engines")

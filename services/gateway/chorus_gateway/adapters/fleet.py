@@ -3,7 +3,7 @@
 from chorus_gateway.adapters import messages
 from chorus_gateway.adapters.calls import StoreCalls
 from chorus_gateway.adapters.values import Engine, Pin, Tier
-from chorus_gateway.errors import NotFound
+from chorus_gateway.errors import NotFound, Unavailable
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 
 
@@ -36,5 +36,10 @@ class FleetClient:
 
     async def engines(self, digest: str = "") -> tuple[Engine, ...]:
         """All that are alive, or those that hold a digest. Unavailable while Redis is away."""
-        found = await self._calls.ask(self._calls.stub.ListEngines, pb.ListEnginesRequest(digest=digest))
+        try:
+            found = await self._calls.ask(self._calls.stub.ListEngines, pb.ListEnginesRequest(digest=digest))
+        except Unavailable as error:
+            raise Unavailable(
+                "The adapter store, or Redis, where engines say what they hold, does not answer; try again in a moment."
+            ) from error
         return tuple(map(messages.engine, found.engines))
