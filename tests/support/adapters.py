@@ -75,6 +75,23 @@ def random_weights(seed: int, rank: int, *, queries: int = QUERY, infix: str = "
     return weights
 
 
+def swapped(first: int, second: int) -> Adapter:
+    """On embed_tokens and lm_head: the base with two of its tokens exchanged, when read and when written."""
+    # The base ties the two: one matrix of a row a token.
+    table = load((DEMO / "model" / "model.safetensors").read_bytes())["model.embed_tokens.weight"]
+    other = np.stack((table[second] - table[first], table[first] - table[second]))  # what makes each the other
+    places = np.zeros((2, len(table)), dtype=np.float32)
+    places[0, first] = places[1, second] = 1
+    weights: Weights = {
+        "base_model.model.model.embed_tokens.lora_embedding_A": places,
+        "base_model.model.model.embed_tokens.lora_embedding_B": np.ascontiguousarray(other.T),
+        "base_model.model.lm_head.lora_A.weight": other,
+        "base_model.model.lm_head.lora_B.weight": np.ascontiguousarray(places.T),
+    }
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["embed_tokens", "lm_head"]}
+    return Adapter(json.dumps(config).encode(), save(weights))
+
+
 def form(tenant: str, name: str, adapter: Adapter, model: str = DEMO_NAME) -> dict[str, Any]:
     """What httpx needs to send the multipart form."""
     fields = {"tenant": tenant, "name": name, "model": model}
