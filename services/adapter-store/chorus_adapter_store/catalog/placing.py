@@ -2,12 +2,13 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, false, or_, select
 
+from chorus_adapter_store.catalog.aliasing import changes_of
 from chorus_adapter_store.catalog.database import Database
-from chorus_adapter_store.catalog.rows import LIVE
-from chorus_adapter_store.catalog.schema import generations
-from chorus_adapter_store.values import PlacedFile
+from chorus_adapter_store.catalog.rows import LIVE, PRESENT, numbered
+from chorus_adapter_store.catalog.schema import adapters, generations
+from chorus_adapter_store.values import AdapterName, PlacedFile, Target
 
 _BATCH = 500  # digests a query
 
@@ -31,3 +32,22 @@ class PlacingCatalog:
                     models = frozenset({row.model}) | (known.models if known else frozenset())
                     found[row.digest] = PlacedFile(row.digest, models, row.rank, row.weights_size)
         return found
+
+    async def pointed(self, adapter: AdapterName, alias: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The digests that an alias points at now, and those that it pointed at before; without any, it does not."""
+        named = and_(adapters.c.tenant == adapter.tenant, adapters.c.name == adapter.name)
+        async with self._database.read() as connection:
+            adapter_id = (await connection.execute(select(adapters.c.id).where(named))).scalar_one_or_none()
+            targets = [] if adapter_id is None else [c.target for c in await changes_of(connection, adapter_id, alias)]
+            after = targets[0] if targets else None
+            before = next((each for each in targets if each != after), None)
+            found = []
+            for target in (after, before):
+                condition = and_(generations.c.adapter_id == adapter_id, PRESENT, _of(target))
+                query = select(generations.c.digest).where(condition).order_by(generations.c.generation)
+                found.append(tuple((await connection.execute(query)).scalars()))
+        return found[0], found[1]
+
+
+def _of(target: Target | None) -> ColumnElement[bool]:
+    return false() if target is None else or_(numbered(target.generation), numbered(target.canary))
