@@ -4,7 +4,7 @@ from chorus_engine.model.digest import base_digest
 
 
 def digest(folder: Path, cache: Path | None = None) -> str:
-    return base_digest(folder / "config.json", [folder / "model.safetensors"], cache)
+    return base_digest(folder / "config.json", [folder / "model.safetensors"], cache).value
 
 
 def test_is_of_config_and_weights(checkpoint: Path) -> None:

@@ -5,25 +5,51 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 
-def base_digest(config: Path, weights: Sequence[Path], cache: Path | None) -> str:
-    """64 hex characters of SHA-256 over the file digests of config.json and of each weight file by name.
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A file whose digest was taken from the cache, by its name, size and time: it was not read."""
+
+    path: Path
+    key: str  # in the cache: path, size and modification time at the start
+    digest: str  # 64 hex characters
+
+
+@dataclass(frozen=True, slots=True)
+class BaseDigest:
+    value: str  # 64 hex characters
+    remembered: tuple[Remembered, ...] = ()
+
+
+def base_digest(config: Path, weights: Sequence[Path], cache: Path | None) -> BaseDigest:
+    """SHA-256 over the file digests of config.json and of each weight file by name.
 
     Hashing gigabytes takes seconds: `cache` is a JSON file that keeps digests by path, size and modification time; None
     hashes anew. A cache that cannot be read or written costs time, never the start.
     """
     known = _read(cache)
-    digests = {_key(path): known.get(_key(path)) or _hash(path) for path in (config, *weights)}
+    files = [(path, file_key(path)) for path in (config, *weights)]
+    digests = {key: known.get(key) or _hash(path) for path, key in files}
     if cache is not None and not digests.items() <= known.items():
         _write(cache, known | digests)
-    return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests.values())).hexdigest()
+    value = hashlib.sha256(b"".join(bytes.fromhex(digests[key]) for _, key in files)).hexdigest()
+    return BaseDigest(value, tuple(Remembered(path, key, known[key]) for path, key in files if key in known))
 
 
-def _key(path: Path) -> str:
+def file_key(path: Path) -> str:
+    """What tells a file from another without reading it. Raises OSError."""
     stat = path.stat()
     return f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def forget(cache: Path, key: str) -> None:
+    """Takes an entry out of the cache: the next start reads the file."""
+    known = _read(cache)
+    if known.pop(key, None) is not None:
+        _write(cache, known)
 
 
 def _hash(path: Path) -> str:

@@ -12,7 +12,7 @@ from chorus_engine.core.spec import LinearModule, ModelSpec
 from chorus_engine.model.build import build
 from chorus_engine.model.config import ModelConfig, read_config
 from chorus_engine.model.decoder import Decoder
-from chorus_engine.model.digest import base_digest
+from chorus_engine.model.digest import BaseDigest, Remembered, base_digest
 from chorus_engine.model.lora import Site, lora_sites, outer_sites
 from chorus_engine.model.weights import checkpoint, dummy, weight_files
 
@@ -26,6 +26,7 @@ class LoadedModel:
     decoder: Decoder
     dtype: torch.dtype
     device: torch.device
+    remembered: tuple[Remembered, ...] = ()  # files that the digest was not computed from at this start
 
 
 def load(
@@ -52,15 +53,15 @@ def load(
     if load_format not in LOAD_FORMATS:
         raise StartError(f"load_format={load_format!r} is unknown; use one of {', '.join(LOAD_FORMATS)}.")
     if load_format == "dummy":
-        digest = _dummy_digest(folder, seed)
+        digest = BaseDigest(_dummy_digest(folder, seed))
         source = dummy(torch_dtype, device, seed)
     else:
         digest = base_digest(folder / "config.json", weight_files(folder), digest_cache)
         source = checkpoint(folder, torch_dtype, device)
     with source as fetch:
         decoder = build(config, fetch, positions, torch_dtype, device)
-    spec = _spec(config, name, digest, torch_dtype, outer_lora=outer_lora)
-    return LoadedModel(spec, decoder, torch_dtype, device)
+    spec = _spec(config, name, digest.value, torch_dtype, outer_lora=outer_lora)
+    return LoadedModel(spec, decoder, torch_dtype, device, digest.remembered)
 
 
 def choose_dtype(dtype: str, config: ModelConfig, device: torch.device) -> torch.dtype:
