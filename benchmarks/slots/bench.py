@@ -132,8 +132,10 @@ class Bench:
                 self._cold(stack, tenant)
 
     def _cold(self, stack: Stack, tenant: Tenant) -> None:
-        """Half of them are fetched by us and half by the engine; none of either is in its memory."""
+        """Half of them are fetched by us and half by the engine, both over gRPC; it has none of either in its memory."""
         with progress("first tokens of cold adapters") as step:
+            stack.environment["CHORUS_ADAPTER_VOLUME"] = ""
+            stack.restart("engine")
             count = 2 * self.plan.cold + 12  # more than host memory can have been given beforehand
             named = [(f"c{number}", adapters.large(number)) for number in range(count)]
             digests = register(stack, tenant.name, named, lambda: None)

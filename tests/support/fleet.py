@@ -35,9 +35,11 @@ def running_fleet(
 ) -> Iterator[Stack]:
     """As `running_stack`; further ones are called engine-2, gateway-2, adapter-store-2 and so on.
 
-    adapters: with the demo's.
+    adapters: with the demo's. A setting that is empty is unset, whatever the stack would choose.
     """
-    stack = prepare(state, settings or {})
+    settings = settings or {}
+    stack = prepare(state, settings)
+    stack.environment |= {name: "" for name, value in settings.items() if not value}
     widen(stack, {"engine": engines, "gateway": gateways, "adapter-store": stores})
     try:
         stack.start()
