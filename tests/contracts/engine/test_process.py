@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from chorus_engine.model.digest import base_digest
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.contracts.engine.support.gateway import open_gateway, sampling, submit
 from tests.contracts.engine.support.process import TOKEN, EngineProcess
@@ -36,6 +38,26 @@ async def test_a_signal_lets_running_requests_finish_and_refuses_new_ones(engine
         assert len((await gateway.answer("runs")).token_ids) == 1000
     assert await asyncio.to_thread(engine.process.wait, 10) == 0
     assert [line for line in engine.lines if line.get("level") == "error"] == []
+
+
+def test_an_engine_ends_when_a_weight_file_is_not_what_it_was(checkpoint: Path, tmp_path: Path) -> None:
+    """Changed in place, with its size and time: the digest in the cache is no longer that of the weights."""
+    model, cache = tmp_path / "model", tmp_path / "digests.json"
+    shutil.copytree(checkpoint, model)
+    weights = model / "model.safetensors"
+    before = base_digest(model / "config.json", [weights], cache).value
+    stat, content = weights.stat(), weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    engine = EngineProcess(model, tmp_path)
+    engine.start()
+    assert engine.process.wait(20) == 1
+    engine.stop()
+
+    (error,) = [line for line in engine.lines if line.get("level") == "error"]
+    assert str(weights) in error["message"]
+    assert base_digest(model / "config.json", [weights], cache).value != before, "the next start reads the file"
 
 
 def test_a_busy_port_is_one_sentence_before_the_model_is_read() -> None:
