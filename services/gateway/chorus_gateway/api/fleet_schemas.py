@@ -30,7 +30,7 @@ class ImportBody(Body):
 class PinBody(Body):
     version: str = Field("latest", min_length=1, max_length=64, description="a generation's number or an alias")
     tier: Annotated[Tier, Field(strict=False)] = Field(Tier.GPU, description="`gpu`: a slot; `host`: host memory")
-    engines: int = Field(0, ge=0, le=10_000, description="on how many engines of its base; 0 is all")
+    engines: int = Field(0, ge=0, le=1000, description="on how many engines of its base; 0 is all")
 
 
 class PinView(BaseModel):
