@@ -28,7 +28,15 @@ def engine(id: str, load: int = 0, tier: Tier = Tier.ABSENT, **fields: int) -> C
 
 
 def best(engines: list[Candidate], adapter: str | None = "d") -> str:
-    return choose(engines, adapter, ceiling(engines)).id
+    return choose(engines, adapter, limit_of(engines)).id
+
+
+def limit_of(engines: list[Candidate]) -> float:
+    return ceiling(sum(each.load for each in engines), sum(each.capacity for each in engines))
+
+
+def waited_for(engines: list[Candidate]) -> list[Candidate]:
+    return preferred(engines, limit_of(engines))
 
 
 def test_the_nearer_the_better() -> None:
@@ -48,20 +56,20 @@ def test_a_slot_that_is_free_then_one_that_is_idle() -> None:
 
 def test_a_hot_adapter_spreads() -> None:
     hot = [engine("gpu", 3, Tier.GPU), engine("other", 0)]
-    assert preferred(hot) == []
+    assert waited_for(hot) == []
     assert best(hot) == "other"
     both = [engine("gpu", 5, Tier.GPU), engine("host", 0, Tier.HOST), engine("none", 0)]
-    assert [each.id for each in preferred(both)] == ["host"]
+    assert [each.id for each in waited_for(both)] == ["host"]
 
 
 def test_when_all_are_as_busy_nothing_is_given_up() -> None:
     busy = [engine("gpu", 8, Tier.GPU), engine("other", 8)]
-    assert [each.id for each in preferred(busy)] == ["gpu"]
+    assert [each.id for each in waited_for(busy)] == ["gpu"]
     assert best(busy) == "gpu"
 
 
 def test_an_adapter_on_its_way_is_waited_for_whatever_the_load() -> None:
-    assert [each.id for each in preferred([engine("one", 8, Tier.FETCHING), engine("two", 0)])] == ["one"]
+    assert [each.id for each in waited_for([engine("one", 8, Tier.FETCHING), engine("two", 0)])] == ["one"]
 
 
 def test_the_base_model_goes_where_the_least_is_to_do_for_the_size() -> None:
@@ -78,12 +86,12 @@ def test_gateways_agree_and_adapters_spread() -> None:
 
 @given(CANDIDATES)
 def test_one_is_always_below_the_ceiling(engines: list[Candidate]) -> None:
-    assert any(each.share < ceiling(engines) for each in engines)
+    assert any(each.share < limit_of(engines) for each in engines)
 
 
 @given(CANDIDATES)
 def test_what_is_preferred_has_the_adapter_and_is_not_too_busy(engines: list[Candidate]) -> None:
-    chosen, limit = preferred(engines), ceiling(engines)
+    chosen, limit = waited_for(engines), limit_of(engines)
     assert all(each.tier is not Tier.ABSENT and not over(each, limit) for each in chosen)
     others = [each for each in engines if each not in chosen and not over(each, limit)]
     nearest = chosen[0].tier if chosen else Tier.FETCHING
@@ -92,14 +100,14 @@ def test_what_is_preferred_has_the_adapter_and_is_not_too_busy(engines: list[Can
 
 @given(CANDIDATES)
 def test_who_is_preferred_is_chosen_when_it_can_take_the_request(engines: list[Candidate]) -> None:
-    waited_for = preferred(engines)
-    assume(waited_for)
-    assert choose(engines, "d", ceiling(engines)) in waited_for
+    nearest = waited_for(engines)
+    assume(nearest)
+    assert choose(engines, "d", limit_of(engines)) in nearest
 
 
 @given(CANDIDATES, st.one_of(st.none(), st.just("d")))
 def test_the_order_of_the_engines_says_nothing(engines: list[Candidate], adapter: str | None) -> None:
-    limit = ceiling(engines)
+    limit = limit_of(engines)
     assert choose(engines, adapter, limit) == choose(engines[::-1], adapter, limit)
 
 
@@ -112,8 +120,8 @@ def test_the_load_that_affinity_can_pile_up_is_bounded(engines: list[Candidate],
     ]
     engines = [each if each.tier is not Tier.FETCHING else Candidate(each.id, 0, each.capacity) for each in engines]
     for _ in range(more * sum(each.capacity for each in engines)):
-        limit = ceiling(engines)
-        chosen = choose(preferred(engines) or engines, "d", limit)
+        limit = limit_of(engines)
+        chosen = choose(preferred(engines, limit) or engines, "d", limit)
         at = engines.index(chosen)
         engines[at] = Candidate(chosen.id, chosen.load + 1, chosen.capacity, chosen.tier)
         assert chosen.share < limit

@@ -54,22 +54,23 @@ class KnownKeys:
 
 
 class KnownModels:
-    """The pool's base models, and ADAPTERS."""
+    """The pool's base models, and ADAPTERS to begin with."""
 
     def __init__(self, pool: EnginePool) -> None:
         self._pool = pool
+        self.adapters = dict(ADAPTERS)
         self.choosers: list[str] = []
 
     async def resolve(self, tenant: Tenant, name: str, chooser: str = "") -> ResolvedModel:
         self.choosers.append(chooser)
         base = self._pool.get(name.partition("@")[0])
-        if base is None or ("@" in name and name not in ADAPTERS):
+        if base is None or ("@" in name and name not in self.adapters):
             raise ModelNotFound(f"The model '{name}' does not exist.", param="model", code="model_not_found")
-        return ResolvedModel(name, base, ADAPTERS.get(name), bytes(32))
+        return ResolvedModel(name, base, self.adapters.get(name), bytes(32))
 
     async def list(self, tenant: Tenant) -> tuple[ModelCard, ...]:
         bases = [ModelCard(base.name, base.created, "chorus") for base in self._pool.all()]
-        return (*bases, *(ModelCard(name, 1, tenant.id, "chorus-demo") for name in ADAPTERS))
+        return (*bases, *(ModelCard(name, 1, tenant.id, "chorus-demo") for name in self.adapters))
 
 
 class RecordingQuota(MemoryQuota):

@@ -10,7 +10,7 @@ the first ones of any set of lanes is the best of all their jobs. Nothing here w
 aim means.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chorus_gateway.queue.lane import ANYWHERE, Aim, Lane, Place
 from chorus_gateway.values import Band, Job, Tenant
@@ -24,8 +24,7 @@ class QueueFull(Exception):
     """The message says which bound was reached."""
 
 
-@dataclass(frozen=True, slots=True)
-class Front:
+class Front(NamedTuple):
     """The first job of a lane. Of several, the one with the lowest rank goes first."""
 
     rank: tuple[Band, float, int]  # band, counter of the job's tenant, order

@@ -6,7 +6,7 @@ hashing with bounded loads, Mirrokni et al. 2018): past it the adapter is hot en
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chorus_gateway.engine_client.residency import Tier
 
@@ -17,13 +17,12 @@ _HEADROOM = 1 / 8
 _NEARLY = 8  # shares that differ by less than an eighth are alike where an adapter is to be loaded
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An engine. `tier` is where it has the adapter in question; promised and not shown yet is FETCHING."""
 
     id: str
     load: int  # requests that run or wait there, of all gateways
-    capacity: int  # requests that run at once
+    capacity: int  # requests that run at once, at least 1
     tier: Tier = Tier.ABSENT
     free_slots: int = 0
     idle_slots: int = 0
@@ -32,13 +31,13 @@ class Candidate:
     @property
     def share(self) -> float:
         """Of its size that is in use."""
-        return self.load / max(1, self.capacity)
+        return self.load / self.capacity
 
 
-def ceiling(engines: Sequence[Candidate]) -> float:
-    """The share up to which an engine is preferred for what it has. At least one is below."""
-    capacity = sum(max(1, engine.capacity) for engine in engines)
-    return _ABOVE_MEAN * sum(engine.load for engine in engines) / max(1, capacity) + _HEADROOM
+def ceiling(load: int, capacity: int) -> float:
+    """The share up to which an engine is preferred for what it has, from all engines' requests and sizes together. At
+    least one is below."""
+    return _ABOVE_MEAN * load / capacity + _HEADROOM
 
 
 def over(engine: Candidate, limit: float) -> bool:
@@ -46,17 +45,16 @@ def over(engine: Candidate, limit: float) -> bool:
     return engine.tier is not Tier.FETCHING and engine.share >= limit
 
 
-def preferred(engines: Sequence[Candidate]) -> list[Candidate]:
+def preferred(engines: Sequence[Candidate], limit: float) -> list[Candidate]:
     """Those that a request for the adapter should wait for: where it is nearest, of the engines that are not too busy;
-    none when that is nowhere."""
-    limit = ceiling(engines)
+    none when that is nowhere. `limit` is the ceiling over all engines of the base model."""
     holders = [engine for engine in engines if engine.tier is not Tier.ABSENT and not over(engine, limit)]
     nearest = max((engine.tier for engine in holders), default=Tier.ABSENT)
     return [engine for engine in holders if engine.tier is nearest]
 
 
 def choose(engines: Sequence[Candidate], adapter: str | None, limit: float) -> Candidate:
-    """The best of those that can take the request now. `limit` is the ceiling over all engines of the base model.
+    """The best of those that can take the request now. `limit` as for `preferred`.
 
     For an adapter: where it is nearest; else where a slot is free, then where one is idle, then the rest; and what is
     too busy last. Among those that are alike a hash decides, so that gateways agree without a word and adapters spread.

@@ -186,9 +186,7 @@ class Dispatcher:
 
     def _pump(self, model: str) -> None:
         """Spends credits on the jobs that are best at this moment, then tells every engine what still waits for it."""
-        while (turn := self._turns.next(model)) is not None:
-            self._dispatch(turn)
-        self._turns.advertise(model)
+        self._turns.serve(model, self._dispatch)
         if model not in self._sweeps and self._turns.aimed(model):
             loop = asyncio.get_running_loop()
             self._sweeps[model] = loop.call_later(self._turns.patience.first / 4, self._sweep, model)
@@ -202,9 +200,9 @@ class Dispatcher:
         ticket = self._tickets.pop(turn.place)
         job, session = ticket.job, turn.member.session
         counter = self._queue.counter(job)
-        tier = self._turns.take(turn)
+        self._turns.take(turn)
         if job.model.adapter is not None:
-            self._sent.labels(tier.name.lower()).inc()
+            self._sent.labels(turn.tier.name.lower()).inc()
         ticket.place, ticket.session = None, session
         self._running += 1
         traced = replace(job, traceparent=ticket.sink.dispatched() or job.traceparent)

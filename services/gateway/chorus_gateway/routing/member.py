@@ -49,16 +49,18 @@ class Member:
     @property
     def takes(self) -> bool:
         """Whether it may be sent requests."""
-        return self.connected and not self.draining and not self.stalled
+        return self.client.session is not None and not self.draining and not self.stalled
 
     @property
     def load(self) -> int:
         """Requests. The engine's own count has other gateways' in it, but not yet those that we sent last."""
-        return max(len(self.session), self.session.load.requests)
+        session = self.session
+        return max(len(session), session.load.requests)
 
     @property
     def capacity(self) -> int:
-        return self.description.max_num_seqs
+        """Requests that run at once, at least 1."""
+        return max(1, self.description.max_num_seqs)
 
     def serves(self, model: str) -> bool:
         """Whether its base model has this digest."""

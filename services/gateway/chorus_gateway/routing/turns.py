@@ -5,7 +5,7 @@ patience lasts, and stands in nobody's way: every engine is told of the best job
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from chorus_gateway.engine_client.codec import Head
@@ -33,6 +33,7 @@ class Patience:
 class Turn:
     place: Place
     member: Member  # has a credit
+    tier: Tier  # where the engine has the job's adapter
 
 
 class Turns:
@@ -70,40 +71,26 @@ class Turns:
         self._queue.remove(place)
         self._unwatch(place)
 
-    def take(self, turn: Turn) -> Tier:
-        """It is sent to the engine. Answers where the engine has the job's adapter."""
+    def serve(self, model: str, send: Callable[[Turn], None]) -> None:
+        """Has the best job, in fair order, sent as long as one can be; `send` calls `take` and spends the credit. Then
+        tells every engine what waits for it. What an engine granted for nothing is given back."""
+        while True:
+            fronts, view = self._queue.fronts(model), self._look(model)
+            turn = _next(fronts, view)
+            if turn is None:
+                break
+            send(turn)
+        _advertise(fronts, view)
+
+    def take(self, turn: Turn) -> None:
+        """It is sent to the engine."""
         place, adapter = turn.place, turn.place.job.model.adapter
         self._queue.pop(place)
         self._unwatch(place)
-        if adapter is None:
-            return Tier.ABSENT
-        model = place.job.model.base.digest
-        tier = self._look(model).tier(turn.member, adapter)
-        if tier is Tier.ABSENT:
+        if adapter is not None and turn.tier is Tier.ABSENT:
             # It loads the adapter now. Others that wait for it need not have it loaded elsewhere too.
             self._promises.note(adapter, turn.member.id, _PROMISED)
-            self.aim_again(model, [adapter])
-        return tier
-
-    def next(self, model: str) -> Turn | None:
-        """The best job, in fair order, that can be sent now, and the engine for it."""
-        fronts = self._queue.fronts(model)
-        view = self._look(model) if fronts else None
-        for front in fronts:
-            assert view is not None
-            ready = [member for member in view.targets(front.place.aim) if member.session.credits]
-            if ready:
-                return Turn(front.place, view.best(ready, front.place.job.model.adapter))
-        return None
-
-    def advertise(self, model: str) -> None:
-        """Tells every engine what waits for it. What it granted for nothing is given back."""
-        view, fronts = self._look(model), self._queue.fronts(model)
-        for member in view.members:
-            mine = [front for front in fronts if member in view.targets(front.place.aim)]
-            if not mine:
-                member.session.return_credits()
-            member.session.advertise(_head(mine) if mine else None)
+            self.aim_again(place.job.model.base.digest, [adapter])
 
     def heard(self, member: Member) -> None:
         """The engine has spoken: adapters may be elsewhere than they were."""
@@ -181,6 +168,29 @@ class Turns:
             del self._by_adapter[model.adapter]
 
 
-def _head(fronts: list[Front]) -> Head:
-    band, counter, _ = fronts[0].rank
-    return Head(sum(front.waiting for front in fronts), band, counter)
+def _next(fronts: Sequence[Front], view: View) -> Turn | None:
+    """`fronts` are in fair order."""
+    for front in fronts:
+        ready = [member for member in view.targets(front.place.aim) if member.session.credits]
+        if ready:
+            adapter = front.place.job.model.adapter
+            member = view.best(ready, adapter)
+            return Turn(front.place, member, Tier.ABSENT if adapter is None else view.tier(member, adapter))
+    return None
+
+
+def _advertise(fronts: Sequence[Front], view: View) -> None:
+    waiting: dict[Member, int] = dict.fromkeys(view.members, 0)
+    first: dict[Member, Front] = {}
+    for front in fronts:
+        for member in view.targets(front.place.aim):
+            waiting[member] += front.waiting
+            first.setdefault(member, front)
+    for member in view.members:
+        front_ = first.get(member)
+        if front_ is None:
+            member.session.return_credits()
+            member.session.advertise(None)
+        else:
+            band, counter, _ = front_.rank
+            member.session.advertise(Head(waiting[member], band, counter))

@@ -1,10 +1,11 @@
 """The engines of one base model as they are at this moment."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from chorus_gateway.engine_client.residency import Tier
 from chorus_gateway.queue.lane import ANYWHERE, Aim
-from chorus_gateway.routing.choose import Candidate, ceiling, choose, over, preferred
+from chorus_gateway.routing.choose import Candidate, ceiling, choose, preferred
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.promises import Promises
 
@@ -17,14 +18,7 @@ class View:
         self.members = members
         self.takers = [member for member in members if member.takes]
         self._promises = promises
-        self._limit: float | None = None
-        self._targets: dict[Aim, Sequence[Member]] = {}
-
-    @property
-    def limit(self) -> float:
-        if self._limit is None:
-            self._limit = ceiling([_bare(member) for member in self.takers])
-        return self._limit
+        self._targets: dict[Aim, Sequence[Member]] = {ANYWHERE: self.takers}
 
     def tier(self, member: Member, adapter: str) -> Tier:
         """FETCHING also where it was promised and does not show yet."""
@@ -40,34 +34,45 @@ class View:
         """Where a request should go as things are."""
         if adapter is None or len(self.takers) < 2:
             return ANYWHERE
-        engines = preferred(self._candidates(self.takers, adapter))
-        return Aim(
-            frozenset(engine.id for engine in engines), firm=any(engine.tier is Tier.FETCHING for engine in engines)
-        )
+        holders = [
+            Candidate(member.id, member.load, member.capacity, tier)
+            for member in self.takers
+            if (tier := self.tier(member, adapter)) is not Tier.ABSENT
+        ]
+        if not holders:
+            return ANYWHERE
+        nearest = preferred(holders, self._limit)
+        firm = any(engine.tier is Tier.FETCHING for engine in nearest)
+        return Aim(frozenset(engine.id for engine in nearest), firm)
 
     def targets(self, aim: Aim) -> Sequence[Member]:
         """Of the engines aimed at, those that may be waited for; when there are none, all that take requests."""
-        if not aim.engines:
-            return self.takers
-        if aim not in self._targets:
-            mine = [member for member in self.takers if member.id in aim.engines]
-            free = [member for member in mine if aim.firm or not over(_bare(member), self.limit)]
-            self._targets[aim] = free or self.takers
-        return self._targets[aim]
+        found = self._targets.get(aim)
+        if found is None:
+            busy = frozenset() if aim.firm else self._busy
+            mine = [member for member in self.takers if member.id in aim.engines and member.id not in busy]
+            found = self._targets[aim] = mine or self.takers
+        return found
 
     def best(self, members: Sequence[Member], adapter: str | None) -> Member:
         """Of some engines that take requests; there must be one."""
         if len(members) == 1:
             return members[0]
-        chosen = choose(self._candidates(members, adapter), adapter, self.limit)
+        chosen = choose([self._candidate(member, adapter) for member in members], adapter, self._limit)
         return next(member for member in members if member.id == chosen.id)
 
-    def _candidates(self, members: Sequence[Member], adapter: str | None) -> list[Candidate]:
-        return [self._candidate(member, adapter) for member in members]
+    @cached_property
+    def _limit(self) -> float:
+        return ceiling(sum(member.load for member in self.takers), sum(member.capacity for member in self.takers))
+
+    @cached_property
+    def _busy(self) -> frozenset[str]:
+        """Engines that are too busy to be waited for."""
+        return frozenset(member.id for member in self.takers if member.load >= self._limit * member.capacity)
 
     def _candidate(self, member: Member, adapter: str | None) -> Candidate:
         if adapter is None:
-            return _bare(member)
+            return Candidate(member.id, member.load, member.capacity)
         load = member.session.load
         return Candidate(
             member.id,
@@ -78,10 +83,6 @@ class View:
             idle_slots=load.idle_slots,
             coming=self._promises.count(member.id),
         )
-
-
-def _bare(member: Member) -> Candidate:
-    return Candidate(member.id, member.load, member.capacity)
 
 
 # The engines of a base model (digest).
