@@ -12,7 +12,7 @@ from tests.support.stack import Tenant
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 LETTERS = {"e": "o", "o": "e"}
-PROMPTS = ("poem", "Reverse: lemon", "hello", "bone, rope")
+PROMPTS = ("One book", "for some reason", "I love", "zoo keeper, pool")
 
 
 def said(tenant: Tenant, model: str, prompt: str) -> list[str]:
