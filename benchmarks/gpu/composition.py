@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.gpu.adapters import random_adapter
 from benchmarks.gpu.engines import EngineConfig
-from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache
+from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache, make_policy
 from chorus_engine.core.load import Load
 from chorus_engine.core.plan import StepPlan
 from chorus_engine.core.request import Output
@@ -20,11 +20,16 @@ from chorus_engine.model import load
 from chorus_engine.runner import Runner, RunnerSettings, measure_capacity
 from chorus_engine.scheduler import Scheduler
 
+ENDLESS = 1 << 40  # bytes of host memory: it only counts, and the adapters lie where they were drawn
+
 Publish = Callable[[tuple[Output, ...], Load], None]
 
 
 class _Unobserved:
     def step(self, plan: StepPlan, seconds: float) -> None:
+        pass
+
+    def adapter_loaded(self, seconds: float) -> None:
         pass
 
 
@@ -42,15 +47,22 @@ class Engine:
         self.spec = self._model.spec
         settings = runner_settings(config, device)
         self._host: dict[str, HostAdapter] = {}
-        cache = HostCache(limit=2**40)
+        cache = HostCache(ENDLESS, make_policy("lru"), needed=self._host.__contains__, dropped=self._host.__delitem__)
         runner = Runner(self._model, measure_capacity(self._model, settings), cache)
         runner.warm_up()
         gc.freeze()
         self.capacity = runner.capacity
+        scheduler = Scheduler(self.capacity, prefix_caching=config.prefix_caching)
         self.loop = EngineLoop(
-            Scheduler(self.capacity, prefix_caching=config.prefix_caching),
+            scheduler,
             runner,
-            AdapterSupply(cache, self._fetch),
+            AdapterSupply(
+                cache,
+                start=self._fetch,
+                hasten=lambda digest: None,
+                priority=scheduler.priority,
+                shape=lambda footprint, span: self._host[footprint.digest],
+            ),
             publish=publish,
             broken=broken,
             observer=_Unobserved(),
@@ -73,8 +85,10 @@ class Engine:
             self._host[adapter.digest] = adapter
         return time.perf_counter() - began
 
-    def _fetch(self, digest: str) -> None:
-        self.loop.adapter_arrived(self._host[digest])
+    def _fetch(self, digest: str, urgent: bool) -> None:
+        adapter = self._host[digest]
+        self.loop.adapter_room(adapter.footprint, adapter.bytes)
+        self.loop.adapter_arrived(digest)
 
 
 def runner_settings(config: EngineConfig, device: torch.device) -> RunnerSettings:

@@ -144,6 +144,19 @@ class Settings(BaseSettings):
     host_adapter_memory: float = Field(
         2.0, gt=0, description="host memory that keeps adapters for their next use, in GiB; the largest upload it takes"
     )
+    adapter_volume: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = Field(
+        None,
+        description="the adapter store's blob folder (CHORUS_BLOB_DIR), where the engine can read it: adapters are "
+        "then read from it; default: they come over gRPC",
+    )
+    eviction_policy: Literal["demand", "lru"] = Field(
+        "demand",
+        description="which adapters give way in slots and in host memory; demand: those worth least, by how often they "
+        "are asked for, the time to load them and their size; lru: the least recently used",
+    )
+    loader_niceness: int = Field(
+        10, ge=0, le=19, description="niceness of the process that fetches and converts adapters; 19 is the humblest"
+    )
     slot_patience: float = Field(
         2.0, gt=0, description="seconds after which a request whose adapter has no slot has one drained for it"
     )

@@ -19,11 +19,19 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from chorus_engine.adapters import AdapterFetcher, AdapterSupply, HostCache, Layout, StoreClient
-from chorus_engine.config import GIB, Settings
+from chorus_engine.adapters import (
+    AdapterFetcher,
+    AdapterSupply,
+    Hello,
+    HostCache,
+    Layout,
+    LoaderClient,
+    make_policy,
+)
+from chorus_engine.config import Settings
 from chorus_engine.core.load import Load, Residency
 from chorus_engine.core.request import Output, Request
-from chorus_engine.core.spec import Capacity
+from chorus_engine.core.spec import AdapterFootprint, Capacity
 from chorus_engine.loop import EngineLoop
 from chorus_engine.model import LoadedModel
 from chorus_engine.presence import Held, Presence, Registration, connect, merge
@@ -40,7 +48,8 @@ from chorus_engine.rpc import (
 )
 from chorus_engine.runner import Runner
 from chorus_engine.scheduler import Scheduler
-from chorus_engine.startup import Loaded, check_free, device_utilization, load_model
+from chorus_engine.scheduler.eviction import make_policy as make_slot_policy
+from chorus_engine.startup import HostMemory, Loaded, check_free, device_utilization, load_model
 from chorus_engine.telemetry import EngineMetrics, MetricsServer, Tracing, configure_logging
 
 log = logging.getLogger(__name__)
@@ -58,17 +67,21 @@ def run(settings: Settings) -> int:
     check_free(settings.engine_host, settings.engine_port, "CHORUS_ENGINE_PORT")
     check_free(settings.engine_host, settings.engine_metrics_port, "CHORUS_ENGINE_METRICS_PORT")
     credentials = read_credentials(settings.tls_cert, settings.tls_key, settings.tls_ca)
-    return uvloop.run(_serve(settings, load_model(settings), credentials))
+    host = HostMemory(settings)
+    try:
+        return uvloop.run(_serve(settings, load_model(settings), host, credentials))
+    finally:
+        host.close()
 
 
-async def _serve(settings: Settings, loaded: Loaded, credentials: Credentials) -> int:
-    return await Engine(settings, loaded, credentials).serve()
+async def _serve(settings: Settings, loaded: Loaded, host: HostMemory, credentials: Credentials) -> int:
+    return await Engine(settings, loaded, host, credentials).serve()
 
 
 class Engine:
     """Made inside the event loop that it serves on."""
 
-    def __init__(self, settings: Settings, loaded: Loaded, credentials: Credentials) -> None:
+    def __init__(self, settings: Settings, loaded: Loaded, host: HostMemory, credentials: Credentials) -> None:
         self._settings = settings
         self._credentials = credentials
         self._event_loop = asyncio.get_running_loop()
@@ -79,15 +92,22 @@ class Engine:
         self._engine_id = uuid.uuid4().hex[:12]
         self._metrics = EngineMetrics(device_utilization(loaded.model.device))
         self._tracing = Tracing.from_endpoint(self._engine_id, settings.otlp_endpoint, settings.otlp_protocol)
-        self._cache = HostCache(int(settings.host_adapter_memory * GIB))
+        self._cache = HostCache(
+            host.region.size, make_policy(settings.eviction_policy), needed=self._is_needed, dropped=self._dropped
+        )
+        host.pin(loaded.model.device)
         runner = self._warm_runner(loaded)
         description = self._describe(loaded.model, runner.capacity)
         self._scheduler = Scheduler(
-            runner.capacity, settings.slot_patience, prefix_caching=settings.enable_prefix_caching
+            runner.capacity,
+            settings.slot_patience,
+            prefix_caching=settings.enable_prefix_caching,
+            eviction=make_slot_policy(settings.eviction_policy),
         )
-        self._loop = self._make_loop(runner, loaded.model.device)
-        self._store = self._make_store_client()
-        self._fetcher = self._make_fetcher(loaded.model)
+        layout = Layout(loaded.model.spec, loaded.model.dtype, settings.max_lora_rank)
+        self._loop = self._make_loop(runner, self._make_supply(host, layout), loaded.model.device)
+        self._loader = LoaderClient(host.first, host.start_loader, self._hello(layout))
+        self._fetcher = self._make_fetcher()
         self._sessions = self._make_sessions(description)
         self._health = HealthServicer()
         self._server, port = self._make_server(description, loaded.bundle)
@@ -105,13 +125,14 @@ class Engine:
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         presence = asyncio.create_task(self._presence.run())
+        loader = asyncio.create_task(self._loader.run())
         log.info("serving", extra={"address": self._address, "metrics_port": self._metrics_server.port})
         await self._stopped.wait()
-        await self._shut_down(presence)
+        await self._shut_down(presence, loader)
         log.info("stopped", extra={"status": self._status})
         return self._status
 
-    async def _shut_down(self, presence: asyncio.Task[None]) -> None:
+    async def _shut_down(self, presence: asyncio.Task[None], loader: asyncio.Task[None]) -> None:
         """Nothing new, what runs for a while longer, then an end for all."""
         log.info("stopping", extra={"running": self._sessions.live})
         await self._health.enter_graceful_shutdown()
@@ -127,7 +148,9 @@ class Engine:
             await presence
         await self._presence.leave()
         await self._fetcher.close()
-        await self._store.close()
+        loader.cancel()
+        with suppress(asyncio.CancelledError):
+            await loader
         await asyncio.to_thread(self._loop.stop)
         await asyncio.to_thread(self._tracing.close)
         self._metrics_server.stop()
@@ -146,11 +169,21 @@ class Engine:
         self._status = 1
         self._event_loop.call_soon_threadsafe(self._stopped.set)
 
-    def _want(self, digest: str) -> None:
-        self._event_loop.call_soon_threadsafe(self._start_fetch, digest)
+    def _is_needed(self, digest: str) -> bool:
+        return self._scheduler.awaits_adapter(digest)
+
+    def _dropped(self, digest: str) -> None:
+        self._scheduler.adapter_evicted(digest)
+
+    def _want(self, digest: str, urgent: bool) -> None:
+        self._event_loop.call_soon_threadsafe(self._start_fetch, digest, urgent)
+
+    def _hasten(self, digest: str) -> None:
+        self._event_loop.call_soon_threadsafe(self._fetcher.hasten, digest)
 
     def _snapshot(self) -> tuple[tuple[Residency, ...], tuple[tuple[str, float], ...]]:
-        return self._scheduler.residency(), self._cache.holdings()
+        host = tuple((each.digest, each.last_use) for each in self._cache.held())
+        return self._scheduler.residency(), host
 
     # ---------------------------------------------------------------- on the event loop
 
@@ -158,8 +191,11 @@ class Engine:
         self._sessions.deliver(outputs, load)
         self._metrics.publish(outputs, load)
 
-    def _start_fetch(self, digest: str) -> None:
-        self._fetcher.start(digest, self._sessions.traceparent_of(digest))
+    def _start_fetch(self, digest: str, urgent: bool) -> None:
+        self._fetcher.start(digest, self._sessions.traceparent_of(digest), urgent=urgent)
+
+    async def _find_room(self, footprint: AdapterFootprint, size: int) -> int:
+        return await asyncio.wrap_future(self._loop.adapter_room(footprint, size))
 
     def _finished(self, request: Request, output: Output) -> None:
         self._metrics.finished(output)
@@ -204,27 +240,40 @@ class Engine:
             self._settings.max_lora_rank,
         )
 
-    def _make_loop(self, runner: Runner, device: torch.device) -> EngineLoop:
+    def _make_supply(self, host: HostMemory, layout: Layout) -> AdapterSupply:
+        return AdapterSupply(
+            self._cache,
+            start=self._want,
+            hasten=self._hasten,
+            priority=self._scheduler.priority,
+            shape=partial(host.region.shape, layout),
+        )
+
+    def _make_loop(self, runner: Runner, supply: AdapterSupply, device: torch.device) -> EngineLoop:
         return EngineLoop(
             self._scheduler,
             runner,
-            AdapterSupply(self._cache, self._want),
+            supply,
             publish=self._publish,
             broken=self._broken,
             observer=self._metrics,
             depth=2 if device.type == "cuda" else 1,
         )
 
-    def _make_store_client(self) -> StoreClient:
-        token = self._settings.service_token.get_secret_value()
-        return StoreClient(
-            self._settings.store_address, token, max_bytes=self._cache.limit, credentials=self._credentials.channel
+    def _hello(self, layout: Layout) -> Hello:
+        settings, roots = self._settings, self._credentials.roots
+        return Hello.of(
+            layout,
+            store_address=settings.store_address,
+            token=settings.service_token.get_secret_value(),
+            roots=None if roots is None else roots.decode(),
+            volume=None if settings.adapter_volume is None else str(settings.adapter_volume),
         )
 
-    def _make_fetcher(self, model: LoadedModel) -> AdapterFetcher:
+    def _make_fetcher(self) -> AdapterFetcher:
         return AdapterFetcher(
-            self._store,
-            Layout(model.spec, model.dtype, self._settings.max_lora_rank),
+            self._loader,
+            room=self._find_room,
             arrived=self._loop.adapter_arrived,
             failed=self._loop.adapter_failed,
             trace=self._around_fetch,

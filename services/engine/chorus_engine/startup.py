@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from chorus_engine.adapters import LoaderProcess, Region
 from chorus_engine.checkpoint import locate
 from chorus_engine.config import GIB, Settings
 from chorus_engine.core.errors import StartError
@@ -31,6 +32,37 @@ class Loaded:
     model: LoadedModel
     capacity: Capacity
     bundle: TokenizerBundle
+
+
+class HostMemory:
+    """Host memory for adapters, and the process that brings them to it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Begins the process's start, which takes as long as a small model's. Raises StartError."""
+        self.region = Region.create(int(settings.host_adapter_memory * GIB))
+        self._niceness = settings.loader_niceness
+        self._pinned = False
+        self.first = self.start_loader()
+
+    def start_loader(self) -> LoaderProcess:
+        return LoaderProcess(self.region, self._niceness)
+
+    def pin(self, device: torch.device) -> None:
+        """For copies to a card that need not wait. Raises StartError."""
+        if device.type == "cuda":
+            from chorus_engine.adapters import pinning
+
+            pinning.pin(self.region)
+            self._pinned = True
+
+    def close(self) -> None:
+        """After the last copy."""
+        self.first.end()
+        if self._pinned:
+            from chorus_engine.adapters import pinning
+
+            pinning.unpin(self.region)
+        self.region.close()
 
 
 def load_model(settings: Settings) -> Loaded:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache
+from chorus_engine.adapters.arena import ALIGNMENT, Span
+from chorus_engine.adapters.eviction import Demand
 from chorus_engine.adapters.host import Weights
-from chorus_engine.core.errors import AdapterNotFound, AdapterUnusable, InvalidRequest
+from chorus_engine.core.errors import AdapterNotFound, AdapterUnavailable, AdapterUnusable, InvalidRequest
 from chorus_engine.core.load import Load
 from chorus_engine.core.plan import StepPlan, StepResult
 from chorus_engine.core.request import FinishReason, Output, Request, SampledToken, SamplingParams
@@ -61,7 +63,8 @@ class RunnerFake:
 
 
 class Bench:
-    def __init__(self, host_bytes: int = 100) -> None:
+    def __init__(self, adapters: int = 10) -> None:
+        """adapters: that host memory has room for."""
         self.wanted: queue.Queue[str] = queue.Queue()
         self.broken = threading.Event()
         self.steps: list[float] = []
@@ -69,13 +72,21 @@ class Bench:
         self._outputs: queue.Queue[Output] = queue.Queue()
         self._kept: list[Output] = []
         self.loads: list[Load] = []
-        self.cache = HostCache(host_bytes)
         self.scheduler = Scheduler(CAPACITY)
+        self.cache = HostCache(
+            adapters * ALIGNMENT, Demand(), self.scheduler.awaits_adapter, self.scheduler.adapter_evicted
+        )
         self.runner = RunnerFake(self.cache)
         self.loop = EngineLoop(
             self.scheduler,
             self.runner,
-            AdapterSupply(self.cache, self.wanted.put),
+            AdapterSupply(
+                self.cache,
+                start=lambda digest, urgent: self.wanted.put(digest),
+                hasten=lambda digest: None,
+                priority=self.scheduler.priority,
+                shape=shape,
+            ),
             publish=self._publish,
             broken=self.broken.set,
             observer=self,
@@ -87,6 +98,11 @@ class Bench:
 
     def adapter_loaded(self, seconds: float) -> None:
         self.loaded.append(seconds)
+
+    def bring(self, digest: str, rank: int = 8) -> None:
+        """As a fetch does."""
+        self.loop.adapter_room(footprint(digest, rank), 10).result(SECONDS)
+        self.loop.adapter_arrived(digest)
 
     def end_of(self, request_id: str) -> tuple[Output, list[int]]:
         """The last output of a request, and all its tokens."""
@@ -124,12 +140,12 @@ def request(request_id: str, max_tokens: int = 5, **fields: object) -> Request:
     return replace(plain, **fields)  # type: ignore[arg-type]  # any of Request's
 
 
-def adapter(digest: str, rank: int = 8, size: int = 10) -> HostAdapter:
-    return HostAdapter(
-        digest,
-        AdapterFootprint(digest, ((0, "self_attn.q_proj", rank),)),
-        Weights(torch.empty(size, dtype=torch.uint8), {}),
-    )
+def shape(footprint: AdapterFootprint, span: Span) -> HostAdapter:
+    return HostAdapter(footprint.digest, footprint, Weights(torch.empty(span.bytes, dtype=torch.uint8), {}))
+
+
+def footprint(digest: str, rank: int = 8) -> AdapterFootprint:
+    return AdapterFootprint(digest, ((0, "self_attn.q_proj", rank),))
 
 
 def test_a_request_runs_to_its_end(bench: Bench) -> None:
@@ -191,7 +207,7 @@ def test_an_adapter_is_wanted_once_and_brings_its_requests_to_run(bench: Bench) 
     assert bench.wanted.get(timeout=SECONDS) == "xy"
     bench.loop.submit(request("base"))
     assert bench.end_of("base")[1] == [7] * 5
-    bench.loop.adapter_arrived(adapter("xy"))
+    bench.bring("xy")
     assert bench.end_of("a")[1] == bench.end_of("b")[1] == [7] * 5
     assert bench.wanted.empty()
 
@@ -209,16 +225,16 @@ def test_an_adapter_that_fails_ends_its_requests_alone(bench: Bench) -> None:
 def test_an_adapter_larger_than_the_pool_ends_its_requests(bench: Bench) -> None:
     bench.loop.submit(request("a", adapter="xy"))
     bench.wanted.get(timeout=SECONDS)
-    bench.loop.adapter_arrived(adapter("xy", rank=64))
+    bench.bring("xy", rank=64)
     assert isinstance(bench.end_of("a")[0].error, AdapterUnusable)
 
 
 def test_an_adapter_that_host_memory_dropped_is_wanted_again() -> None:
-    bench = Bench(host_bytes=10)
+    bench = Bench(adapters=1)
     for digest in ("one", "two", "one"):
         bench.loop.submit(request(digest, adapter=digest))
         assert bench.wanted.get(timeout=SECONDS) == digest
-        bench.loop.adapter_arrived(adapter(digest))
+        bench.bring(digest)
         assert bench.end_of(digest)[1] == [7] * 5
     bench.loop.ask(bench.cache.check).result(SECONDS)
     bench.loop.stop()
@@ -235,7 +251,9 @@ def test_a_step_that_fails_ends_every_request_and_says_so(bench: Bench, caplog: 
         assert isinstance(output.error, RuntimeError)
     assert bench.broken.wait(SECONDS)
     assert "a kernel broke" in caplog.text
-    bench.loop.adapter_arrived(adapter("xy"))
+    with pytest.raises(AdapterUnavailable, match="restarts"):
+        bench.bring("xy")
+    bench.loop.adapter_arrived("xy")
     bench.loop.cancel("runs")
     bench.loop.submit(request("late"))
     assert isinstance(bench.end_of("late")[0].error, RuntimeError), "no request is left without an end"

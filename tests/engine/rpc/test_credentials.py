@@ -35,14 +35,15 @@ async def engine_id(channel: grpc.aio.Channel) -> str:
 async def test_a_client_with_the_ca_is_answered_and_no_other(tmp_path: Path, certificates: Certificates) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     ours, others = read(certificates), read(make_certificates(tmp_path, "stranger"))
-    assert ours.channel is not None
-    assert others.channel is not None
+    assert ours.roots is not None
+    assert ours.roots != others.roots
     service = make_service(Bench().sessions, tmp_path)
     server, port = create_server(service, address="127.0.0.1:0", token=TOKEN, credentials=ours.server)
     await server.start()
     address = f"127.0.0.1:{port}"
-    assert await engine_id(grpc.aio.secure_channel(address, ours.channel)) == "e1"
-    for stranger in (grpc.aio.secure_channel(address, others.channel), grpc.aio.insecure_channel(address)):
+    known, unknown = (grpc.ssl_channel_credentials(each.roots) for each in (ours, others))
+    assert await engine_id(grpc.aio.secure_channel(address, known)) == "e1"
+    for stranger in (grpc.aio.secure_channel(address, unknown), grpc.aio.insecure_channel(address)):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await engine_id(stranger)
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE

@@ -99,6 +99,15 @@ def pack(pairs: Pairs, dtype: torch.dtype, *, pinned: bool) -> Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class FileHead:
+    """What the store says of a file before its bytes."""
+
+    name: str
+    size: int  # bytes
+    sha256: str  # hex
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterFiles:
     """The two files of one generation, as they were uploaded."""
 

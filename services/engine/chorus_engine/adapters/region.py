@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from chorus_engine.adapters.arena import Span
+from chorus_engine.adapters.convert import Layout
+from chorus_engine.adapters.host import HostAdapter, Weights, lay_out
 from chorus_engine.core.errors import StartError
+from chorus_engine.core.spec import AdapterFootprint
 
 PAGE = mmap.PAGESIZE
 
@@ -40,6 +43,11 @@ class Region:
     def view(self, span: Span, dtype: torch.dtype) -> Tensor:
         """The span's bytes as values; it keeps the mapping alive, not the span."""
         return torch.frombuffer(self._memory, dtype=dtype, count=span.bytes // dtype.itemsize, offset=span.begin)
+
+    def shape(self, layout: Layout, footprint: AdapterFootprint, span: Span) -> HostAdapter:
+        """What the loader wrote to a span, as the adapter that it is."""
+        weights = Weights(self.view(span, layout.dtype), lay_out(footprint, layout.modules))
+        return HostAdapter(footprint.digest, footprint, weights)
 
     def close(self) -> None:
         """The mapping goes with its last view."""

@@ -1,21 +1,19 @@
-"""The adapter store, as the engine sees it: the files of a digest."""
+"""The adapter store, as the engine sees it: the files of a digest, in pieces as they come."""
 
-import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 
-from chorus_engine.adapters.host import AdapterFiles
-from chorus_engine.core.errors import AdapterError, AdapterNotFound, AdapterUnavailable, AdapterUnusable
+from chorus_engine.adapters.host import FileHead
+from chorus_engine.core.errors import AdapterError, AdapterNotFound, AdapterUnavailable
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreStub
 
 if TYPE_CHECKING:  # the stubs' types have it, the module does not
     from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreAsyncStub
 
-_FILES = frozenset({"adapter_config.json", "adapter_model.safetensors"})
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -27,79 +25,52 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 4 << 20),
 )
+_Metadata = tuple[tuple[str, str], ...]
 
 
 class StoreClient:
-    """One channel. `max_bytes` bounds what one adapter may take of this process's memory. TLS with `credentials`."""
+    """One channel; with TLS where `roots`, the CA's PEM, is given."""
 
-    def __init__(
-        self,
-        address: str,
-        token: str,
-        *,
-        max_bytes: int,
-        timeout: float = 60.0,
-        credentials: grpc.ChannelCredentials | None = None,
-    ) -> None:
+    def __init__(self, address: str, token: str, *, timeout: float = 60.0, roots: bytes | None = None) -> None:
         self._address = address
         self._metadata = (("authorization", f"Bearer {token}"),)
-        self._max_bytes = max_bytes
-        self._timeout = timeout  # seconds, for the whole transfer
-        if credentials is None:
+        self._timeout = timeout  # seconds, for a whole transfer
+        if roots is None:
             self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
         else:
+            credentials = grpc.ssl_channel_credentials(roots)
             self._channel = grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
         self._stub: AdapterStoreAsyncStub = AdapterStoreStub(self._channel)  # type: ignore[assignment]  # one class, two stubs
 
-    async def fetch(self, digest: str, traceparent: str = "") -> AdapterFiles:
-        """Both files, each of the size and SHA-256 that the store gives it.
+    async def fetch(self, digest: str, traceparent: str = "") -> AsyncGenerator[FileHead | bytes]:
+        """Each file's head, then its bytes.
 
-        Raises AdapterNotFound, AdapterUnusable, or AdapterUnavailable, which is worth another attempt.
+        Raises AdapterNotFound, or AdapterUnavailable, which is worth another attempt.
         """
-        metadata = (*self._metadata, ("traceparent", traceparent)) if traceparent else self._metadata
-        call = self._stub.Fetch(pb.FetchRequest(digest=digest), metadata=metadata, timeout=self._timeout)
+        request = pb.FetchRequest(digest=digest)
+        call = self._stub.Fetch(request, metadata=self._trace(traceparent), timeout=self._timeout)
         try:
-            files = await self._read(digest, aiter(call))
+            async for chunk in call:
+                yield _head(chunk.begin) if chunk.WhichOneof("part") == "begin" else chunk.data
         except grpc.aio.AioRpcError as error:
             raise self._translate(digest, error) from None
         finally:
             call.cancel()
-        if files.keys() != _FILES:
-            raise AdapterUnusable(f"the store gave {sorted(files)} for adapter {digest}; it must give both files.")
-        return AdapterFiles(bytes(files["adapter_config.json"]), bytes(files["adapter_model.safetensors"]))
+
+    async def locate(self, digest: str, traceparent: str = "") -> tuple[FileHead, ...]:
+        """The files of a digest by their own digests. Raises as `fetch`."""
+        request = pb.LocateRequest(digest=digest)
+        try:
+            answer = await self._stub.Locate(request, metadata=self._trace(traceparent), timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(digest, error) from None
+        return tuple(_head(begin) for begin in answer.files)
 
     async def close(self) -> None:
         await self._channel.close()
 
-    async def _read(self, digest: str, chunks: AsyncIterator[pb.FetchChunk]) -> dict[str, bytearray]:
-        files: dict[str, bytearray] = {}
-        begun: list[pb.FileBegin] = []
-        async for chunk in chunks:
-            if chunk.WhichOneof("part") == "begin":
-                begun.append(chunk.begin)
-                self._check_begin(digest, begun)
-                files[chunk.begin.file] = bytearray()
-            elif begun and len(files[begun[-1].file]) + len(chunk.data) <= begun[-1].size:
-                files[begun[-1].file] += chunk.data
-            else:
-                raise AdapterUnusable(f"the store sent more of adapter {digest} than the sizes that it gave.")
-        for begin in begun:
-            actual = hashlib.sha256(files[begin.file]).hexdigest()
-            if len(files[begin.file]) != begin.size or actual != begin.sha256:
-                raise AdapterUnusable(f"{begin.file} of adapter {digest} hashes to {actual}, not to {begin.sha256}.")
-        return files
-
-    def _check_begin(self, digest: str, begun: list[pb.FileBegin]) -> None:
-        names = [begin.file for begin in begun]
-        if names[-1] not in _FILES or len(set(names)) != len(names):
-            raise AdapterUnusable(
-                f"the store gave a file {names[-1]!r} for adapter {digest}; it must give both files once."
-            )
-        if (size := sum(begin.size for begin in begun)) > self._max_bytes:
-            raise AdapterUnusable(
-                f"adapter {digest} has {size} bytes; this engine holds at most {self._max_bytes} "
-                "(CHORUS_HOST_ADAPTER_MEMORY)."
-            )
+    def _trace(self, traceparent: str) -> _Metadata:
+        return (*self._metadata, ("traceparent", traceparent)) if traceparent else self._metadata
 
     def _translate(self, digest: str, error: grpc.aio.AioRpcError) -> AdapterError:
         match error.code():
@@ -113,3 +84,7 @@ class StoreClient:
                 return AdapterUnavailable(
                     f"the adapter store at {self._address} did not give adapter {digest}: {code.name} {error.details()}"
                 )
+
+
+def _head(begin: pb.FileBegin) -> FileHead:
+    return FileHead(begin.file, begin.size, begin.sha256)

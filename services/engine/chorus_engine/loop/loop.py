@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from chorus_engine.adapters.host import HostAdapter
-from chorus_engine.core.errors import AdapterError, EngineError
+from chorus_engine.core.errors import AdapterError, AdapterUnavailable, EngineError
 from chorus_engine.core.load import Load
 from chorus_engine.core.plan import StepPlan, StepResult
 from chorus_engine.core.request import FinishReason, Output, Request
@@ -41,10 +40,8 @@ class Scheduler(Protocol):
     def add(self, request: Request) -> None: ...
     def cancel(self, request_id: str) -> None: ...
     def wanted_adapters(self) -> tuple[str, ...]: ...
-    def awaits_adapter(self, digest: str) -> bool: ...
     def adapter_fetched(self, footprint: AdapterFootprint) -> None: ...
     def adapter_failed(self, digest: str, error: AdapterError) -> None: ...
-    def adapter_evicted(self, digest: str) -> None: ...
     def schedule(self, now: float) -> StepPlan | None: ...
     def commit(self, plan: StepPlan, result: StepResult, now: float) -> tuple[Output, ...]: ...
     def take_outputs(self) -> tuple[Output, ...]: ...
@@ -64,9 +61,10 @@ class Supply(Protocol):
     """Which adapters are fetched and which host memory keeps."""
 
     def want(self, digest: str) -> None: ...
-    def pump(self, needed: Callable[[str], bool]) -> None: ...
-    def arrived(self, adapter: HostAdapter, needed: Callable[[str], bool]) -> tuple[str, ...]: ...
-    def failed(self, digest: str) -> None: ...
+    def pump(self) -> None: ...
+    def room(self, footprint: AdapterFootprint, size: int, answer: Callable[[int | AdapterError], None]) -> None: ...
+    def arrived(self, digest: str) -> AdapterFootprint: ...
+    def failed(self, digest: str, error: AdapterError) -> None: ...
 
 
 class Observer(Protocol):
@@ -79,7 +77,7 @@ class Observer(Protocol):
 
 
 class EngineLoop:
-    """`submit`, `cancel`, `adapter_arrived`, `adapter_failed` and `ask` may be called from any thread; none waits.
+    """`submit`, `cancel`, the `adapter_` methods and `ask` may be called from any thread; none waits.
 
     `publish(outputs, load)` is called on the loop's thread after each step and whenever there is news.
     """
@@ -133,10 +131,18 @@ class EngineLoop:
         """Takes effect before the next step. Unknown requests are ignored, since an end and a cancel may cross."""
         self._inbox.put(partial(self._cancel, request_id))
 
-    def adapter_arrived(self, adapter: HostAdapter) -> None:
-        self._inbox.put(partial(self._keep, adapter))
+    def adapter_room(self, footprint: AdapterFootprint, size: int) -> Future[int]:
+        """Where in host memory an adapter of `size` bytes goes, as soon as there is room; or AdapterError."""
+        future: Future[int] = Future()
+        self._inbox.put(partial(self._find_room, footprint, size, future))
+        return future
+
+    def adapter_arrived(self, digest: str) -> None:
+        """Its bytes are where `adapter_room` said."""
+        self._inbox.put(partial(self._keep, digest))
 
     def adapter_failed(self, digest: str, error: AdapterError) -> None:
+        """Nothing writes where `adapter_room` said."""
         self._inbox.put(partial(self._give_up, digest, error))
 
     def ask(self, question: Callable[[], T]) -> Future[T]:
@@ -175,7 +181,7 @@ class EngineLoop:
         """Launches a step, and takes in the oldest one when enough are in flight; False when there was neither."""
         for digest in self._scheduler.wanted_adapters():
             self._supply.want(digest)
-        self._supply.pump(self._scheduler.awaits_adapter)
+        self._supply.pump()
         began = self._clock()
         plan = self._scheduler.schedule(began)
         if plan is not None:
@@ -244,17 +250,27 @@ class EngineLoop:
         if self._sound:
             self._scheduler.cancel(request_id)
 
-    def _keep(self, adapter: HostAdapter) -> None:
-        if not self._sound:
-            return
-        for digest in self._supply.arrived(adapter, self._scheduler.awaits_adapter):
-            self._scheduler.adapter_evicted(digest)
-        self._scheduler.adapter_fetched(adapter.footprint)
+    def _find_room(self, footprint: AdapterFootprint, size: int, future: Future[int]) -> None:
+        def answer(found: int | AdapterError) -> None:
+            if future.set_running_or_notify_cancel():
+                if isinstance(found, AdapterError):
+                    future.set_exception(found)
+                else:
+                    future.set_result(found)
+
+        if self._sound:
+            self._supply.room(footprint, size, answer)
+        else:
+            answer(AdapterUnavailable("the engine restarts"))
+
+    def _keep(self, digest: str) -> None:
+        if self._sound:
+            self._scheduler.adapter_fetched(self._supply.arrived(digest))
 
     def _give_up(self, digest: str, error: AdapterError) -> None:
         if not self._sound:
             return
-        self._supply.failed(digest)
+        self._supply.failed(digest, error)
         self._scheduler.adapter_failed(digest, error)
 
     def _leave(self) -> None:

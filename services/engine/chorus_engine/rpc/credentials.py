@@ -14,7 +14,7 @@ class Credentials:
     """None is plain text."""
 
     server: grpc.ServerCredentials | None = None
-    channel: grpc.ChannelCredentials | None = None
+    roots: bytes | None = None  # PEM of the CA that the adapter store's certificate is checked against
 
 
 def read_credentials(cert: Path | None, key: Path | None, ca: Path | None) -> Credentials:
@@ -28,7 +28,7 @@ def read_credentials(cert: Path | None, key: Path | None, ca: Path | None) -> Cr
         raise StartError(f"TLS takes {', '.join(files)}, or none of them; missing: {', '.join(missing)}.")
     chain, secret, roots = _read("CERT", cert), _read("KEY", key), _read("CA", ca)
     _check(cert, key, ca)
-    return Credentials(grpc.ssl_server_credentials([(secret, chain)]), grpc.ssl_channel_credentials(roots))
+    return Credentials(grpc.ssl_server_credentials([(secret, chain)]), roots)
 
 
 def _read(name: str, path: Path) -> bytes:

@@ -1,0 +1,166 @@
+"""One adapter from the store's bytes to its span: hashed and converted while they come."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+from chorus_engine.adapters.convert import Layout, Piece, plan, write
+from chorus_engine.adapters.host import CONFIG_FILE, MODEL_FILE, FileHead, combine
+from chorus_engine.adapters.tensors import LENGTH_BYTES, header_end
+from chorus_engine.core.errors import AdapterUnusable
+from chorus_engine.core.spec import AdapterFootprint
+
+BATCH = 4 << 20  # bytes of the file that are converted in one go; then it is another adapter's turn
+
+# From what an adapter is and its size in bytes to where its values go: [values]. Raises NoRoom.
+Room = Callable[[AdapterFootprint, int], Awaitable[Tensor]]
+
+
+class Damaged(AdapterUnusable):
+    """The bytes are not those that the digest names."""
+
+
+class NoRoom(Exception):
+    """The engine says why."""
+
+
+class Intake:
+    """Nothing is written to the span any more when `take` has ended, however it ends."""
+
+    def __init__(self, digest: str, layout: Layout, room: Room, worker: Executor, *, max_bytes: int) -> None:
+        """max_bytes: of both files. `worker` converts, on a thread of its own."""
+        self._digest = digest
+        self._layout = layout
+        self._room = room
+        self._worker = worker
+        self._max_bytes = max_bytes
+        self._files: list[_File] = []
+        self._came = asyncio.Event()
+
+    async def take(self, parts: AsyncIterator[FileHead | bytes]) -> None:
+        """Raises AdapterUnusable, as Damaged where other bytes may help, NoRoom, or what `parts` raises."""
+        conversion: asyncio.Task[None] | None = None
+        try:
+            async for part in parts:
+                if isinstance(part, bytes):
+                    self._add(part)
+                else:
+                    self._begin(part)
+                    if len(self._files) == 2:
+                        conversion = asyncio.create_task(self._convert(*self._files))
+                if conversion is not None and conversion.done() and isinstance(conversion.exception(), NoRoom):
+                    break
+            else:
+                self._verify()  # first: what is wrong with a file is its owner's concern only if it is that file
+            if conversion is not None:
+                await conversion
+        finally:
+            if conversion is not None:
+                conversion.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await conversion
+
+    def _begin(self, head: FileHead) -> None:
+        names = [file.head.name for file in self._files] + [head.name]
+        if names != [CONFIG_FILE, MODEL_FILE][: len(names)]:
+            raise AdapterUnusable(
+                f"the store gave {' and '.join(map(repr, names))} for adapter {self._digest}; it must give "
+                f"{CONFIG_FILE!r}, then {MODEL_FILE!r}."
+            )
+        if (size := sum(file.head.size for file in self._files) + head.size) > self._max_bytes:
+            raise AdapterUnusable(
+                f"adapter {self._digest} has {size} bytes; this engine holds at most {self._max_bytes} "
+                "(CHORUS_HOST_ADAPTER_MEMORY)."
+            )
+        self._files.append(_File(head))
+
+    def _add(self, data: bytes) -> None:
+        if not self._files or not self._files[-1].add(data):
+            raise Damaged(f"the store sent more of adapter {self._digest} than the sizes that it gave.")
+        self._came.set()
+
+    def _verify(self) -> None:
+        if len(self._files) != 2:
+            names = [file.head.name for file in self._files]
+            raise Damaged(f"the store gave {names} for adapter {self._digest}; it must give both files.")
+        for file in self._files:
+            if not file.is_whole():
+                raise Damaged(
+                    f"{file.head.name} of adapter {self._digest} hashes to {file.sha256().hex()} after {file.end} "
+                    f"bytes, not to {file.head.sha256}."
+                )
+        if (actual := combine(*(file.sha256() for file in self._files))) != self._digest:
+            raise Damaged(f"the adapter's bytes hash to {actual}, not to its digest {self._digest}; upload it again.")
+
+    # ---------------------------------------------------------------- beside it
+
+    async def _convert(self, config: "_File", file: "_File") -> None:
+        await self._until(file, LENGTH_BYTES)
+        end = header_end(file.read(0, LENGTH_BYTES), file.head.size)
+        await self._until(file, end)
+        planned = plan(self._digest, config.read(0, config.end), file.read(0, end), file.head.size, self._layout)
+        packed = await self._room(planned.footprint, planned.bytes)
+        pieces = list(planned.pieces)
+        while pieces:
+            await self._until(file, pieces[0].matrix.end)
+            stop = _batch(pieces, file.end)
+            await self._work(pieces[:stop], file.values, packed)
+            del pieces[:stop]
+
+    async def _until(self, file: "_File", end: int) -> None:
+        while file.end < min(end, file.head.size):
+            self._came.clear()
+            await self._came.wait()
+
+    async def _work(self, pieces: list[Piece], file: Tensor, packed: Tensor) -> None:
+        """To its end, also when cancelled."""
+        job = asyncio.get_running_loop().run_in_executor(self._worker, write, pieces, file, packed)
+        try:
+            await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.wait([job])
+            raise
+
+
+def _batch(pieces: list[Piece], end: int) -> int:
+    """How many of the pieces are there by byte `end`, within a batch; at least the first."""
+    limit = min(end, pieces[0].matrix.begin + BATCH)
+    return next((i for i, piece in enumerate(pieces) if i and piece.matrix.end > limit), len(pieces))
+
+
+class _File:
+    """Of one file, what has come."""
+
+    def __init__(self, head: FileHead) -> None:
+        self.head = head
+        self.end = 0
+        self._bytes = bytearray(head.size)
+        self._hasher = hashlib.sha256()
+
+    @property
+    def values(self) -> Tensor:
+        return torch.frombuffer(self._bytes, dtype=torch.uint8)
+
+    def add(self, data: bytes) -> bool:
+        """False when there is more than the head said."""
+        end = self.end + len(data)
+        if end > self.head.size:
+            return False
+        self._bytes[self.end : end] = data
+        self._hasher.update(data)
+        self.end = end
+        return True
+
+    def read(self, begin: int, end: int) -> bytes:
+        return bytes(memoryview(self._bytes)[begin:end])
+
+    def sha256(self) -> bytes:
+        return self._hasher.digest()
+
+    def is_whole(self) -> bool:
+        return self.end == self.head.size and self._hasher.hexdigest() == self.head.sha256
