@@ -39,11 +39,14 @@ def test_every_variable_that_compose_reads_is_listed_with_its_default() -> None:
 
 def test_what_compose_passes_on_is_a_setting_and_listed() -> None:
     by_hand = PAGE.read_text().partition("## Compose")[2]
-    passed_on = re.findall(r"^  (CHORUS_\w+):$", (ROOT / "compose.yaml").read_text(), re.MULTILINE)
-    assert passed_on
-    engine = {name for field in SERVICES["engine"].model_fields.items() for name in variables(*field)}
-    assert set(passed_on) <= engine
-    assert all(f"`{name}`" in by_hand for name in passed_on)
+    for indent, service in ((2, "engine"), (6, "adapter-store")):
+        lines = re.compile(rf"^ {{{indent}}}(CHORUS_\w+):$", re.MULTILINE)
+        passed_on = lines.findall((ROOT / "compose.yaml").read_text())
+        assert passed_on
+        assert set(passed_on) <= {
+            name for field in SERVICES[service].model_fields.items() for name in variables(*field)
+        }
+        assert all(f"`{name}`" in by_hand for name in passed_on)
 
 
 def test_what_the_stack_sets_by_itself_is_listed() -> None:
