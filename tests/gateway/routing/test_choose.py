@@ -4,7 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chorus_gateway.engine_client.residency import Tier
-from chorus_gateway.routing.choose import Candidate, ceiling, choose, over, preferred
+from chorus_gateway.routing.choose import Candidate, ceiling, choose, preferred
 
 CANDIDATES = st.lists(
     st.builds(
@@ -36,7 +36,8 @@ def limit_of(engines: list[Candidate]) -> float:
 
 
 def waited_for(engines: list[Candidate]) -> list[Candidate]:
-    return preferred(engines, limit_of(engines))
+    holders = [each for each in engines if each.tier is not Tier.ABSENT]
+    return preferred(holders, limit_of(engines))
 
 
 def test_the_nearer_the_better() -> None:
@@ -77,6 +78,13 @@ def test_the_base_model_goes_where_the_least_is_to_do_for_the_size() -> None:
     assert best(engines, None) == "b"
 
 
+def test_a_second_engine_that_fetches_is_no_more_than_one_that_has_it() -> None:
+    assert [each.id for each in waited_for([engine("gpu", 1, Tier.GPU), engine("fetching", 0, Tier.FETCHING)])] == [
+        "gpu"
+    ]
+    assert waited_for([engine("gpu", 7, Tier.GPU), engine("fetching", 7, Tier.FETCHING), engine("none", 0)]) == []
+
+
 def test_gateways_agree_and_adapters_spread() -> None:
     engines = [engine(id, free_slots=4) for id in ("one", "two", "three")]
     chosen = [best(engines, f"adapter-{at}") for at in range(60)]
@@ -90,12 +98,12 @@ def test_one_is_always_below_the_ceiling(engines: list[Candidate]) -> None:
 
 
 @given(CANDIDATES)
-def test_what_is_preferred_has_the_adapter_and_is_not_too_busy(engines: list[Candidate]) -> None:
+def test_what_is_preferred_has_the_adapter_nearest_and_is_not_too_busy(engines: list[Candidate]) -> None:
     chosen, limit = waited_for(engines), limit_of(engines)
-    assert all(each.tier is not Tier.ABSENT and not over(each, limit) for each in chosen)
-    others = [each for each in engines if each not in chosen and not over(each, limit)]
-    nearest = chosen[0].tier if chosen else Tier.FETCHING
-    assert all(each.tier < nearest for each in others)
+    on_its_way = all(each.tier <= Tier.FETCHING for each in engines)
+    assert all(each.tier is not Tier.ABSENT and (on_its_way or each.share < limit) for each in chosen)
+    nearest = chosen[0].tier if chosen else Tier.ABSENT
+    assert all(each.tier < nearest or not each.tier for each in engines if each not in chosen and each.share < limit)
 
 
 @given(CANDIDATES)
@@ -121,7 +129,7 @@ def test_the_load_that_affinity_can_pile_up_is_bounded(engines: list[Candidate],
     engines = [each if each.tier is not Tier.FETCHING else Candidate(each.id, 0, each.capacity) for each in engines]
     for _ in range(more * sum(each.capacity for each in engines)):
         limit = limit_of(engines)
-        chosen = choose(preferred(engines, limit) or engines, "d", limit)
+        chosen = choose(waited_for(engines) or engines, "d", limit)
         at = engines.index(chosen)
         engines[at] = Candidate(chosen.id, chosen.load + 1, chosen.capacity, chosen.tier)
         assert chosen.share < limit

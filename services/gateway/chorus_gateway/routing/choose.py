@@ -40,17 +40,15 @@ def ceiling(load: int, capacity: int) -> float:
     return _ABOVE_MEAN * load / capacity + _HEADROOM
 
 
-def over(engine: Candidate, limit: float) -> bool:
-    """Too busy to be preferred. While an adapter is being fetched another engine would not have it sooner."""
-    return engine.tier is not Tier.FETCHING and engine.share >= limit
-
-
-def preferred(engines: Sequence[Candidate], limit: float) -> list[Candidate]:
-    """Those that a request for the adapter should wait for: where it is nearest, of the engines that are not too busy;
-    none when that is nowhere. `limit` is the ceiling over all engines of the base model."""
-    holders = [engine for engine in engines if engine.tier is not Tier.ABSENT and not over(engine, limit)]
-    nearest = max((engine.tier for engine in holders), default=Tier.ABSENT)
-    return [engine for engine in holders if engine.tier is nearest]
+def preferred(holders: Sequence[Candidate], limit: float) -> list[Candidate]:
+    """Of the engines that have the adapter, those that a request for it should wait for: where it is nearest, of those
+    that are not too busy. `limit` is the ceiling over all engines of the base model. While the adapter is only being
+    fetched, no load is too much: another engine would not have it sooner."""
+    if all(engine.tier is Tier.FETCHING for engine in holders):
+        return list(holders)
+    free = [engine for engine in holders if engine.share < limit]
+    nearest = max((engine.tier for engine in free), default=Tier.ABSENT)
+    return [engine for engine in free if engine.tier is nearest]
 
 
 def choose(engines: Sequence[Candidate], adapter: str | None, limit: float) -> Candidate:
@@ -65,7 +63,8 @@ def choose(engines: Sequence[Candidate], adapter: str | None, limit: float) -> C
         return engine.share, engine.id
 
     def suited(engine: Candidate) -> tuple[float, ...]:
-        nearness = (over(engine, limit), -engine.tier)
+        busy = engine.share >= limit and engine.tier is not Tier.FETCHING
+        nearness = (busy, -engine.tier)
         if engine.tier is not Tier.ABSENT:
             return *nearness, 0, engine.share
         return *nearness, _room(engine), int(engine.share * _NEARLY), _hash(f"{adapter} {engine.id}")

@@ -135,7 +135,7 @@ class Dispatcher:
         model = member.description.base.digest
         self._turns.heard(member)
         # While anything waits, each frame also moves the head's counter, which the engine orders gateways by.
-        if self._queue.waiting(model) or (member.connected and member.session.credits):
+        if self._queue.waiting(model) or member.session.credits:
             self._pump(model)
 
     def turned(self, member: Member) -> None:

@@ -33,7 +33,7 @@ class Patience:
 class Turn:
     place: Place
     member: Member  # has a credit
-    tier: Tier  # where the engine has the job's adapter
+    tier: Tier  # where the engine shows the job's adapter
 
 
 class Turns:
@@ -87,7 +87,7 @@ class Turns:
         place, adapter = turn.place, turn.place.job.model.adapter
         self._queue.pop(place)
         self._unwatch(place)
-        if adapter is not None and turn.tier is Tier.ABSENT:
+        if adapter is not None and turn.tier is Tier.ABSENT and self._promises.engine(adapter) != turn.member.id:
             # It loads the adapter now. Others that wait for it need not have it loaded elsewhere too.
             self._promises.note(adapter, turn.member.id, _PROMISED)
             self.aim_again(place.job.model.base.digest, [adapter])
@@ -130,6 +130,16 @@ class Turns:
                 self._unwatch(place)
                 if roomy is not None:
                     rooms[roomy] -= 1
+
+    def check(self) -> None:
+        """What is watched waits, and is found both by its age and by its adapter."""
+        waiting = {place for model in self._queue.models() for place in self._queue.places(model)}
+        watched = [place for places in self._since.values() for place in places]
+        assert set(watched) <= waiting
+        assert len(watched) == sum(map(len, self._by_adapter.values()))
+        assert all(place in self._by_adapter[place.job.model.adapter or ""] for place in watched)
+        assert all(place in watched for place in waiting if place.aim.engines)
+        assert all(list(ages.values()) == sorted(ages.values()) for ages in self._since.values())
 
     def _silent(self, model: str, view: View, now: float) -> frozenset[str]:
         """Engines that have granted nothing for as long as anything waits."""
@@ -175,7 +185,7 @@ def _next(fronts: Sequence[Front], view: View) -> Turn | None:
         if ready:
             adapter = front.place.job.model.adapter
             member = view.best(ready, adapter)
-            return Turn(front.place, member, Tier.ABSENT if adapter is None else view.tier(member, adapter))
+            return Turn(front.place, member, Tier.ABSENT if adapter is None else member.tier(adapter))
     return None
 
 

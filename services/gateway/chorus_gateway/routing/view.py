@@ -42,8 +42,7 @@ class View:
         if not holders:
             return ANYWHERE
         nearest = preferred(holders, self._limit)
-        firm = any(engine.tier is Tier.FETCHING for engine in nearest)
-        return Aim(frozenset(engine.id for engine in nearest), firm)
+        return Aim(frozenset(engine.id for engine in nearest), firm=all(each.tier is Tier.FETCHING for each in holders))
 
     def targets(self, aim: Aim) -> Sequence[Member]:
         """Of the engines aimed at, those that may be waited for; when there are none, all that take requests."""
