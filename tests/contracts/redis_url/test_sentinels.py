@@ -23,7 +23,7 @@ async def test_a_failover_is_followed_by_every_service(start: Start) -> None:
     url = f"redis+sentinel://:pass1@127.0.0.1:9,127.0.0.1:{sentinel.port}/main/1?sentinel_password=pass2"
     clients = [service.connect(url, timeout=1.0) for service in SERVICES.values()]
     for number, client in enumerate(clients):
-        assert await client.set(f"before:{number}", "1")
+        await write(client, f"before:{number}")
     await until(lambda: keys_of(replica.port) == len(clients))
 
     master.stop()
@@ -65,11 +65,20 @@ async def failure(client: Redis) -> Exception | None:
     return None
 
 
+async def write(client: Redis, key: str) -> None:
+    """As services do: by script, which a new master does not know, and in a transaction."""
+    script = client.register_script("return redis.call('SET', KEYS[1], ARGV[1])")
+    await script(keys=[key], args=["1"])
+    async with client.pipeline(transaction=True) as pipeline:
+        pipeline.expire(key, 60)
+        await pipeline.execute()
+
+
 async def writes_again(client: Redis, key: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            await client.set(key, "1")
+            await write(client, key)
         except RedisError:
             assert time.monotonic() < deadline, "the failover was not followed"
             await asyncio.sleep(0.1)
