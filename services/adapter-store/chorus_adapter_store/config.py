@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from chorus_adapter_store.blobs import Policy
 from chorus_adapter_store.errors import StartError
 from chorus_adapter_store.redis_url import check as check_redis_url
 from chorus_adapter_store.validate import Limits
@@ -48,9 +49,35 @@ class Settings(BaseSettings):
         description="Catalog: sqlite+aiosqlite:///path or postgresql+asyncpg://user:password@host/database",
         repr=False,  # may hold a password
     )
-    blob_dir: Path = Field(Path(".chorus/blobs"), description="Folder of the adapters' files")
+    blob_dir: Path = Field(
+        Path(".chorus/blobs"), description="Folder of the adapters' files; with blob_url, of uploads under way"
+    )
+    blob_url: Annotated[str | None, BeforeValidator(lambda text: text or None)] = Field(
+        None,
+        description="s3://bucket/prefix that keeps the adapters' files instead; credentials are in AWS_* variables",
+    )
+    s3_endpoint_url: Annotated[str | None, BeforeValidator(lambda text: text or None)] = Field(
+        None, pattern=r"^https?://\S+$", description="S3-compatible server; default: Amazon's in the AWS_* region"
+    )
+    import_buckets: str = Field(
+        "", description="Buckets, or bucket/prefix, that adapters may be imported from, with commas; empty: none"
+    )
+    import_timeout: float = Field(600, gt=0, description="Longest time of an import, in seconds")
+    store_memory: float = Field(
+        1, ge=0, le=1 << 20, description="Memory that keeps adapters' files for the next engine, in GiB; 0 keeps none"
+    )
+    eviction_policy: Policy = Field(
+        Policy.DEMAND,
+        description="What gives way in it: demand (least asked for, for its cost) or lru (oldest request)",
+    )
+    store_scrub_speed: float = Field(
+        8, ge=0, description="How fast files are read again, once a day, to find damage, in MiB a second; 0: never"
+    )
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
         "redis://127.0.0.1:8005/0", description="URL of Redis: engine registry and adapter events", repr=False
+    )
+    placement: Literal["on", "off"] = Field(
+        "on", description="Whether this store may decide which engines hold which adapters; one of all stores does"
     )
     max_lora_rank: int = Field(64, ge=1, le=1024, description="Largest rank of an adapter, in rows")
     store_max_adapter_bytes: int = Field(1 << 30, ge=1, description="Largest adapter_model.safetensors, in bytes")

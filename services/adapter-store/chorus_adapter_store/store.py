@@ -4,10 +4,10 @@ import logging
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
-from chorus_adapter_store.blobs import Blobs, Upload
+from chorus_adapter_store.blobs import Blobs, Damage, Upload
 from chorus_adapter_store.catalog import (
     AliasCatalog,
     BaseCatalog,
@@ -17,6 +17,7 @@ from chorus_adapter_store.catalog import (
     SharingCatalog,
 )
 from chorus_adapter_store.errors import (
+    DataLoss,
     InvalidArgument,
     NotFound,
     Precondition,
@@ -26,6 +27,7 @@ from chorus_adapter_store.errors import (
     Unavailable,
 )
 from chorus_adapter_store.events import Event, EventKind, Events
+from chorus_adapter_store.imports import Imports
 from chorus_adapter_store.janitor import Janitor
 from chorus_adapter_store.names import checked_alias, checked_name, is_name, quote
 from chorus_adapter_store.telemetry.metrics import Metrics
@@ -69,7 +71,9 @@ class AdapterStore:
     sharing: SharingCatalog
     bases: BaseCatalog
     blobs: Blobs
+    damage: Damage
     validator: Validator
+    imports: Imports
     events: Events
     janitor: Janitor
     metrics: Metrics
@@ -92,14 +96,20 @@ class AdapterStore:
                 await self.history.refused(adapter, str(error), self.clock())
             raise
 
+    async def import_(
+        self, tenant: str, name: str, model: str, source: str, quota: Quota = UNLIMITED
+    ) -> tuple[Generation, bool]:
+        """As `publish`, of two files in a bucket, s3://bucket/prefix. Raises NotFound, too."""
+        async with aclosing(self.imports.parts(source, self.limits.sizes)) as parts:
+            return await self.publish(tenant, name, model, parts, quota)
+
     async def _publish(
         self, adapter: AdapterName, model: str, parts: AsyncIterator[Part], quota: Quota
     ) -> tuple[Generation, bool]:
         base = await self._base(model)
         async with self.blobs.upload() as config, self.blobs.upload() as weights:
             uploads: dict[str, Upload] = {CONFIG_FILE: config, WEIGHTS_FILE: weights}
-            sizes = {CONFIG_FILE: self.limits.max_config_bytes, WEIGHTS_FILE: self.limits.max_weights_bytes}
-            await receive(parts, uploads, sizes)
+            await receive(parts, uploads, self.limits.sizes)
             draft = await self._validated(adapter, base, config, weights)
             return await uninterrupted(self._commit(replace(draft, quota=quota), config, weights))
 
@@ -122,8 +132,15 @@ class AdapterStore:
             raise InvalidArgument("file", f"{quote(wanted)} is no file of an adapter: {CONFIG_FILE} or {WEIGHTS_FILE}")
         return tuple(file for file in await self.catalog.files(digest) if wanted in ("", file.name))
 
-    def read(self, file: StoredFile) -> AsyncGenerator[bytes]:
-        return self.blobs.read(file.sha256)
+    async def read(self, file: StoredFile) -> AsyncGenerator[bytes]:
+        """Raises DataLoss, at the end when the bytes are not what was uploaded."""
+        try:
+            async with aclosing(self.blobs.read(file.sha256, file.size)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except DataLoss as loss:
+            self.damage.found(file.sha256, file.size, loss)
+            raise
 
     async def page(
         self, tenant: str, limit: int, after: Position | None, *, usable: bool = False, deleted: bool = False

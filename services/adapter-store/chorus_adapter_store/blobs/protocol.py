@@ -37,8 +37,8 @@ class Blobs(Protocol):
         """Leaving the context without `keep` leaves no trace."""
         ...
 
-    def read(self, sha256: str) -> AsyncGenerator[bytes]:
-        """The blob in chunks of at most CHUNK_BYTES.
+    def read(self, sha256: str, size: int) -> AsyncGenerator[bytes]:
+        """The blob, which has `size` bytes, in chunks of at most CHUNK_BYTES.
 
         Raises DataLoss when it is missing, or at the end when its bytes do not match its digest.
         """
@@ -50,4 +50,8 @@ class Blobs(Protocol):
 
     async def remove(self, sha256: str) -> None:
         """It may be gone already. Readers that have begun finish."""
+        ...
+
+    async def close(self) -> None:
+        """Nothing may be asked of it after."""
         ...

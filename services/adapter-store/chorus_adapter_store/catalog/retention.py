@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy import delete, select, union_all
+from sqlalchemy import delete, select, union, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chorus_adapter_store.catalog.database import Database
@@ -48,6 +48,24 @@ class Retention:
                         await remove(digest)
                         removed += 1
         return removed
+
+    async def named(self, after: str, limit: int) -> tuple[tuple[str, int], ...]:
+        """Blobs that generations name, as (SHA-256, size in bytes), from the one beyond `after` in their order."""
+        pairs = (
+            (generations.c.config_sha256, generations.c.config_size),
+            (
+                generations.c.weights_sha256,
+                generations.c.weights_size,
+            ),
+        )
+        query = union(*(select(digest.label("digest"), size).where(digest > after) for digest, size in pairs))
+        async with self._database.read() as connection:
+            found = await connection.execute(query.order_by("digest").limit(limit))
+            return tuple((row[0], row[1]) for row in found)
+
+    async def names(self, sha256: str) -> bool:
+        async with self._database.read() as connection:
+            return bool(await _named(connection, [sha256]))
 
     async def _unnamed(self, digests: list[str]) -> list[str]:
         """A first guess without the lock, so that a sweep which finds nothing stops nobody."""

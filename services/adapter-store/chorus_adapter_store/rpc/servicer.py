@@ -1,16 +1,19 @@
 """The service of adapters.proto: each method translates, asks the store, and translates back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
 
 from chorus_adapter_store.errors import InvalidArgument, NotFound, Precondition, QuotaExceeded, Stalled, TooLarge
+from chorus_adapter_store.placement.pinning import Pinning
+from chorus_adapter_store.rpc.fleet import FleetServicer
 from chorus_adapter_store.rpc.status import Calls
 from chorus_adapter_store.rpc.translate import (
     adapter_message,
     alias_change,
+    file_begin,
     page_token,
     parse_page_token,
     parse_quota,
@@ -21,9 +24,8 @@ from chorus_adapter_store.rpc.translate import (
 from chorus_adapter_store.rpc.uploads import UploadStream
 from chorus_adapter_store.store import AdapterStore
 from chorus_adapter_store.telemetry.metrics import Metrics
-from chorus_adapter_store.values import Target
+from chorus_adapter_store.values import Generation, Target
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
-from chorus_proto.adapters.v1 import adapters_pb2_grpc
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -33,10 +35,12 @@ _MAX_PAGE = 1000
 _MAX_PAGE_BYTES = 3 << 20  # below gRPC's default limit of 4 MiB a message
 
 
-class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
-    def __init__(self, store: AdapterStore, calls: Calls, metrics: Metrics, *, idle_seconds: float) -> None:
+class AdapterServicer(FleetServicer):
+    def __init__(
+        self, store: AdapterStore, pinning: Pinning, calls: Calls, metrics: Metrics, *, idle_seconds: float
+    ) -> None:
+        super().__init__(pinning, calls)
         self._store = store
-        self._calls = calls
         self._metrics = metrics
         self._idle_seconds = idle_seconds
 
@@ -44,13 +48,11 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
         self, request_iterator: AsyncIterator[pb.PublishRequest], context: _Context
     ) -> pb.PublishResponse:
         async with self._calls.answering("publish", context):
-            try:
-                answer = await self._publish(UploadStream(request_iterator, self._idle_seconds, self._metrics))
-            except BaseException as error:
-                self._metrics.uploads.labels(_upload_result(error)).inc()
-                raise
-        self._metrics.uploads.labels("created" if answer.created else "unchanged").inc()
-        return answer
+            return await self._counted(self._publish(UploadStream(request_iterator, self._idle_seconds, self._metrics)))
+
+    async def Import(self, request: pb.ImportRequest, context: _Context) -> pb.PublishResponse:
+        async with self._calls.answering("import", context):
+            return await self._counted(self._import(request))
 
     async def Resolve(self, request: pb.ResolveRequest, context: _Context) -> pb.ResolveResponse:
         async with self._calls.answering("resolve", context):
@@ -67,11 +69,16 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
     async def Fetch(self, request: pb.FetchRequest, context: _Context) -> AsyncIterator[pb.FetchChunk]:
         async with self._calls.answering("fetch", context):
             for file in await self._store.files(request.digest, request.file):
-                yield pb.FetchChunk(begin=pb.FileBegin(file=file.name, size=file.size, sha256=file.sha256))
+                yield pb.FetchChunk(begin=file_begin(file))
                 async with aclosing(self._store.read(file)) as chunks:
                     async for data in chunks:
                         self._metrics.fetch_bytes.inc(len(data))
                         yield pb.FetchChunk(data=data)
+
+    async def Locate(self, request: pb.LocateRequest, context: _Context) -> pb.LocateResponse:
+        async with self._calls.answering("locate", context):
+            files = await self._store.files(request.digest)
+        return pb.LocateResponse(files=map(file_begin, files))
 
     async def List(self, request: pb.ListRequest, context: _Context) -> pb.ListResponse:
         async with self._calls.answering("list", context):
@@ -136,12 +143,26 @@ class AdapterServicer(adapters_pb2_grpc.AdapterStoreServicer):
             deleted = await self._store.delete(request.tenant, request.name, request.generation, request.reason)
         return pb.DeleteResponse(generations_deleted=deleted)
 
-    async def _publish(self, upload: UploadStream) -> pb.PublishResponse:
+    async def _counted(self, upload: Awaitable[tuple[Generation, bool]]) -> pb.PublishResponse:
+        try:
+            generation, created = await upload
+        except BaseException as error:
+            self._metrics.uploads.labels(_upload_result(error)).inc()
+            raise
+        self._metrics.uploads.labels("created" if created else "unchanged").inc()
+        return pb.PublishResponse(adapter=adapter_message(generation), created=created)
+
+    async def _publish(self, upload: UploadStream) -> tuple[Generation, bool]:
         header = await upload.header()
-        generation, created = await self._store.publish(
+        return await self._store.publish(
             header.tenant, header.name, header.model, upload.parts(), parse_quota(header.quota)
         )
-        return pb.PublishResponse(adapter=adapter_message(generation), created=created)
+
+    async def _import(self, request: pb.ImportRequest) -> tuple[Generation, bool]:
+        header = request.header
+        return await self._store.import_(
+            header.tenant, header.name, header.model, request.source, parse_quota(header.quota)
+        )
 
 
 def _upload_result(error: BaseException) -> str:

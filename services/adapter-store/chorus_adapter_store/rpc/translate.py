@@ -14,6 +14,7 @@ from chorus_adapter_store.values import (
     Resolution,
     Sharing,
     State,
+    StoredFile,
     Target,
     Transition,
     Visibility,
@@ -56,6 +57,10 @@ def adapter_message(generation: Generation) -> pb.Adapter:
         state=_STATES[generation.state],
         reason=generation.reason,
     )
+
+
+def file_begin(file: StoredFile) -> pb.FileBegin:
+    return pb.FileBegin(file=file.name, size=file.size, sha256=file.sha256)
 
 
 def transition_message(transition: Transition) -> pb.Transition:

@@ -3,14 +3,16 @@
 import asyncio
 import os
 import signal
+import socket
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 
 from chorus_adapter_store.errors import Unavailable
 from chorus_adapter_store.validate.wire import LENGTH_BYTES, Message, decode, decode_length, encode
 
 _START_SECONDS = 30
+_END_SECONDS = 1
 # The rest of the environment holds secrets, and a process that reads strangers' files has no use for them.
 _ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
 
@@ -22,26 +24,25 @@ class Died(Exception):
 class Child:
     """Answers tasks one by one. Whoever made it calls `end`, also after a failure or a cancellation of `ask`."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._process = process
+        self._reader = reader
+        self._writer = writer
         self.answered = 0
 
     @classmethod
     async def start(cls, memory: int, seconds: float) -> "Child":
         """`memory` in bytes; `seconds` of processor time a task. Raises Unavailable."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "chorus_adapter_store.validate.process", str(memory), str(seconds)),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=DEVNULL,
-                env=_environment(),
-                start_new_session=True,  # Ctrl-C is for the store
-            )
-        except OSError as error:
-            raise Unavailable(f"no process to check uploads can be started ({error.strerror or error})") from error
-        child = cls(process)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = _spawn(theirs, str(memory), str(seconds))
+            except OSError as error:
+                ours.close()
+                raise Unavailable(f"no process to check uploads can be started ({error.strerror or error})") from error
+        child = cls(process, *await asyncio.open_connection(sock=ours))
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await child._receive()
@@ -50,52 +51,59 @@ class Child:
             cause = str(error) or "it took too long"
             raise Unavailable(f"the process that checks uploads did not start ({cause})") from error
         except BaseException:
-            child.kill()
+            await child.end()
             raise
         return child
 
     async def ask(self, task: Message) -> Message:
         """Raises Died, or ValueError when the answer is none."""
-        assert self._process.stdin is not None
         with suppress(ConnectionError):  # what there is to say of it, the missing answer says
-            self._process.stdin.write(encode(task))
-            await self._process.stdin.drain()
+            self._writer.write(encode(task))
+            await self._writer.drain()
         answer = await self._receive()
         self.answered += 1
         return answer
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        return self._process.poll() is None
 
     async def end(self) -> None:
-        self.kill()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        await self._process.wait()
+        self._process.kill()  # nothing, when it has ended
+        self._writer.close()
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
+        await asyncio.to_thread(self._process.wait)
 
     async def _receive(self) -> Message:
-        assert self._process.stdout is not None
         try:
-            length = decode_length(await self._process.stdout.readexactly(LENGTH_BYTES))
-            return decode(await self._process.stdout.readexactly(length))
-        except asyncio.IncompleteReadError:
-            raise Died(_how(await self._process.wait())) from None
+            length = decode_length(await self._reader.readexactly(LENGTH_BYTES))
+            return decode(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise Died(await asyncio.to_thread(self._how)) from None
+
+    def _how(self) -> str:
+        try:
+            status = self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "it said no more"
+        if status >= 0:
+            return f"status {status}"
+        try:
+            return signal.Signals(-status).name
+        except ValueError:
+            return f"signal {-status}"
 
 
-def _environment() -> dict[str, str]:
+def _spawn(channel: socket.socket, *arguments: str) -> "subprocess.Popen[bytes]":
+    """By the standard library, which runs nothing between fork and exec; uvloop's way runs gRPC's fork handlers there,
+    and they crash. On the loop's own thread: the process ends with the thread that started it."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    return {**kept, "OPENBLAS_NUM_THREADS": "1"}  # a thread's stack would count as memory
-
-
-def _how(status: int) -> str:
-    if status >= 0:
-        return f"status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"
+    return subprocess.Popen(
+        [sys.executable, "-m", "chorus_adapter_store.validate.process", *arguments],
+        stdin=channel,
+        stdout=channel,
+        stderr=subprocess.DEVNULL,
+        env={**kept, "OPENBLAS_NUM_THREADS": "1"},  # a thread's stack would count as memory
+        start_new_session=True,  # Ctrl-C is for the store
+    )

@@ -1,6 +1,9 @@
 """How large the parts of an adapter may be."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE
 
 MIB = 1 << 20
 
@@ -15,3 +18,8 @@ class Limits:
     max_patterns: int = 4096  # entries of rank_pattern or alpha_pattern
     max_pattern_length: int = 1024  # characters of one pattern
     pattern_seconds: float = 2.0  # spent on matching all of one adapter's patterns
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The most bytes of each file of an adapter."""
+        return {CONFIG_FILE: self.max_config_bytes, WEIGHTS_FILE: self.max_weights_bytes}
