@@ -48,7 +48,8 @@ class Placer:
         self._metrics = metrics
         self._tenure = tenure
         self._changed = asyncio.Event()
-        self._outages = {what: Outage(f"{what} (placement)", _log) for what in ("Redis", "the catalog")}
+        self._redis_away = Outage("Redis (placement)", _log)
+        self._catalog_away = Outage("the catalog (the placer's term)", _log)
 
     async def run(self) -> None:
         """Until cancelled; then whoever is next need not wait for the lock to lapse."""
@@ -57,11 +58,14 @@ class Placer:
             await asyncio.sleep(_BEAT)
 
     async def _campaign(self) -> None:
-        if not await self._lock.acquire():
+        acquired = await self._lock.acquire()
+        self._redis_away.worked()
+        if not acquired:
             return
         try:
             # The lock is asked again after the term is taken: whoever held it in between has a lower one.
             term = await self._terms.take()
+            self._catalog_away.worked()
             if await self._lock.renew():
                 await self._lead(term)
         finally:
@@ -79,7 +83,7 @@ class Placer:
                 tasks.create_task(self._follow())
                 tasks.create_task(self._decide(self._tenure(term)))
         except* _Lost:
-            _log.info("placing adapters is another's turn", extra={"term": term})
+            _log.info("no longer placing adapters", extra={"term": term})
 
     async def _keep_lock(self) -> None:
         while True:
@@ -92,8 +96,12 @@ class Placer:
                 raise _Lost
 
     async def _decide(self, tenure: Tenure) -> None:
+        async def tick() -> None:
+            await tenure.tick()
+            self._redis_away.worked()
+
         while True:
-            await self._guard(tenure.tick)
+            await self._guard(tick)
             await asyncio.sleep(_SHORTEST)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK - _SHORTEST):
@@ -115,11 +123,8 @@ class Placer:
         try:
             await act()
         except _AWAY as error:
-            self._outages["Redis"].failed(error)
+            self._redis_away.failed(error)
         except Unavailable as error:
-            self._outages["the catalog"].failed(error)
+            self._catalog_away.failed(error)
         except Exception:
             _log.exception("placing adapters failed; it is tried again")
-        else:
-            for outage in self._outages.values():
-                outage.worked()
