@@ -48,11 +48,12 @@ class Piece:
     place: Place
     scale: float | None  # of a B, which is kept transposed; None is an A
 
-    def write(self, file: Tensor, packed: Tensor) -> None:
-        """`file`: the whole file [bytes]. Raises AdapterUnusable for values that are not finite."""
+    def write(self, data: Tensor, origin: int, packed: Tensor) -> None:
+        """`data`: bytes of the file from byte `origin`. Raises AdapterUnusable for values that are not finite."""
         matrix, place = self.matrix, self.place
-        raw = file[matrix.begin : matrix.end]
-        if matrix.begin % matrix.dtype.itemsize:
+        begin = matrix.begin - origin
+        raw = data[begin : matrix.end - origin]
+        if begin % matrix.dtype.itemsize:
             raw = raw.clone()  # a view would not be aligned
         values = raw.view(matrix.dtype).view(matrix.rows, matrix.columns)
         low, high = torch.aminmax(values)  # NaN where there is one
@@ -105,13 +106,15 @@ def convert(digest: str, files: AdapterFiles, layout: Layout, *, pinned: bool = 
     head = files.model[: header_end(files.model[:LENGTH_BYTES], len(files.model))]
     planned = plan(digest, files.config, head, len(files.model), layout)
     packed = torch.empty(planned.bytes // layout.dtype.itemsize, dtype=layout.dtype, pin_memory=pinned)
-    write(planned.pieces, torch.frombuffer(bytearray(files.model), dtype=torch.uint8), packed)
+    write(planned.pieces, bytearray(files.model), 0, packed)
     return HostAdapter(digest, planned.footprint, Weights(packed, lay_out(planned.footprint, layout.modules)))
 
 
-def write(pieces: Sequence[Piece], file: Tensor, packed: Tensor) -> None:
+def write(pieces: Sequence[Piece], data: bytearray, origin: int, packed: Tensor) -> None:
+    """`data`: of the file from byte `origin`, with all of the pieces. packed: [values] of the adapter."""
+    values = torch.frombuffer(data, dtype=torch.uint8)
     for piece in pieces:
-        piece.write(file, packed)
+        piece.write(values, origin, packed)
 
 
 def _full_name(key: Key) -> str:

@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 
-import torch
 from torch import Tensor
 
 from chorus_engine.adapters.convert import Layout, Piece, plan, write
@@ -101,15 +101,16 @@ class Intake:
 
     async def _convert(self, config: "_File", file: "_File") -> None:
         await self._until(file, LENGTH_BYTES)
-        end = header_end(file.read(0, LENGTH_BYTES), file.head.size)
+        end = header_end(file.read(LENGTH_BYTES), file.head.size)
         await self._until(file, end)
-        planned = plan(self._digest, config.read(0, config.end), file.read(0, end), file.head.size, self._layout)
+        planned = plan(self._digest, config.read(config.end), file.read(end), file.head.size, self._layout)
         packed = await self._room(planned.footprint, planned.bytes)
         pieces = list(planned.pieces)
         while pieces:
             await self._until(file, pieces[0].matrix.end)
             stop = _batch(pieces, file.end)
-            await self._work(pieces[:stop], file.values, packed)
+            origin = pieces[0].matrix.begin
+            await self._work(pieces[:stop], file.take(origin, pieces[stop - 1].matrix.end), origin, packed)
             del pieces[:stop]
 
     async def _until(self, file: "_File", end: int) -> None:
@@ -117,9 +118,9 @@ class Intake:
             self._came.clear()
             await self._came.wait()
 
-    async def _work(self, pieces: list[Piece], file: Tensor, packed: Tensor) -> None:
+    async def _work(self, pieces: list[Piece], data: bytearray, origin: int, packed: Tensor) -> None:
         """To its end, also when cancelled."""
-        job = asyncio.get_running_loop().run_in_executor(self._worker, write, pieces, file, packed)
+        job = asyncio.get_running_loop().run_in_executor(self._worker, write, pieces, data, origin, packed)
         try:
             await asyncio.shield(job)
         except asyncio.CancelledError:
@@ -134,30 +135,44 @@ def _batch(pieces: list[Piece], end: int) -> int:
 
 
 class _File:
-    """Of one file, what has come."""
+    """Of one file, what has come and was not taken."""
 
     def __init__(self, head: FileHead) -> None:
         self.head = head
         self.end = 0
-        self._bytes = bytearray(head.size)
+        self._chunks: deque[bytes] = deque()
+        self._begin = 0  # of the first chunk
         self._hasher = hashlib.sha256()
-
-    @property
-    def values(self) -> Tensor:
-        return torch.frombuffer(self._bytes, dtype=torch.uint8)
 
     def add(self, data: bytes) -> bool:
         """False when there is more than the head said."""
-        end = self.end + len(data)
-        if end > self.head.size:
+        if self.end + len(data) > self.head.size:
             return False
-        self._bytes[self.end : end] = data
+        self._chunks.append(data)
         self._hasher.update(data)
-        self.end = end
+        self.end += len(data)
         return True
 
-    def read(self, begin: int, end: int) -> bytes:
-        return bytes(memoryview(self._bytes)[begin:end])
+    def read(self, end: int) -> bytes:
+        """From the beginning, before anything is taken."""
+        return bytes(self._piece(0, end))
+
+    def take(self, begin: int, end: int) -> bytearray:
+        """A part that has come; what is before it and it itself may be asked for no more."""
+        taken = self._piece(begin, end)
+        while self._chunks and self._begin + len(self._chunks[0]) <= end:
+            self._begin += len(self._chunks.popleft())
+        return taken
+
+    def _piece(self, begin: int, end: int) -> bytearray:
+        parts = []
+        at = self._begin
+        for chunk in self._chunks:
+            if at >= end:
+                break
+            parts.append(memoryview(chunk)[max(begin - at, 0) : end - at])
+            at += len(chunk)
+        return bytearray().join(parts)
 
     def sha256(self) -> bytes:
         return self._hasher.digest()
