@@ -97,8 +97,8 @@ def make_adapter(checkpoint: Path, shape: AdapterShape, folder: Path) -> None:
         layers_to_transform=shape.layers,
         rank_pattern=shape.ranks,
         alpha_pattern=shape.alphas,
-        ensure_weight_tying=shape.tied,
         init_lora_weights=False,
+        **({"ensure_weight_tying": True} if shape.tied else {}),  # not every peft has it
     )
     model = get_peft_model(base, config)
     scale = 2 * shape.rank**0.5 if shape.rslora else 2.0
