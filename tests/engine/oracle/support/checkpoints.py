@@ -89,6 +89,7 @@ def make_checkpoint(family: str, folder: Path, *, shard_size: str = "5GB") -> No
 def make_adapter(checkpoint: Path, shape: AdapterShape, folder: Path) -> None:
     torch.manual_seed(shape.rank)
     base = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    tying: dict[str, Any] = {"ensure_weight_tying": True} if shape.tied else {}  # older versions of peft have it not
     config = LoraConfig(
         r=shape.rank,
         lora_alpha=2 * shape.rank,
@@ -98,7 +99,7 @@ def make_adapter(checkpoint: Path, shape: AdapterShape, folder: Path) -> None:
         rank_pattern=shape.ranks,
         alpha_pattern=shape.alphas,
         init_lora_weights=False,
-        **({"ensure_weight_tying": True} if shape.tied else {}),  # not every peft has it
+        **tying,
     )
     model = get_peft_model(base, config)
     scale = 2 * shape.rank**0.5 if shape.rslora else 2.0
