@@ -188,6 +188,18 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         5.0, ge=0, description="how long running requests may go on after SIGTERM before they are ended, in seconds"
     )
+    stall_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="seconds without the end of a step, or 20 times the longest lately if that is more, after which "
+        "the engine says that it is stalled and gets no requests",
+    )
+    hang_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="seconds without the end of a step, or twice those after which it is stalled if that is more, "
+        "after which the process ends with status 1, for its supervisor to start another",
+    )
     engine_cache_dir: Path = Field(
         Path(".chorus/engine"), description="folder for what is dear to compute again, such as digests of weight files"
     )

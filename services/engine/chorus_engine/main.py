@@ -4,10 +4,12 @@ import asyncio
 import faulthandler
 import gc
 import logging
+import os
 import signal
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
@@ -29,12 +31,12 @@ from chorus_engine.adapters import (
     make_policy,
 )
 from chorus_engine.config import Settings
-from chorus_engine.core.load import Load, Residency
+from chorus_engine.core.commands import Command, Outcome
 from chorus_engine.core.request import Output, Request
 from chorus_engine.core.spec import AdapterFootprint, Capacity
-from chorus_engine.loop import EngineLoop
-from chorus_engine.model import LoadedModel
-from chorus_engine.presence import Held, Presence, Registration, connect, merge
+from chorus_engine.loop import EngineLoop, News
+from chorus_engine.model import DigestCheck, LoadedModel
+from chorus_engine.presence import Holdings, Registration, Registry
 from chorus_engine.rpc import (
     Credentials,
     CreditLedger,
@@ -49,16 +51,17 @@ from chorus_engine.rpc import (
 from chorus_engine.runner import Runner
 from chorus_engine.scheduler import Scheduler
 from chorus_engine.scheduler.eviction import make_policy as make_slot_policy
-from chorus_engine.startup import HostMemory, Loaded, check_free, device_utilization, load_model
+from chorus_engine.startup import HostMemory, Loaded, check_free, device_utilization, digest_cache, load_model
 from chorus_engine.telemetry import EngineMetrics, MetricsServer, Tracing, configure_logging
+from chorus_engine.watchdog import Bounds, Watchdog
 
 log = logging.getLogger(__name__)
 
 HEALTH = "grpc.health.v1.Health"
 SERVICE = "chorus.engine.v1.Engine"
-HOLDINGS_TIMEOUT = 1.0  # seconds; a step may be long
 STOP_GRACE = 1.0  # seconds for streams to send what they have
 CLOSE_SECONDS = 20.0  # from the last request's end to the end of the process
+ABANDON_SECONDS = 5.0  # of an engine that hangs
 
 
 def run(settings: Settings) -> int:
@@ -87,8 +90,7 @@ class Engine:
         self._event_loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._status = 0
-        self._held: tuple[Held, ...] = ()
-        self._epoch = time.time() - time.monotonic()
+        self._hung = False
         self._engine_id = uuid.uuid4().hex[:12]
         self._metrics = EngineMetrics(device_utilization(loaded.model.device))
         self._tracing = Tracing.from_endpoint(self._engine_id, settings.otlp_endpoint, settings.otlp_protocol)
@@ -105,14 +107,25 @@ class Engine:
             eviction=make_slot_policy(settings.eviction_policy),
         )
         layout = Layout(loaded.model.spec, loaded.model.dtype, settings.max_lora_rank)
-        self._loop = self._make_loop(runner, self._make_supply(host, layout), loaded.model.device)
+        supply = self._make_supply(host, layout)
+        self._loop = self._make_loop(runner, supply, loaded.model.device)
+        self._holdings = Holdings(runner.capacity.max_adapters, runner.memory.adapters, supply.memory())
+        self._metrics.watch(self._holdings)
         self._loader = LoaderClient(host.first, host.start_loader, self._hello(layout))
         self._fetcher = self._make_fetcher()
         self._sessions = self._make_sessions(description)
         self._health = HealthServicer()
         self._server, port = self._make_server(description, loaded.bundle)
         self._address = settings.engine_advertise or f"{settings.engine_host}:{port}"
-        self._presence = Presence(connect(settings.redis_url), self._registration(description), self._holdings)
+        self._registry = Registry(
+            settings.redis_url,
+            self._registration(description),
+            self._holdings,
+            execute=self._execute,
+            ended=self._metrics.command,
+        )
+        self._watchdog = self._make_watchdog()
+        self._digest_check = DigestCheck(loaded.model.remembered, digest_cache(settings), changed=self._broken)
         self._metrics_server = self._make_metrics_server()
 
     async def serve(self) -> int:
@@ -124,36 +137,43 @@ class Engine:
         self._metrics_server.start()
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
-        presence = asyncio.create_task(self._presence.run())
-        loader = asyncio.create_task(self._loader.run())
+        beside = [asyncio.create_task(part.run()) for part in (self._registry, self._loader, self._watchdog)]
         log.info("serving", extra={"address": self._address, "metrics_port": self._metrics_server.port})
+        self._digest_check.start()
         await self._stopped.wait()
-        await self._shut_down(presence, loader)
+        await (self._abandon() if self._hung else self._shut_down(beside))
         log.info("stopped", extra={"status": self._status})
         return self._status
 
-    async def _shut_down(self, presence: asyncio.Task[None], loader: asyncio.Task[None]) -> None:
+    async def _shut_down(self, beside: list[asyncio.Task[None]]) -> None:
         """Nothing new, what runs for a while longer, then an end for all."""
         log.info("stopping", extra={"running": self._sessions.live})
         await self._health.enter_graceful_shutdown()
         self._sessions.drain()
-        await self._presence.drain()
+        await self._registry.drain()
         await self._drained()
         # A part that does not close would keep the process and its port for ever: then it says where it hangs and goes.
         faulthandler.dump_traceback_later(CLOSE_SECONDS, exit=True)
         self._sessions.end_all()
         await self._server.stop(STOP_GRACE)
-        presence.cancel()
-        with suppress(asyncio.CancelledError):
-            await presence
-        await self._presence.leave()
+        registry, loader, watchdog = beside
+        await _cancel(registry, watchdog)
+        await self._registry.leave()
         await self._fetcher.close()
-        loader.cancel()
-        with suppress(asyncio.CancelledError):
-            await loader
+        await _cancel(loader)
         await asyncio.to_thread(self._loop.stop)
+        await asyncio.to_thread(self._digest_check.stop)
         await asyncio.to_thread(self._tracing.close)
         self._metrics_server.stop()
+
+    async def _abandon(self) -> None:
+        """The loop's thread hangs, and nobody knows what it holds: tell who can be told, then end without it."""
+        faulthandler.dump_traceback_later(ABANDON_SECONDS, exit=True)
+        self._sessions.end_all()
+        await self._server.stop(STOP_GRACE)
+        await self._registry.leave()
+        logging.shutdown()
+        os._exit(self._status)
 
     async def _drained(self) -> None:
         """Until nothing runs, for as long as running requests may go on; a broken engine's have ended."""
@@ -162,8 +182,8 @@ class Engine:
 
     # ---------------------------------------------------------------- on the loop's thread
 
-    def _publish(self, outputs: tuple[Output, ...], load: Load) -> None:
-        self._event_loop.call_soon_threadsafe(self._deliver, outputs, load)
+    def _publish(self, news: News) -> None:
+        self._event_loop.call_soon_threadsafe(self._deliver, news)
 
     def _broken(self) -> None:
         self._status = 1
@@ -181,15 +201,28 @@ class Engine:
     def _hasten(self, digest: str) -> None:
         self._event_loop.call_soon_threadsafe(self._fetcher.hasten, digest)
 
-    def _snapshot(self) -> tuple[tuple[Residency, ...], tuple[tuple[str, float], ...]]:
-        host = tuple((each.digest, each.last_use) for each in self._cache.held())
-        return self._scheduler.residency(), host
-
     # ---------------------------------------------------------------- on the event loop
 
-    def _deliver(self, outputs: tuple[Output, ...], load: Load) -> None:
-        self._sessions.deliver(outputs, load)
-        self._metrics.publish(outputs, load)
+    def _deliver(self, news: News) -> None:
+        self._holdings.take(news.adapters, news.host)
+        self._sessions.hold(news.adapters)
+        self._sessions.deliver(news.outputs, news.load)
+        self._registry.changed(news.adapters)
+        self._metrics.publish(news.outputs, news.load, news.host.evictions)
+
+    async def _execute(self, command: Command) -> Outcome:
+        ended: Future[Outcome] = Future()
+        self._loop.command(command, done=ended.set_result)
+        return await asyncio.shield(asyncio.wrap_future(ended))
+
+    def _set_stalled(self, stalled: bool) -> None:
+        self._sessions.set_stalled(stalled)
+        self._registry.set_stalled(stalled)
+        self._metrics.stalled(stalled)
+
+    def _hang(self) -> None:
+        self._hung, self._status = True, 1
+        self._stopped.set()
 
     def _start_fetch(self, digest: str, urgent: bool) -> None:
         self._fetcher.start(digest, self._sessions.traceparent_of(digest), urgent=urgent)
@@ -200,16 +233,6 @@ class Engine:
     def _finished(self, request: Request, output: Output) -> None:
         self._metrics.finished(output)
         self._tracing.finished(request, output)
-
-    async def _holdings(self) -> tuple[Held, ...]:
-        """What the engine holds; in the middle of a long step, what it held before."""
-        answer = asyncio.wrap_future(self._loop.ask(self._snapshot))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(HOLDINGS_TIMEOUT):  # wait_for would swallow a cancellation that meets the answer
-                slots, host = await answer
-            self._held = merge(slots, host, self._epoch)
-            self._metrics.resident(gpu=len(slots), host=len(host))
-        return self._held
 
     @contextmanager
     def _around_fetch(self, digest: str, traceparent: str) -> Iterator[str]:
@@ -307,6 +330,15 @@ class Engine:
             healthy=lambda: not self._stopped.is_set(),
         )
 
+    def _make_watchdog(self) -> Watchdog:
+        return Watchdog(
+            self._loop.pulse,
+            Bounds(self._settings.stall_seconds, self._settings.hang_seconds),
+            stalled=self._set_stalled,
+            hung=self._hang,
+            where=self._loop.stack,
+        )
+
     def _add_health(self, server: grpc.aio.Server) -> None:
         add_HealthServicer_to_server(self._health, server)
 
@@ -320,3 +352,9 @@ class Engine:
             max_num_seqs=description.max_num_seqs,
             max_lora_rank=description.max_lora_rank,
         )
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -80,13 +81,17 @@ def load_model(settings: Settings) -> Loaded:
         dtype=settings.dtype,
         load_format=settings.load_format,
         max_model_len=settings.max_model_len,
-        digest_cache=settings.engine_cache_dir / "digests.json",
+        digest_cache=digest_cache(settings),
         seed=settings.seed,
         outer_lora=settings.max_vocab_adapters > 0 and settings.max_adapters != 0,
     )
     capacity = measure_capacity(model, runner_settings(settings, device))
     log.info("loaded", extra={"seconds": round(time.monotonic() - began, 2), "kv_blocks": capacity.num_blocks})
     return Loaded(model, capacity, bundle)
+
+
+def digest_cache(settings: Settings) -> Path:
+    return settings.engine_cache_dir / "digests.json"
 
 
 def choose_device(settings: Settings) -> torch.device:

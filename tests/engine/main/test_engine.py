@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from concurrent.futures import Future
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from chorus_engine.config import load_settings
 from chorus_engine.core.plan import StepPlan
 from chorus_engine.rpc import Credentials
 from chorus_engine.runner import Runner
-from chorus_engine.startup import Loaded, load_model
+from chorus_engine.startup import HostMemory, Loaded, load_model
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.contracts.engine.support.checkpoint import make_served_checkpoint
 from tests.contracts.engine.support.gateway import open_gateway, submit
@@ -28,16 +28,6 @@ class BreakingRunner(Runner):
 
 class WatchedEngine(main.Engine):
     """With what a test cannot see from outside."""
-
-    async def cancel_as_the_answer_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        future: Future[Any] = Future()
-        monkeypatch.setattr(self._loop, "ask", lambda question: future)
-        task = asyncio.create_task(self._holdings())
-        await asyncio.sleep(0)
-        future.set_result(((), ()))
-        await asyncio.sleep(0)
-        task.cancel()
-        await task
 
     async def serve_for_a_moment(self) -> int:
         self._stopped.set()
@@ -60,33 +50,32 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
     monkeypatch.setenv("CHORUS_ENGINE_METRICS_PORT", "0")
     monkeypatch.setenv("CHORUS_ENGINE_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("CHORUS_KV_CACHE_MEMORY", "0.05")
+    monkeypatch.setenv("CHORUS_HOST_ADAPTER_MEMORY", "0.01")
     return load_model(load_settings())
 
 
+@pytest.fixture
+def host(loaded: Loaded) -> Iterator[HostMemory]:
+    host = HostMemory(load_settings())
+    yield host
+    host.close()
+
+
 async def test_the_status_is_1_and_the_request_gets_its_error(
-    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    loaded: Loaded, host: HostMemory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(main, "Runner", BreakingRunner)
-    status, end = await WatchedEngine(load_settings(), loaded, Credentials()).ask()
+    status, end = await WatchedEngine(load_settings(), loaded, host, Credentials()).ask()
     assert status == 1
     assert end.error.code == pb.ERROR_CODE_INTERNAL
     assert "illegal memory access" not in end.error.message
     assert "illegal memory access" in caplog.text
 
 
-async def test_a_cancellation_that_meets_an_answer_is_not_swallowed(
-    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = WatchedEngine(load_settings(), loaded, Credentials())
-    with monkeypatch.context() as patched, pytest.raises(asyncio.CancelledError):
-        await engine.cancel_as_the_answer_comes(patched)
-    assert await asyncio.wait_for(engine.serve_for_a_moment(), 20) == 0
-
-
 async def test_the_number_of_threads_is_said_on_the_loops_thread(
-    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+    loaded: Loaded, host: HostMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: dict[str, int] = {}
     monkeypatch.setattr(torch, "set_num_threads", lambda n: said.update({threading.current_thread().name: n}))
-    assert await WatchedEngine(load_settings(), loaded, Credentials()).serve_for_a_moment() == 0
+    assert await WatchedEngine(load_settings(), loaded, host, Credentials()).serve_for_a_moment() == 0
     assert said == {"engine-loop": torch.get_num_threads()}

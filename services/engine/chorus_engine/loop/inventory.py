@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from chorus_engine.core.load import Held, Hosted, Residency, SlotState, Tier
+from chorus_engine.core.load import Held, Hosted, HostMemory, Residency, SlotState, Tier
 
 
 class Slots(Protocol):
@@ -11,26 +11,31 @@ class Slots(Protocol):
     def take_changed(self) -> set[str]: ...
 
 
-class HostMemory(Protocol):
+class Host(Protocol):
     @property
-    def version(self) -> int: ...
+    def version(self) -> int:
+        """Grows with each change of what `states` says."""
+
     def states(self) -> Iterable[Hosted]: ...
+    def memory(self) -> HostMemory: ...
 
 
 class Inventory:
     """On the loop's thread. While nothing changes, a look costs two comparisons."""
 
-    def __init__(self, slots: Slots, host: HostMemory) -> None:
+    def __init__(self, slots: Slots, host: Host) -> None:
         self._slots = slots
         self._host = host
         self._version = -1
         self._hosted: dict[str, Hosted] = {}
+        self.memory = host.memory()  # as of the last change
 
     def take_changes(self) -> Mapping[str, Held | None]:
         """Adapters that changed since the last call, as they are now; None is gone."""
         changed = self._slots.take_changed()
         if self._host.version != self._version:
             self._version = self._host.version
+            self.memory = self._host.memory()
             hosted = {each.digest: each for each in self._host.states()}
             changed |= self._hosted.keys() - hosted.keys()
             changed.update(digest for digest, each in hosted.items() if self._hosted.get(digest) != each)

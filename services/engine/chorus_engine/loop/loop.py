@@ -20,13 +20,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from chorus_engine.core.commands import Command, Outcome, Status
 from chorus_engine.core.errors import AdapterError, AdapterUnavailable, EngineError
 from chorus_engine.core.load import Load
-from chorus_engine.core.plan import StepPlan, StepResult
+from chorus_engine.core.plan import StepPlan
 from chorus_engine.core.request import FinishReason, Output, Request
 from chorus_engine.core.spec import AdapterFootprint
+from chorus_engine.loop.inventory import Inventory
+from chorus_engine.loop.orders import Orders
+from chorus_engine.loop.parts import News, Observer, Pending, Runner, Scheduler, Supply
 from chorus_engine.loop.progress import Progress, Pulse
 
 log = logging.getLogger(__name__)
@@ -36,50 +40,10 @@ T = TypeVar("T")
 RECHECK_INTERVAL = 0.25
 
 
-class Scheduler(Protocol):
-    def add(self, request: Request) -> None: ...
-    def cancel(self, request_id: str) -> None: ...
-    def wanted_adapters(self) -> tuple[str, ...]: ...
-    def adapter_fetched(self, footprint: AdapterFootprint) -> None: ...
-    def adapter_failed(self, digest: str, error: AdapterError) -> None: ...
-    def schedule(self, now: float) -> StepPlan | None: ...
-    def commit(self, plan: StepPlan, result: StepResult, now: float) -> tuple[Output, ...]: ...
-    def take_outputs(self) -> tuple[Output, ...]: ...
-    def next_deadline(self) -> float | None: ...
-    def load(self) -> Load: ...
-
-
-class Pending(Protocol):
-    def result(self) -> StepResult: ...
-
-
-class Runner(Protocol):
-    def launch(self, plan: StepPlan) -> Pending: ...
-
-
-class Supply(Protocol):
-    """Which adapters are fetched and which host memory keeps."""
-
-    def want(self, digest: str) -> None: ...
-    def pump(self) -> None: ...
-    def room(self, footprint: AdapterFootprint, size: int, answer: Callable[[int | AdapterError], None]) -> None: ...
-    def arrived(self, digest: str) -> AdapterFootprint: ...
-    def failed(self, digest: str, error: AdapterError) -> None: ...
-
-
-class Observer(Protocol):
-    """Called on the loop's thread: must be quick and must not raise."""
-
-    def step(self, plan: StepPlan, seconds: float) -> None: ...
-
-    def adapter_loaded(self, seconds: float) -> None:
-        """Into a slot, from the plan's launch until it was seen there."""
-
-
 class EngineLoop:
     """`submit`, `cancel`, the `adapter_` methods and `ask` may be called from any thread; none waits.
 
-    `publish(outputs, load)` is called on the loop's thread after each step and whenever there is news.
+    `publish(news)` is called on the loop's thread after each step and whenever there is news.
     """
 
     def __init__(
@@ -88,7 +52,7 @@ class EngineLoop:
         runner: Runner,
         supply: Supply,
         *,
-        publish: Callable[[tuple[Output, ...], Load], None],
+        publish: Callable[[News], None],
         broken: Callable[[], None],
         observer: Observer,
         depth: int = 1,
@@ -106,6 +70,8 @@ class EngineLoop:
         self._clock = clock
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._progress = Progress()
+        self._inventory = Inventory(scheduler.slots, supply)
+        self._orders = Orders(scheduler.slots, supply)
         self._loading: dict[int, float] = {}  # slot -> when its load was launched
         self._live: set[str] = set()
         self._told: Load | None = None  # the load last published
@@ -145,6 +111,10 @@ class EngineLoop:
         """Nothing writes where `adapter_room` said."""
         self._inbox.put(partial(self._give_up, digest, error))
 
+    def command(self, command: Command, done: Callable[[Outcome], None]) -> None:
+        """`done(outcome)` is called on the loop's thread, once."""
+        self._inbox.put(partial(self._order, command, done))
+
     def ask(self, question: Callable[[], T]) -> Future[T]:
         """The answer to a question about what the loop owns, put between two steps."""
         future: Future[T] = Future()
@@ -183,6 +153,7 @@ class EngineLoop:
             self._supply.want(digest)
         self._supply.pump()
         began = self._clock()
+        self._orders.advance(began)
         plan = self._scheduler.schedule(began)
         if plan is not None:
             self._loading.update((load.slot, began) for load in plan.load)
@@ -221,19 +192,21 @@ class EngineLoop:
 
     def _patience(self, load: Load) -> float | None:
         """Seconds until something happens by itself; None is never."""
-        limit = RECHECK_INTERVAL if load.waiting else None
         deadline = self._scheduler.next_deadline()
-        if deadline is None:
-            return limit
-        left = max(0.0, deadline - self._clock())
-        return left if limit is None else min(left, limit)
+        waits = (
+            RECHECK_INTERVAL if load.waiting else None,
+            None if deadline is None else max(0.0, deadline - self._clock()),
+            self._orders.patience(),
+        )
+        return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _publish(self, outputs: tuple[Output, ...]) -> None:
         load = self._scheduler.load()
-        if outputs or load != self._told:
+        changes = self._inventory.take_changes()
+        if outputs or changes or load != self._told:
             self._live.difference_update(output.request_id for output in outputs if output.finish is not None)
             self._told = load
-            self._publish_news(outputs, load)
+            self._publish_news(News(outputs, load, changes, self._inventory.memory))
 
     def _add(self, request: Request) -> None:
         if not self._sound:
@@ -272,6 +245,12 @@ class EngineLoop:
             return
         self._supply.failed(digest, error)
         self._scheduler.adapter_failed(digest, error)
+
+    def _order(self, command: Command, done: Callable[[Outcome], None]) -> None:
+        if self._sound:
+            self._orders.give(command, self._clock(), done)
+        else:
+            done(Outcome(Status.FAILED, "a step failed and the engine restarts."))
 
     def _leave(self) -> None:
         self._running = False

@@ -1,8 +1,7 @@
-"""What Redis knows of this engine."""
+"""What Redis knows of this engine, and what it asks of it."""
 
-from chorus_engine.presence.holdings import merge
-from chorus_engine.presence.presence import Presence
-from chorus_engine.presence.records import Held, Registration
-from chorus_engine.presence.redis_url import connect
+from chorus_engine.presence.holdings import Holdings
+from chorus_engine.presence.records import Registration
+from chorus_engine.presence.registry import Registry
 
-__all__ = ["Held", "Presence", "Registration", "connect", "merge"]
+__all__ = ["Holdings", "Registration", "Registry"]
