@@ -68,7 +68,7 @@ def worlds(draw: st.DrawFn) -> World:
     return world
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(worlds())
 def test_what_is_said_fits_what_engines_report_and_ends_in_silence(world: World) -> None:
     """The model's engines fail when they are told more than they have room for, or anything while they leave."""
@@ -76,7 +76,7 @@ def test_what_is_said_fits_what_engines_report_and_ends_in_silence(world: World)
     assert world.tick() == ()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(worlds())
 def test_demand_is_met_where_there_is_room(world: World) -> None:
     world.situation, world.pins = Situation(0.0), ()
@@ -92,7 +92,7 @@ def test_demand_is_met_where_there_is_room(world: World) -> None:
             assert not able or engine.host_bytes - wanted < world.files[digest].size
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(worlds())
 def test_pins_that_fit_are_held(world: World) -> None:
     for engine in world.engines:

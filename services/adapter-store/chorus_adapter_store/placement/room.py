@@ -38,11 +38,14 @@ class Room:
             pool=sum(each.bytes for each in slots),
             host=sum(sizes.of(each.digest, Tier.HOST) for each in host),
         )
+        # Residency is told at once and what is free with the heartbeat, seconds later.
+        busy = [each for each in engine.held.values() if each.tier is Tier.GPU and not _is_idle(each)]
+        pinned = sum(each.bytes for each in busy if each.pinned is Tier.GPU)
         self._left = _Amounts(
-            slots=engine.slots_free,
-            pool=engine.pool_bytes_free,
+            slots=min(engine.slots_free, engine.slots - len(busy)),
+            pool=min(engine.pool_bytes_free, engine.pool_bytes - sum(each.bytes for each in busy)),
             host=engine.host_bytes_free,
-            pool_pins=engine.pin_bytes_free,
+            pool_pins=min(engine.pin_bytes_free, engine.pin_bytes - pinned),
             host_pins=engine.host_pin_bytes_free,
         )
         for command in pending:
