@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 import grpc.aio
 import pytest
@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from chorus_gateway.adapters import AdapterClient, Engine
 from chorus_gateway.db import Database
+from tests.adapter_store.s3 import CREDENTIALS, S3Server, running_s3
 from tests.adapter_store.support import BASE
 from tests.gateway.support.announce import register, tell
 from tests.gateway.support.door import Door, open_door
@@ -13,6 +14,7 @@ from tests.gateway.support.fake_store import TOKEN, FakeStore
 from tests.gateway.support.real_store import real_store
 from tests.gateway.support.redis_server import RedisServer
 
+FillBucket = Callable[[str, Mapping[str, bytes]], None]
 Announce = Callable[..., Awaitable[None]]
 
 
@@ -25,8 +27,18 @@ def redis_of_real_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 
 
 @pytest.fixture(scope="session")
-def real_store_address(tmp_path_factory: pytest.TempPathFactory, redis_of_real_store: RedisServer) -> Iterator[str]:
-    with real_store(tmp_path_factory.mktemp("store"), redis_of_real_store) as address:
+def s3_of_real_store() -> Iterator[S3Server]:
+    with running_s3() as server:
+        server.make_bucket("adapters")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def real_store_address(
+    tmp_path_factory: pytest.TempPathFactory, redis_of_real_store: RedisServer, s3_of_real_store: S3Server
+) -> Iterator[str]:
+    settings = {"CHORUS_IMPORT_BUCKETS": "adapters", "CHORUS_S3_ENDPOINT_URL": s3_of_real_store.url, **CREDENTIALS}
+    with real_store(tmp_path_factory.mktemp("store"), redis_of_real_store, settings) as address:
         yield address
 
 
@@ -49,6 +61,20 @@ def store_address(request: pytest.FixtureRequest, fake_store: FakeStore) -> str:
         return fake_store.address
     address: str = request.getfixturevalue("real_store_address")
     return address
+
+
+@pytest.fixture
+def fill_bucket(request: pytest.FixtureRequest, store_address: str, fake_store: FakeStore) -> FillBucket:
+    """Puts an adapter's files below a prefix of s3://adapters, which the store may read."""
+    if store_address == fake_store.address:
+        return lambda prefix, files: fake_store.bucket.update({f"s3://adapters/{prefix}": dict(files)})
+    server: S3Server = request.getfixturevalue("s3_of_real_store")
+
+    def fill(prefix: str, files: Mapping[str, bytes]) -> None:
+        for file, content in files.items():
+            server.put("adapters", f"{prefix}/{file}", content)
+
+    return fill
 
 
 @pytest.fixture

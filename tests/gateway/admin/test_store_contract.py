@@ -247,13 +247,6 @@ async def test_what_was_uploaded_is_downloaded(client: AdapterClient, tenant: st
     assert (await client.get(tenant, "sql", 1)).state is State.DELETED
 
 
-async def test_files_come_from_no_other_buckets_than_the_allowed(client: AdapterClient, tenant: str) -> None:
-    for source in ("s3://elsewhere/sql", "https://example.com/sql", "sql"):
-        with pytest.raises(InvalidRequest, match="source: "):
-            await client.import_from(source, UploadHeader(tenant, "sql", BASE.name))
-    assert await client.list(tenant) == ()
-
-
 async def test_an_unknown_base_is_a_conflict(client: AdapterClient, tenant: str) -> None:
     with pytest.raises(Conflict, match="other"):
         await client.publish(UploadHeader(tenant, "sql", "other"), files())

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from tests.gateway.support.redis_server import RedisServer, redis_client
 
 
 @contextlib.contextmanager
-def real_store(folder: Path, redis: RedisServer) -> Iterator[str]:
+def real_store(folder: Path, redis: RedisServer, settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """Its address."""
     port, metrics_port = _free_ports()
     environment = {
@@ -33,6 +33,7 @@ def real_store(folder: Path, redis: RedisServer) -> Iterator[str]:
         "CHORUS_BLOB_DIR": str(folder / "blobs"),
         "CHORUS_REDIS_URL": redis.url,
         "CHORUS_LOG_LEVEL": "error",
+        **(settings or {}),
     }
     process = subprocess.Popen([sys.executable, "-m", "chorus_adapter_store"], cwd=folder, env=environment)
     try:
