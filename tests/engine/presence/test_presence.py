@@ -4,20 +4,26 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from chorus_engine.core.load import Residency, SlotState
-from chorus_engine.presence import Held, Presence, Registration, connect, merge
+from chorus_engine.core.load import Held, HostMemory, SlotState, Tier
+from chorus_engine.presence.holdings import Holdings
+from chorus_engine.presence.outage import Outage
+from chorus_engine.presence.presence import Presence
+from chorus_engine.presence.records import Condition, Registration
+from chorus_engine.presence.redis_url import connect
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
-ONE = Held("11" * 32, SlotState.READY, "gpu", 14, 2, 1_000)
-TWO = Held("22" * 32, SlotState.LOADING, "gpu", 7, 0, 2_000)
+ONE = Held("11" * 32, Tier.GPU, SlotState.READY, 1000, 14, 2, last_use=1.0, pinned=Tier.GPU)
+TWO = Held("22" * 32, Tier.GPU, SlotState.LOADING, 500, 7)
 REGISTRATION = Registration("e1", "10.0.0.1:8001", "tiny", "ab" * 32, 1234.5, 8, 64)
 KEY, RESIDENCY = "chorus:engine:{e1}", "chorus:engine:{e1}:residency"
+HOST = HostMemory(total=5000, used=700, available=4400, pinned=0, pinnable=2500)
 
 
 @pytest.fixture
@@ -38,17 +44,28 @@ class Engine:
     """A presence that runs, and what it is told the engine holds."""
 
     def __init__(self, url: str) -> None:
-        self.held: tuple[Held, ...] = ()
-        self.presence = Presence(connect(url, timeout=1.0), REGISTRATION, self._look)
+        self.holdings = Holdings(4, 8000, HOST)
+        self.stalled = False
+        self.presence = Presence(
+            connect(url, timeout=1.0),
+            REGISTRATION,
+            condition=lambda: Condition(self.holdings.room(), term=3, stalled=self.stalled),
+            held=self.holdings.all,
+            epoch=1000.0,
+            outage=Outage(),
+        )
         self.task = asyncio.create_task(self.presence.run())
+
+    def hold(self, *held: Held, gone: tuple[Held, ...] = ()) -> None:
+        changes: dict[str, Held | None] = {each.digest: each for each in held}
+        changes.update((each.digest, None) for each in gone)
+        self.holdings.take(changes, HOST)
+        self.presence.changed(changes)
 
     async def stop(self) -> None:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
         await self.presence.leave()
-
-    async def _look(self) -> tuple[Held, ...]:
-        return self.held
 
 
 @pytest.fixture
@@ -68,7 +85,8 @@ async def until(redis: Redis, key: str, expected: set[Any], seconds: float = 5.0
 
 
 async def registered(redis: Redis, seconds: float = 5.0) -> None:
-    await until(redis, KEY, set(REGISTRATION.fields(draining=False)), seconds)
+    fields = {**REGISTRATION.fields(), **Condition(Holdings(0, 0, HOST).room(), 0).fields()}
+    await until(redis, KEY, set(fields), seconds)
 
 
 async def test_an_engine_registers_itself(engine: Engine, redis: Redis) -> None:
@@ -81,6 +99,16 @@ async def test_an_engine_registers_itself(engine: Engine, redis: Redis) -> None:
         "max_num_seqs": "8",
         "max_lora_rank": "64",
         "draining": "0",
+        "stalled": "0",
+        "term": "3",
+        "slots": "4",
+        "slots_free": "4",
+        "pool_bytes": "8000",
+        "pool_bytes_free": "8000",
+        "host_bytes": "5000",
+        "host_bytes_free": "4400",
+        "pin_bytes": "4000",
+        "pin_bytes_free": "4000",
     }
     assert 4000 < await redis.pttl(KEY) <= 6000
     beat = await redis.zscore("chorus:engines", "e1")
@@ -90,16 +118,43 @@ async def test_an_engine_registers_itself(engine: Engine, redis: Redis) -> None:
 
 async def test_changes_of_residency_are_published_soon(engine: Engine, redis: Redis) -> None:
     await registered(redis)
-    engine.held = (ONE, TWO)
-    assert await until(redis, RESIDENCY, {ONE.digest, TWO.digest}) < 0.8, "200 ms, on a machine that may be busy"
+    engine.hold(ONE, TWO)
+    assert await until(redis, RESIDENCY, {ONE.digest, TWO.digest}) < 0.5, "100 ms, on a machine that may be busy"
     raw = await redis.hget(RESIDENCY, ONE.digest)
     assert raw is not None
-    assert json.loads(raw) == {"state": "ready", "tier": "gpu", "pages": 14, "leases": 2, "last_use": 1000}
+    assert json.loads(raw) == {
+        "tier": "gpu",
+        "state": "ready",
+        "pages": 14,
+        "bytes": 1000,
+        "leases": 2,
+        "last_use": 1001000,
+        "pinned": "gpu",
+    }
     assert 0 < await redis.pttl(RESIDENCY) <= 6000
-    engine.held = (TWO,)
-    assert await until(redis, RESIDENCY, {TWO.digest}) < 0.8
-    engine.held = ()
+    engine.hold(gone=(ONE,))
+    assert await until(redis, RESIDENCY, {TWO.digest}) < 0.5
+    engine.hold(gone=(TWO,))
     await until(redis, RESIDENCY, set())
+
+
+async def test_what_changes_while_it_is_told_is_told_too(engine: Engine, redis: Redis) -> None:
+    await registered(redis)
+    many = [replace(TWO, digest=f"{i:064x}") for i in range(200)]
+    for each in many:
+        engine.hold(each)
+        await asyncio.sleep(0.001)
+    await until(redis, RESIDENCY, {each.digest for each in many})
+
+
+async def test_a_stall_is_told_at_once(engine: Engine, redis: Redis) -> None:
+    await registered(redis)
+    engine.stalled = True
+    engine.presence.hurry()
+    began = time.monotonic()
+    while await redis.hget(KEY, "stalled") != "1":
+        assert time.monotonic() - began < 1.0
+        await asyncio.sleep(0.01)
 
 
 async def test_heartbeats_go_on_and_dead_engines_are_swept_away(engine: Engine, redis: Redis) -> None:
@@ -115,44 +170,50 @@ async def test_heartbeats_go_on_and_dead_engines_are_swept_away(engine: Engine, 
 
 
 async def test_a_redis_that_forgot_everything_knows_it_again(engine: Engine, redis: Redis) -> None:
-    engine.held = (ONE,)
+    engine.hold(ONE)
     await registered(redis)
-    await redis.flushall()
-    await registered(redis, seconds=3.0)
     await until(redis, RESIDENCY, {ONE.digest})
+    await redis.flushall()
+    engine.hold(TWO)
+    await registered(redis, seconds=3.0)
+    await until(redis, RESIDENCY, {ONE.digest, TWO.digest}, seconds=3.0)
 
 
 async def test_a_redis_that_restarts_is_one_line_away_and_one_back(
     engine: Engine, server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine.held = (ONE,)
+    engine.hold(ONE)
     async with redis_client(server.url) as client:
         await registered(client)
     server.stop()
+    engine.hold(TWO)
     await asyncio.sleep(0.6)
     server.start()
     async with redis_client(server.url) as client:
         await registered(client, seconds=3.0)
-        await until(client, RESIDENCY, {ONE.digest})
+        await until(client, RESIDENCY, {ONE.digest, TWO.digest})
     await asyncio.sleep(0.2)
     events = [record.message for record in caplog.records if record.name.startswith("chorus_engine")]
     assert events == ["redis is away; requests go on", "redis is back"]
 
 
-async def test_draining_shows_at_once_and_leaving_takes_all_away(server: RedisServer, redis: Redis) -> None:
+async def test_leaving_takes_all_away(server: RedisServer, redis: Redis) -> None:
     engine = Engine(server.url)
-    engine.held = (ONE,)
+    engine.hold(ONE)
     await registered(redis)
-    await engine.presence.drain()
-    assert await redis.hget(KEY, "draining") == "1"
     await engine.stop()
     assert await redis.keys("*") == []
 
 
-def test_slots_and_host_memory_are_told_apart() -> None:
-    slots = (Residency("a", SlotState.DRAINING, 3, 1, last_use=2.5),)
-    held = merge(slots, (("a", 1.0), ("b", 4.0)), epoch=1000.0)
-    assert held == (
-        Held("a", SlotState.DRAINING, "gpu", 3, 1, 1_002_500),
-        Held("b", SlotState.READY, "host", 0, 0, 1_004_000),
-    )
+def test_room_counts_what_would_give_way_as_free() -> None:
+    holdings = Holdings(4, 8000, HOST)
+    idle = replace(ONE, digest="33" * 32, leases=0, pinned=None)
+    host = Held("44" * 32, Tier.HOST, SlotState.READY, 300, hosted=True)
+    holdings.take({each.digest: each for each in (ONE, TWO, idle, host)}, HOST)
+    room = holdings.room()
+    assert (room.slots, room.slots_free) == (4, 2)
+    assert (room.pool_bytes_free, room.pin_bytes_free) == (6500, 3000)
+    assert [len(holdings.in_tier(tier)) for tier in (Tier.GPU, Tier.HOST)] == [3, 1]
+    holdings.take({ONE.digest: None}, HOST)
+    assert holdings.room().slots_free == 3
+    assert holdings.get(ONE.digest) is None

@@ -1,7 +1,7 @@
 """Commands of the adapter store's placer: read from a stream, carried out beside what serves, and answered."""
 
 import asyncio
-import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,6 @@ from chorus_engine.core.load import Tier
 from chorus_engine.presence.outage import Outage
 from chorus_engine.presence.records import Keys
 
-log = logging.getLogger(__name__)
-
 GROUP = "engine"
 BLOCK = 1.0  # seconds that Redis holds a read back while there is nothing
 AT_ONCE = 64  # entries of one read
@@ -25,6 +23,7 @@ RESULTS_TTL = 60.0  # seconds
 BEGINNING = "0"  # reads what this engine was given before and has not acknowledged: answers may have got lost
 NEW = ">"
 
+DIGEST = re.compile("[0-9a-f]{64}")
 Fields = dict[str, str]
 
 
@@ -145,6 +144,8 @@ class Commands:
             expires_at = int(fields.get("expires_at") or 0) / 1000
         except (KeyError, ValueError) as error:
             raise Wrong(f"the command cannot be read: {type(error).__name__} {error}.") from None
+        if not DIGEST.fullmatch(digest):
+            raise Wrong(f"the command cannot be read: its digest is {digest[:80]!r}, not 64 hexadecimal digits.")
         if term < self.term:
             raise Wrong(f"its term is {term} and term {self.term} has begun.")
         self.term = term
