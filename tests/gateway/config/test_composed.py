@@ -19,7 +19,7 @@ from tests.adapter_store.support import make_upload
 from tests.gateway.support.fake_engine import TOKEN, FakeEngine, Reply
 from tests.gateway.support.fake_store import FakeStore
 from tests.gateway.support.gateway import eventually
-from tests.gateway.support.redis_server import RedisServer, free_port
+from tests.gateway.support.redis_server import RedisServer, free_port, redis_client
 from tests.gateway.support.tokenizers import END, bundle, ids
 
 pytestmark = pytest.mark.slow
@@ -128,6 +128,26 @@ async def test_from_an_upload_to_an_answer_on_it(stack: Stack) -> None:
             await say(rival, "chorus-demo@shout")
         assert str(hidden.value) == str(missing.value)  # as if it did not exist
         assert [model.id async for model in rival.models.list()] == ["chorus-demo"]
+
+
+async def test_claims_and_demand_reach_redis(stack: Stack) -> None:
+    second = await FakeEngine(bundle(), replier=stack.engine.replier, engine_id="engine-2").start()
+    try:
+        async with await stack.client("acme") as client, redis_client(stack.redis.url) as redis:
+            await redis.zadd("chorus:engines", {"engine-2": 1})
+            await redis.hset("chorus:engine:{engine-2}", mapping={"address": second.address, "draining": "0"})
+            await eventually(lambda: second.sessions == 1)
+            digest = await stack.upload("acme", "shout")
+            assert await say(client, "chorus-demo@shout") == "hello world"
+            engines = {engine.description.engine_id: engine for engine in (stack.engine, second)}
+            claimed = engines[str(await redis.get(f"chorus:claim:{{{digest}}}"))]
+            assert claimed.adapters.fetches == {digest: 1}
+            await asyncio.sleep(0.5)  # twice the time between reports
+            windows = await redis.keys(f"chorus:demand:{{{'b' * 64}}}:*")
+            assert sum([int(await redis.hget(window, f"a:{digest}") or 0) for window in windows]) == 1
+            assert await gauge(stack, 'adapter_claims_total{result="won"}') == 1
+    finally:
+        await second.stop()
 
 
 async def test_limits_hold_and_are_told(stack: Stack) -> None:

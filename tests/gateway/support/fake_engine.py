@@ -112,6 +112,10 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         return sum(len(stream.running) for stream in self._streams)
 
     @property
+    def sessions(self) -> int:
+        return len(self._streams)
+
+    @property
     def outstanding(self) -> int:
         return sum(stream.credits for stream in self._streams)
 
