@@ -12,7 +12,7 @@ from chorus_adapter_store.blobs import Blobs, DiskBlobs, Eviction, MemoryBlobs
 from chorus_adapter_store.blobs.bucket import Bucket
 from chorus_adapter_store.blobs.s3 import S3Blobs
 from chorus_adapter_store.telemetry.metrics import Metrics
-from tests.adapter_store.s3 import CREDENTIALS, S3Server, running_s3
+from tests.adapter_store.s3 import S3Server, running_s3, use_credentials
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ def s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
+    use_credentials(monkeypatch)
     return s3_server
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from chorus_adapter_store.catalog import BaseCatalog, Database
 from chorus_adapter_store.errors import InvalidArgument
-from tests.adapter_store.service.test_failures import World
 from tests.adapter_store.support import BASE, make_upload
+from tests.adapter_store.world import World
 
 GOOD = [make_upload(seed=seed) for seed in range(2)]
 BAD = make_upload().with_config(r=8)  # the same weights as a good one, refused by validation

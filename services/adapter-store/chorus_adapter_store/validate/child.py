@@ -101,8 +101,8 @@ def _spawn(channel: socket.socket, *arguments: str) -> "subprocess.Popen[bytes]"
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-m", "chorus_adapter_store.validate.process", *arguments],
-        stdin=channel,
-        stdout=channel,
+        stdin=channel.fileno(),
+        stdout=channel.fileno(),
         stderr=subprocess.DEVNULL,
         env={**kept, "OPENBLAS_NUM_THREADS": "1"},  # a thread's stack would count as memory
         start_new_session=True,  # Ctrl-C is for the store

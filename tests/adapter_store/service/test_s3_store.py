@@ -1,0 +1,107 @@
+"""A store whose files are in an S3-compatible bucket, as a process."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE
+from chorus_proto.adapters.v1 import adapters_pb2 as pb
+from chorus_proto.adapters.v1 import adapters_pb2_grpc
+from tests.adapter_store.process import TOKEN, StoreProcess, running
+from tests.adapter_store.s3 import CREDENTIALS, S3Server, running_s3
+from tests.adapter_store.support import BASE, Upload, make_upload
+from tests.adapter_store.world import addresses
+
+METADATA = (("authorization", f"Bearer {TOKEN}"),)
+HEADER = pb.PublishHeader(tenant="acme", name="tone", model="demo")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with running_s3() as found:
+        found.make_bucket("blobs")
+        found.make_bucket("models")
+        yield found
+
+
+def options(server: S3Server) -> dict[str, str]:
+    return {
+        **CREDENTIALS,
+        "CHORUS_S3_ENDPOINT_URL": server.url,
+        "CHORUS_BLOB_URL": "s3://blobs/chorus",
+        "CHORUS_IMPORT_BUCKETS": "models/shared",
+        "CHORUS_STORE_DELETE_GRACE": "0",
+        "CHORUS_STORE_SWEEP_INTERVAL": "0.2",
+    }
+
+
+def publish(stub: "adapters_pb2_grpc.AdapterStoreStub", upload: Upload) -> pb.Adapter:
+    def requests() -> Iterator[pb.PublishRequest]:
+        yield pb.PublishRequest(header=HEADER)
+        yield pb.PublishRequest(chunk=pb.FileChunk(file=CONFIG_FILE, data=upload.config_bytes))
+        yield pb.PublishRequest(chunk=pb.FileChunk(file=WEIGHTS_FILE, data=upload.weights_bytes))
+        yield pb.PublishRequest(commit=pb.Commit())
+
+    return stub.Publish(requests(), metadata=METADATA).adapter
+
+
+def fetch(stub: "adapters_pb2_grpc.AdapterStoreStub", digest: str) -> bytes:
+    request = pb.FetchRequest(digest=digest, file=WEIGHTS_FILE)
+    return b"".join(chunk.data for chunk in stub.Fetch(request, metadata=METADATA))
+
+
+def kept(server: S3Server) -> set[str]:
+    return {key.rpartition("/")[2] for key in server.keys("blobs")}
+
+
+def test_files_are_kept_in_the_bucket_fetched_from_it_and_collected(tmp_path: Path, server: S3Server) -> None:
+    upload, imported = make_upload(seed=1), make_upload(seed=2)
+    server.put("models", f"shared/tone/{CONFIG_FILE}", imported.config_bytes)
+    server.put("models", f"shared/tone/{WEIGHTS_FILE}", imported.weights_bytes)
+    with running(tmp_path, BASE, **options(server)) as store, grpc.insecure_channel(store.address) as channel:
+        stub = adapters_pb2_grpc.AdapterStoreStub(channel)
+        first = publish(stub, upload)
+        assert kept(server) == addresses(upload)
+        request = pb.ImportRequest(header=HEADER, source="s3://models/shared/tone")
+        second = stub.Import(request, metadata=METADATA)
+        assert second.created
+        assert second.adapter.generation == 2
+        assert kept(server) == addresses(upload, imported)
+        assert store.files() == set()
+        assert fetch(stub, second.adapter.digest) == imported.weights_bytes
+        assert_refused(stub, "s3://models/other/tone", grpc.StatusCode.INVALID_ARGUMENT)
+        assert_refused(stub, "s3://models/shared/absent", grpc.StatusCode.NOT_FOUND)
+    with running(tmp_path, **options(server)) as store, grpc.insecure_channel(store.address) as channel:
+        stub = adapters_pb2_grpc.AdapterStoreStub(channel)
+        assert fetch(stub, first.digest) == upload.weights_bytes
+        stub.Delete(pb.DeleteRequest(tenant="acme", name="tone"), metadata=METADATA)
+        wait_until_empty(server, store)
+
+
+def assert_refused(stub: "adapters_pb2_grpc.AdapterStoreStub", source: str, code: grpc.StatusCode) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Import(pb.ImportRequest(header=HEADER, source=source), metadata=METADATA)
+    assert caught.value.code() is code
+
+
+def wait_until_empty(server: S3Server, store: StoreProcess) -> None:
+    for _ in range(100):
+        if not kept(server):
+            return
+        time.sleep(0.1)
+    raise AssertionError(store.messages())
+
+
+def test_a_bucket_that_is_away_is_said_so_and_nothing_is_left(tmp_path: Path) -> None:
+    away = options(S3Server("http://127.0.0.1:1"))
+    with running(tmp_path, BASE, **away) as store, grpc.insecure_channel(store.address) as channel:
+        stub = adapters_pb2_grpc.AdapterStoreStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            publish(stub, make_upload())
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "the bucket 'blobs' cannot be used (Could not connect" in str(caught.value.details())
+        assert store.files() == set()
+        assert not stub.List(pb.ListRequest(tenant="acme"), metadata=METADATA).adapters
