@@ -166,6 +166,30 @@ async def test_an_engine_that_redis_says_drains_or_hangs_takes_nothing(engine: F
         assert heard.turned_to == [True, False, True]
 
 
+async def test_an_engine_that_drains_and_hangs_as_well(engine: FakeEngine) -> None:
+    registry, heard = HeldRegistry(), Heard()
+    registry.announce(engine)
+    registry.announced = [replace(registry.announced[0], draining=True)]
+    async with running(registry) as pool:
+        pool.listen(heard)
+        await eventually(pool.ready)
+        assert heard.turned_to == []
+        engine.stall()
+        await eventually(lambda: heard.turned_to == [False])
+        assert pool.members("b" * 64)[0].stalled
+
+
+async def test_an_engine_that_is_not_connected_tells_nothing(engine: FakeEngine) -> None:
+    registry, heard = HeldRegistry(), Heard()
+    await engine.stop()
+    registry.announced = [Announcement("one", engine.address, stalled=True)]
+    async with running(registry) as pool:
+        pool.listen(heard)
+        await more_reads(registry)
+        assert heard.turned_to == []
+        assert len(pool.states()) == 1
+
+
 async def test_an_engine_that_says_that_it_hangs_takes_nothing(engine: FakeEngine) -> None:
     heard = Heard()
     async with running(HeldRegistry(), [engine.address]) as pool:

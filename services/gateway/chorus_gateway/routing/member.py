@@ -14,7 +14,7 @@ class Member:
     client: EngineClient
     task: asyncio.Task[None]
     announced: Announcement | None = None
-    took: bool = False  # `takes`, when its listeners were last told
+    told: tuple[bool, bool] = (False, False)  # whether it takes requests, and may hang, as listeners know it
 
     @property
     def description(self) -> Description:

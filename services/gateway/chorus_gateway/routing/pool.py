@@ -27,7 +27,7 @@ class Listener(Protocol):
         """A frame of its stream has been taken in: there may be new credits."""
 
     def turned(self, member: Member) -> None:
-        """The engine may be sent requests from now on, or no more."""
+        """From now on the engine may be sent requests or may not, or may hang or does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,9 @@ class EnginePool:
 
     def _tell(self, member: Member) -> None:
         """The listener, if the engine is no more what it was."""
-        if member.takes != member.took:
-            member.took = member.takes
+        now = member.takes, member.connected and member.stalled
+        if now != member.told:
+            member.told = now
             if self._listener is not None:
                 self._listener.turned(member)
 
