@@ -96,8 +96,8 @@ class Child:
 
 
 def _spawn(channel: socket.socket, *arguments: str) -> "subprocess.Popen[bytes]":
-    """By the standard library, which runs nothing between fork and exec; uvloop's way runs gRPC's fork handlers there,
-    and they crash. On the loop's own thread: the process ends with the thread that started it."""
+    """By the standard library, which runs nothing between fork and exec: uvloop's way runs gRPC's fork handlers there,
+    and children have crashed in them. On the loop's own thread: a child ends with the thread that started it."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-m", "chorus_adapter_store.validate.process", *arguments],
