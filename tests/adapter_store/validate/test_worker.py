@@ -151,6 +151,18 @@ async def test_an_idle_process_that_died_is_replaced(tmp_path: Path, validator: 
     assert (await validator.validate(*files(tmp_path / "good"), BASE)).rank == 4
 
 
+async def test_a_process_serves_so_many_and_no_more(
+    tmp_path: Path, validator: ProcessValidator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chorus_adapter_store.validate.worker._ANSWERS", 2)
+    good, pids = files(tmp_path / "good"), []
+    for _ in range(4):
+        await validator.warm()
+        pids.append(children()[0].pid)
+        await validator.validate(*good, BASE)
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+
+
 async def test_a_cancelled_check_stops_its_process(tmp_path: Path, validator: ProcessValidator) -> None:
     await validator.warm()
     running = asyncio.create_task(validator.validate(*files(tmp_path / "slow", **SLOW), BASE))

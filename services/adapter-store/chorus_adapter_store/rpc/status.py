@@ -35,7 +35,7 @@ STATUS: Mapping[type[StoreError], StatusCode] = {
     Unavailable: StatusCode.UNAVAILABLE,
     DataLoss: StatusCode.DATA_LOSS,
 }
-_SERIOUS = frozenset({StatusCode.UNAVAILABLE, StatusCode.DATA_LOSS, StatusCode.INTERNAL})
+_SERIOUS = frozenset({StatusCode.UNAVAILABLE, StatusCode.INTERNAL})  # of DATA_LOSS `blobs.Damage` tells, once
 _log = logging.getLogger(__name__)
 
 
