@@ -1,131 +1,15 @@
 """The loop with the real scheduler and a runner that answers at once."""
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
-import torch
 
-from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache
-from chorus_engine.adapters.arena import ALIGNMENT, Span
-from chorus_engine.adapters.eviction import Demand
-from chorus_engine.adapters.host import Weights
 from chorus_engine.core.errors import AdapterNotFound, AdapterUnavailable, AdapterUnusable, InvalidRequest
-from chorus_engine.core.load import Load
-from chorus_engine.core.plan import StepPlan, StepResult
-from chorus_engine.core.request import FinishReason, Output, Request, SampledToken, SamplingParams
-from chorus_engine.core.spec import AdapterFootprint, Capacity
-from chorus_engine.loop import EngineLoop
-from chorus_engine.scheduler import Scheduler
-
-CAPACITY = Capacity(
-    max_model_len=100,
-    max_num_seqs=4,
-    max_num_batched_tokens=32,
-    block_size=4,
-    num_blocks=100,
-    max_adapters=1,
-    adapter_page_rows=8,
-    adapter_pages=2,
-)
-SECONDS = 10.0
-
-
-class Done:
-    def __init__(self, result: StepResult) -> None:
-        self._result = result
-
-    def result(self) -> StepResult:
-        return self._result
-
-
-class RunnerFake:
-    """Samples 7 for everybody; breaks or dawdles when told."""
-
-    def __init__(self, host: HostCache) -> None:
-        self.plans: list[StepPlan] = []
-        self.error: Exception | None = None
-        self.seconds = 0.0
-        self._host = host
-
-    def launch(self, plan: StepPlan) -> Done:
-        if self.error is not None:
-            raise self.error
-        for load in plan.load:
-            self._host.get(load.digest)
-        self.plans.append(plan)
-        time.sleep(self.seconds)
-        sampled = tuple((SampledToken(7),) if row.sample else () for row in plan.rows)
-        return Done(StepResult(plan.step, sampled, tuple(load.slot for load in plan.load)))
-
-
-class Bench:
-    def __init__(self, adapters: int = 10) -> None:
-        """adapters: that host memory has room for."""
-        self.wanted: queue.Queue[str] = queue.Queue()
-        self.broken = threading.Event()
-        self.steps: list[float] = []
-        self.loaded: list[float] = []
-        self._outputs: queue.Queue[Output] = queue.Queue()
-        self._kept: list[Output] = []
-        self.loads: list[Load] = []
-        self.scheduler = Scheduler(CAPACITY)
-        self.cache = HostCache(
-            adapters * ALIGNMENT, Demand(), self.scheduler.awaits_adapter, self.scheduler.adapter_evicted
-        )
-        self.runner = RunnerFake(self.cache)
-        self.loop = EngineLoop(
-            self.scheduler,
-            self.runner,
-            AdapterSupply(
-                self.cache,
-                start=lambda digest, urgent: self.wanted.put(digest),
-                hasten=lambda digest: None,
-                priority=self.scheduler.priority,
-                shape=shape,
-            ),
-            publish=self._publish,
-            broken=self.broken.set,
-            observer=self,
-        )
-        self.loop.start()
-
-    def step(self, plan: StepPlan, seconds: float) -> None:
-        self.steps.append(seconds)
-
-    def adapter_loaded(self, seconds: float) -> None:
-        self.loaded.append(seconds)
-
-    def bring(self, digest: str, rank: int = 8) -> None:
-        """As a fetch does."""
-        self.loop.adapter_room(footprint(digest, rank), 10).result(SECONDS)
-        self.loop.adapter_arrived(digest)
-
-    def end_of(self, request_id: str) -> tuple[Output, list[int]]:
-        """The last output of a request, and all its tokens."""
-        tokens: list[int] = []
-        while True:
-            output = self._next(request_id)
-            tokens.extend(token.token_id for token in output.tokens)
-            if output.finish is not None:
-                return output, tokens
-
-    def _next(self, request_id: str) -> Output:
-        for output in self._kept:
-            if output.request_id == request_id:
-                self._kept.remove(output)
-                return output
-        while (output := self._outputs.get(timeout=SECONDS)).request_id != request_id:
-            self._kept.append(output)
-        return output
-
-    def _publish(self, outputs: tuple[Output, ...], load: Load) -> None:
-        self.loads.append(load)
-        for output in outputs:
-            self._outputs.put(output)
+from chorus_engine.core.load import SlotState, Tier
+from chorus_engine.core.request import FinishReason
+from tests.engine.loop.bench import CAPACITY, SECONDS, Bench, request
 
 
 @pytest.fixture
@@ -133,19 +17,6 @@ def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.loop.stop()
-
-
-def request(request_id: str, max_tokens: int = 5, **fields: object) -> Request:
-    plain = Request(request_id, (1, 2, 3), SamplingParams(max_tokens), arrival=time.monotonic())
-    return replace(plain, **fields)  # type: ignore[arg-type]  # any of Request's
-
-
-def shape(footprint: AdapterFootprint, span: Span) -> HostAdapter:
-    return HostAdapter(footprint.digest, footprint, Weights(torch.empty(span.bytes, dtype=torch.uint8), {}))
-
-
-def footprint(digest: str, rank: int = 8) -> AdapterFootprint:
-    return AdapterFootprint(digest, ((0, "self_attn.q_proj", rank),))
 
 
 def test_a_request_runs_to_its_end(bench: Bench) -> None:
@@ -290,3 +161,50 @@ def test_many_threads_may_submit_and_cancel(bench: Bench, threads: int) -> None:
     assert set(ends) <= {FinishReason.LENGTH, FinishReason.CANCELLED}
     assert ends.count(FinishReason.LENGTH) >= threads * 13
     bench.loop.ask(bench.scheduler.check).result(SECONDS)
+
+
+def test_what_is_held_is_told_as_it_changes(bench: Bench) -> None:
+    bench.loop.submit(request("a", adapter="xy"))
+    bench.wanted.get(timeout=SECONDS)
+    bench.settle()
+    coming = bench.held["xy"]
+    assert (coming.tier, coming.state, coming.hosted) == (Tier.HOST, SlotState.LOADING, False)
+    bench.bring("xy")
+    bench.end_of("a")
+    bench.settle()
+    held = bench.held["xy"]
+    assert (held.tier, held.state, held.pages, held.leases, held.hosted) == (Tier.GPU, SlotState.READY, 1, 0, True)
+    states = [each for told in bench.told if (each := told.get("xy")) is not None]
+    assert [(each.tier, each.leases) for each in states][-2:] == [(Tier.GPU, 1), (Tier.GPU, 0)]
+    count = len(bench.told)
+    bench.loop.submit(request("base"))
+    bench.end_of("base")
+    bench.settle()
+    assert len(bench.told) == count, "steps without a change tell nothing"
+
+
+def test_a_pulse_beats_with_steps_and_rests(bench: Bench) -> None:
+    bench.settle()
+    before = bench.loop.pulse()
+    bench.loop.submit(request("a"))
+    bench.end_of("a")
+    bench.settle()
+    time.sleep(0.05)
+    after = bench.loop.pulse()
+    assert after.beats >= before.beats + 5
+    assert not after.busy
+    assert "_take_in" in bench.loop.stack()
+
+
+def test_a_pulse_stands_still_while_a_step_hangs(bench: Bench) -> None:
+    bench.runner.seconds = 0.5
+    bench.loop.submit(request("a", max_tokens=1))
+    time.sleep(0.2)
+    first = bench.loop.pulse()
+    time.sleep(0.1)
+    assert first == bench.loop.pulse()
+    assert first.busy
+    assert "launch" in bench.loop.stack()
+    bench.end_of("a")
+    bench.settle()
+    assert bench.loop.pulse().longest >= 0.5
