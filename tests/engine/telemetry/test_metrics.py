@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from chorus_engine.core.errors import StartError
-from chorus_engine.core.load import Load
+from chorus_engine.core.load import Held, HostMemory, Load, SlotState, Tier
 from chorus_engine.core.plan import RowStep, StepPlan
 from chorus_engine.core.request import FinishReason, Output, SampledToken, Timing, Usage
+from chorus_engine.presence import Holdings
 from chorus_engine.telemetry import EngineMetrics, MetricsServer
 from chorus_engine.telemetry.logs import JsonFormatter
 from chorus_engine.telemetry.metrics import BusyShare
@@ -28,15 +30,19 @@ def test_a_step_and_its_news_are_counted() -> None:
     metrics.step(StepPlan(1, (RowStep(0, 0, 30, (), False), RowStep(1, 5, 1, (), True))), seconds=0.02)
     outputs = (Output("a", (SampledToken(1), SampledToken(2))), Output("b", (SampledToken(3),)))
     metrics.publish(outputs, Load(2, 5, False, 25, 100, 3, 4, 1))
-    metrics.publish((), Load(2, 5, False, 25, 100, 5, 4, 2, swaps=1))
+    metrics.publish((), Load(2, 5, False, 25, 100, 5, 4, 2, swaps=1, gpu_hits=7, host_hits=2, misses=1), 3)
+    metrics.publish((), Load(2, 5, False, 25, 100, 5, 4, 2, swaps=1, gpu_hits=9, host_hits=2, misses=4), 3)
     assert value(metrics, "generation_tokens_total") == 3
     assert value(metrics, "num_requests_running") == 2
     assert value(metrics, "num_requests_waiting") == 5
     assert value(metrics, "kv_cache_usage_perc") == 0.75
     assert value(metrics, "num_preemptions_total") == 5
     assert value(metrics, "num_swaps_total") == 1
-    assert value(metrics, "lora_loads_total") == 4
-    assert value(metrics, "lora_evictions_total") == 2
+    assert value(metrics, "lora_loads_total", tier="gpu") == 4
+    assert value(metrics, "lora_evictions_total", tier="gpu") == 2
+    assert value(metrics, "lora_evictions_total", tier="host") == 3
+    assert [value(metrics, "lora_hits_total", tier=tier) for tier in ("gpu", "host")] == [9, 2]
+    assert value(metrics, "lora_misses_total") == 4
     assert value(metrics, "iteration_tokens_total_sum") == 31
 
 
@@ -54,12 +60,36 @@ def test_a_request_is_counted_at_its_end() -> None:
 
 def test_adapters_are_counted_by_tier() -> None:
     metrics = EngineMetrics()
-    metrics.resident(gpu=2, host=5)
+    host = HostMemory(1000, 0, 1000, 0, 500)
+    holdings = Holdings(4, 1000, host)
+    metrics.watch(holdings)
+    both = Held("a", Tier.GPU, SlotState.READY, 70, pinned=Tier.GPU, hosted=True)
+    holdings.take({"a": both, "b": Held("b", Tier.HOST, SlotState.READY, 30, hosted=True)}, host)
+    holdings.take({"c": Held("c", Tier.HOST, SlotState.LOADING, 0)}, host)
+    assert [value(metrics, "lora_resident", tier=tier) for tier in ("gpu", "host")] == [1, 2]
+    assert [value(metrics, "lora_resident_bytes", tier=tier) for tier in ("gpu", "host")] == [70, 100]
+    assert [value(metrics, "lora_pinned", tier=tier) for tier in ("gpu", "host")] == [1, 0]
+    holdings.take({"a": None}, host)
+    assert [value(metrics, "lora_resident", tier=tier) for tier in ("gpu", "host")] == [0, 1]
+
+
+def test_loads_are_timed_by_tier_and_commands_counted_by_their_end() -> None:
+    metrics = EngineMetrics()
     metrics.fetched(0.5, ok=True)
     metrics.fetched(0.1, ok=False)
-    assert value(metrics, "lora_resident", tier="gpu") == 2
-    assert value(metrics, "lora_resident", tier="host") == 5
+    metrics.adapter_loaded(0.2)
+    metrics.command("pin", "done")
     assert value(metrics, "lora_fetch_seconds_count", result="error") == 1
+    assert value(metrics, "lora_loads_total", tier="host") == 1
+    assert [value(metrics, "lora_load_seconds_sum", tier=tier) for tier in ("gpu", "host")] == [0.2, 0.5]
+    assert value(metrics, "lora_commands_total", command="pin", status="done") == 1
+
+
+def test_the_oldest_lease_ages_as_metrics_are_read() -> None:
+    metrics = EngineMetrics()
+    assert value(metrics, "lora_oldest_lease_seconds") == 0
+    metrics.publish((), Load(1, 0, False, 25, 100, 0, 0, 0, oldest_lease=time.monotonic() - 7))
+    assert 7 <= value(metrics, "lora_oldest_lease_seconds") < 9
 
 
 def test_memory_is_told_by_use() -> None:
