@@ -103,6 +103,7 @@ class Command:
 class Result:
     """What became of a command, as the engine says."""
 
-    command_id: str  # as Redis named it when it was sent
+    engine_id: str
+    command_id: str  # as Redis named it when it was sent; other engines' may have the same
     status: str  # done, refused or failed
     reason: str = ""

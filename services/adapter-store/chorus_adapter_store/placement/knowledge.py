@@ -2,7 +2,7 @@
 away."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from chorus_adapter_store.catalog import PinCatalog, PlacingCatalog
 from chorus_adapter_store.errors import Unavailable
@@ -10,7 +10,8 @@ from chorus_adapter_store.outage import Outage
 from chorus_adapter_store.placement.situation import PinWish
 from chorus_adapter_store.values import PlacedFile
 
-_AGE = 2.0  # seconds after which everything is asked for again; events shorten it
+_PINS_AGE = 1.0  # seconds after which pins are asked for again
+_FILES_AGE = 5.0  # and adapters that are known already; events shorten both
 _log = logging.getLogger(__name__)
 
 
@@ -22,7 +23,7 @@ class Knowledge:
         self._pins = pins
         self._files: dict[str, PlacedFile | None] = {}  # None: no request may use it
         self._wishes: tuple[PinWish, ...] = ()
-        self._fresh_until = 0.0
+        self._pins_until = self._files_until = 0.0
         self._told = False
         self._outage = Outage("the catalog (placement)", _log)
 
@@ -33,16 +34,21 @@ class Knowledge:
 
     def forget(self) -> None:
         """Something has changed: ask for everything at the next tick."""
-        self._fresh_until = 0.0
+        self._pins_until = self._files_until = 0.0
 
     async def learn(self, digests: Collection[str], now: float) -> None:
         """Of these adapters, and of all pins. `now`: seconds."""
         try:
-            if now >= self._fresh_until:
-                await self._refresh(digests)
-                self._fresh_until = now + _AGE
-            elif missing := set(digests) - self._files.keys():
+            if now >= self._pins_until:
+                await self._read_pins()
+                self._pins_until = now + _PINS_AGE
+            wanted = {*digests, *(each.file.digest for each in self._wishes)}
+            if now >= self._files_until:
+                self._files = await self._ask(wanted)
+                self._files_until = now + _FILES_AGE
+            elif missing := wanted - self._files.keys():
                 self._files |= await self._ask(missing)
+            self._told = True
         except Unavailable as error:
             self._outage.failed(error)
         else:
@@ -60,14 +66,10 @@ class Knowledge:
     def pins(self, model: str) -> tuple[PinWish, ...]:
         return tuple(each for each in self._wishes if model in each.file.models)
 
-    async def _refresh(self, digests: Collection[str]) -> None:
-        """All at once: what an engine holds by a pin must not look as if it were not pinned."""
+    async def _read_pins(self) -> None:
         pinned = await self._pins.all()
-        wishes = tuple(PinWish(file, pin.tier, pin.engines) for pin, files in pinned for file in files)
-        self._files = dict(await self._ask({*digests, *(each.file.digest for each in wishes)}))
-        self._wishes = wishes
-        self._told = True
+        self._wishes = tuple(PinWish(file, pin.tier, pin.engines) for pin, files in pinned for file in files)
 
-    async def _ask(self, digests: Collection[str]) -> Mapping[str, PlacedFile | None]:
+    async def _ask(self, digests: Collection[str]) -> dict[str, PlacedFile | None]:
         found = await self._placing.files(digests)
         return {digest: found.get(digest) for digest in digests}

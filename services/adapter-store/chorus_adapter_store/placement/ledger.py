@@ -13,15 +13,15 @@ _REST = {"done": 5.0, "failed": 10.0, "refused": 30.0}  # seconds before the sam
 class Ledger:
     """Times are seconds since 1970, by Redis' clock."""
 
-    _sent: dict[str, tuple[Command, float]] = field(default_factory=dict)  # by Redis' id of it
+    _sent: dict[tuple[str, str], tuple[Command, float]] = field(default_factory=dict)  # by engine and Redis' id of it
     _resting: dict[Command, float] = field(default_factory=dict)  # until when
 
     def send(self, command_id: str, command: Command, now: float) -> None:
-        self._sent[command_id] = command, now
+        self._sent[command.engine_id, command_id] = command, now
 
     def end(self, result: Result, now: float) -> Command | None:
         """What it was; None when this ledger never sent it or gave it up."""
-        found = self._sent.pop(result.command_id, None)
+        found = self._sent.pop((result.engine_id, result.command_id), None)
         if found is None:
             return None
         self._resting[found[0]] = now + _REST[result.status]
@@ -30,8 +30,8 @@ class Ledger:
     def expire(self, now: float) -> list[Command]:
         """Those that will not be answered any more."""
         lost = {each: command for each, (command, at) in self._sent.items() if now - at > _LOST}
-        for command_id in lost:
-            del self._sent[command_id]
+        for each in lost:
+            del self._sent[each]
         self._resting = {command: until for command, until in self._resting.items() if now < until}
         return list(lost.values())
 

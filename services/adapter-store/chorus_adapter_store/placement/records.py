@@ -74,11 +74,11 @@ def parse_count(name: str, value: str) -> tuple[str, str, int]:
     return kind, digest, _size(value)
 
 
-def parse_result(fields: Mapping[str, str]) -> Result:
+def parse_result(engine_id: str, fields: Mapping[str, str]) -> Result:
     status = fields.get("status", "")
     if status not in _STATUSES:
         raise ValueError(f"status is {status!r}")
-    return Result(fields.get("command_id", ""), status, fields.get("reason", ""))
+    return Result(engine_id, fields.get("command_id", ""), status, fields.get("reason", ""))
 
 
 def _size(value: object) -> int:

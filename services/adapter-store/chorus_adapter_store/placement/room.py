@@ -35,15 +35,15 @@ class Room:
         host = [each for each in wanted if each.tier is Tier.GPU or _is_idle(each)]
         self._needed = _Amounts(
             slots=len(slots),
-            pool=sum(each.bytes for each in slots),
+            pool=sum(sizes.of(each.digest, Tier.GPU) for each in slots),
             host=sum(sizes.of(each.digest, Tier.HOST) for each in host),
         )
         # Residency is told at once and what is free with the heartbeat, seconds later.
         busy = [each for each in engine.held.values() if each.tier is Tier.GPU and not _is_idle(each)]
-        pinned = sum(each.bytes for each in busy if each.pinned is Tier.GPU)
+        pinned = sum(sizes.of(each.digest, Tier.GPU) for each in busy if each.pinned is Tier.GPU)
         self._left = _Amounts(
             slots=min(engine.slots_free, engine.slots - len(busy)),
-            pool=min(engine.pool_bytes_free, engine.pool_bytes - sum(each.bytes for each in busy)),
+            pool=min(engine.pool_bytes_free, engine.pool_bytes - sum(sizes.of(each.digest, Tier.GPU) for each in busy)),
             host=engine.host_bytes_free,
             pool_pins=min(engine.pin_bytes_free, engine.pin_bytes - pinned),
             host_pins=engine.host_pin_bytes_free,

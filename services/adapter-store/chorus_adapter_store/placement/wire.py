@@ -71,7 +71,7 @@ class Wire:
 
 def _result(engine_id: str, fields: Mapping[str, str]) -> list[Result]:
     try:
-        return [parse_result(fields)]
+        return [parse_result(engine_id, fields)]
     except ValueError as error:
         _log.warning("engine %s answered what is no result: %s", ascii(engine_id), error)
         return []
