@@ -1,14 +1,21 @@
 """Bytes that rot on the disk: found, told of once, mended from memory or by another upload, and never served."""
 
+import hashlib
 import logging
+import time
+import urllib.request
 from pathlib import Path
 
+import grpc
 import pytest
 
 from chorus_adapter_store.catalog import Database
 from chorus_adapter_store.errors import DataLoss
 from chorus_adapter_store.values import StoredFile
-from tests.adapter_store.support import make_upload
+from chorus_proto.adapters.v1 import adapters_pb2_grpc
+from tests.adapter_store.process import running
+from tests.adapter_store.rpc import fetch, publish
+from tests.adapter_store.support import BASE, make_upload
 from tests.adapter_store.world import World, addresses
 
 
@@ -119,3 +126,26 @@ async def test_every_blob_is_looked_at_once_page_by_page(
     assert len(looked) == len(set(looked)) == 6  # one config, five weights
     assert {sha256 for sha256, _ in looked} == world.blobs()
     assert all(world.disk.path_of(sha256).stat().st_size == size for sha256, size in looked)
+
+
+def test_a_store_finds_what_rotted_while_it_was_down_and_an_upload_mends_it(tmp_path: Path) -> None:
+    upload = make_upload()
+    with running(tmp_path, BASE) as store, grpc.insecure_channel(store.address) as channel:
+        digest = publish(adapters_pb2_grpc.AdapterStoreStub(channel), upload)
+    sha256 = hashlib.sha256(upload.weights_bytes).hexdigest()
+    path = tmp_path / "blobs" / "sha256" / sha256[:2] / sha256
+    path.write_bytes(bytes(len(upload.weights_bytes)))
+    with running(tmp_path) as store, grpc.insecure_channel(store.address) as channel:
+        stub = adapters_pb2_grpc.AdapterStoreStub(channel)
+        sentence = f"the blob {sha256} is damaged on the store's disk; upload the adapter again"
+        for _ in range(100):
+            if sentence in store.messages():
+                break
+            time.sleep(0.1)
+        assert b"blobs_damaged 1.0" in urllib.request.urlopen(f"http://127.0.0.1:{store.metrics_port}/metrics").read()
+        with pytest.raises(grpc.RpcError) as caught:
+            fetch(stub, digest)
+        assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.DATA_LOSS, sentence)
+        assert publish(stub, upload) == digest
+        assert fetch(stub, digest) == upload.weights_bytes
+    assert store.messages().count(sentence) == 1

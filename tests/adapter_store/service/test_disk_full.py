@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,23 +15,11 @@ from sqlalchemy import event
 from chorus_adapter_store.blobs.files import Files
 from chorus_adapter_store.catalog import Database
 from chorus_adapter_store.errors import Unavailable
-from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE
-from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1 import adapters_pb2_grpc
-from tests.adapter_store.process import TOKEN, running
-from tests.adapter_store.support import BASE, Upload, make_upload
+from tests.adapter_store.process import running
+from tests.adapter_store.rpc import publish
+from tests.adapter_store.support import BASE, make_upload
 from tests.adapter_store.world import World, addresses
-
-METADATA = (("authorization", f"Bearer {TOKEN}"),)
-
-
-def requests(upload: Upload) -> Iterator[pb.PublishRequest]:
-    yield pb.PublishRequest(header=pb.PublishHeader(tenant="acme", name="tone", model="demo"))
-    yield pb.PublishRequest(chunk=pb.FileChunk(file=CONFIG_FILE, data=upload.config_bytes))
-    for at in range(0, len(upload.weights_bytes), 50_000):
-        data = upload.weights_bytes[at : at + 50_000]
-        yield pb.PublishRequest(chunk=pb.FileChunk(file=WEIGHTS_FILE, data=data))
-    yield pb.PublishRequest(commit=pb.Commit())
 
 
 class FailingDisk(Files):
@@ -172,10 +159,10 @@ def test_a_store_that_may_write_no_more_says_so_and_goes_on(tmp_path: Path) -> N
         large = make_upload(*(module.path.rpartition(".")[2] for module in BASE.modules), rank=64)
         assert len(large.weights_bytes) > 100_000
         with pytest.raises(grpc.RpcError) as caught:
-            stub.Publish(requests(large), metadata=METADATA)
+            publish(stub, large)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert caught.value.details() == "the store's disk failed (File too large); try again later"
         assert store.files() == set()
         process.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        assert stub.Publish(requests(large), metadata=METADATA).created
+        publish(stub, large)
         assert store.files() == addresses(large)

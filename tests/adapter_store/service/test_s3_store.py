@@ -10,12 +10,12 @@ import pytest
 from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1 import adapters_pb2_grpc
-from tests.adapter_store.process import TOKEN, StoreProcess, running
+from tests.adapter_store.process import StoreProcess, running
+from tests.adapter_store.rpc import METADATA, fetch, publish
 from tests.adapter_store.s3 import CREDENTIALS, S3Server, running_s3
-from tests.adapter_store.support import BASE, Upload, make_upload
+from tests.adapter_store.support import BASE, make_upload
 from tests.adapter_store.world import addresses
 
-METADATA = (("authorization", f"Bearer {TOKEN}"),)
 HEADER = pb.PublishHeader(tenant="acme", name="tone", model="demo")
 
 
@@ -38,21 +38,6 @@ def options(server: S3Server) -> dict[str, str]:
     }
 
 
-def publish(stub: "adapters_pb2_grpc.AdapterStoreStub", upload: Upload) -> pb.Adapter:
-    def requests() -> Iterator[pb.PublishRequest]:
-        yield pb.PublishRequest(header=HEADER)
-        yield pb.PublishRequest(chunk=pb.FileChunk(file=CONFIG_FILE, data=upload.config_bytes))
-        yield pb.PublishRequest(chunk=pb.FileChunk(file=WEIGHTS_FILE, data=upload.weights_bytes))
-        yield pb.PublishRequest(commit=pb.Commit())
-
-    return stub.Publish(requests(), metadata=METADATA).adapter
-
-
-def fetch(stub: "adapters_pb2_grpc.AdapterStoreStub", digest: str) -> bytes:
-    request = pb.FetchRequest(digest=digest, file=WEIGHTS_FILE)
-    return b"".join(chunk.data for chunk in stub.Fetch(request, metadata=METADATA))
-
-
 def kept(server: S3Server) -> set[str]:
     return {key.rpartition("/")[2] for key in server.keys("blobs")}
 
@@ -63,7 +48,7 @@ def test_files_are_kept_in_the_bucket_fetched_from_it_and_collected(tmp_path: Pa
     server.put("models", f"shared/tone/{WEIGHTS_FILE}", imported.weights_bytes)
     with running(tmp_path, BASE, **options(server)) as store, grpc.insecure_channel(store.address) as channel:
         stub = adapters_pb2_grpc.AdapterStoreStub(channel)
-        first = publish(stub, upload)
+        digest = publish(stub, upload)
         assert kept(server) == addresses(upload)
         request = pb.ImportRequest(header=HEADER, source="s3://models/shared/tone")
         second = stub.Import(request, metadata=METADATA)
@@ -76,7 +61,7 @@ def test_files_are_kept_in_the_bucket_fetched_from_it_and_collected(tmp_path: Pa
         assert_refused(stub, "s3://models/shared/absent", grpc.StatusCode.NOT_FOUND)
     with running(tmp_path, **options(server)) as store, grpc.insecure_channel(store.address) as channel:
         stub = adapters_pb2_grpc.AdapterStoreStub(channel)
-        assert fetch(stub, first.digest) == upload.weights_bytes
+        assert fetch(stub, digest) == upload.weights_bytes
         stub.Delete(pb.DeleteRequest(tenant="acme", name="tone"), metadata=METADATA)
         wait_until_empty(server, store)
 
