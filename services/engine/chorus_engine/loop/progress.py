@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-FADES = 0.99  # a step: a long one, such as that which compiles a kernel, is forgotten after some hundred
+FADES = 0.99  # a step: a long one is forgotten after some hundred
+# How much longer than those before it a step may be and count in full: one that compiled a kernel, or hung, is no
+# measure for the next.
+GROWTH = 2
+GRACE = 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Progress:
 
     def step(self, seconds: float) -> None:
         self._beats += 1
-        self._longest = max(seconds, self._longest * FADES)
+        self._longest = max(min(seconds, GROWTH * self._longest + GRACE), self._longest * FADES)
 
     def rests(self, *, running: bool) -> None:
         """Nothing can be done until something comes. With requests running, for which there ought to be, it is none."""

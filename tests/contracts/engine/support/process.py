@@ -21,13 +21,14 @@ class EngineProcess:
     store_address: str = "127.0.0.1:1"
     redis_url: str = "redis://127.0.0.1:1/0"
     environment: dict[str, str] = field(default_factory=dict)
+    module: str = "chorus_engine"
     lines: list[dict[str, Any]] = field(default_factory=list)
     address: str = ""
     metrics_port: int = 0
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "chorus_engine"],
+            [sys.executable, "-m", self.module],
             env={**os.environ, **self._settings(), **self.environment},
             stderr=subprocess.PIPE,
             text=True,
