@@ -109,14 +109,23 @@ class ModelSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., dtype: _Optional[str] = ..., num_layers: _Optional[int] = ..., hidden_size: _Optional[int] = ..., vocab_size: _Optional[int] = ..., modules: _Optional[_Iterable[_Union[LinearModule, _Mapping]]] = ..., outer_modules: _Optional[_Iterable[_Union[LinearModule, _Mapping]]] = ...) -> None: ...
 
 class LinearModule(_message.Message):
-    __slots__ = ("path", "in_features", "out_features")
+    __slots__ = ("path", "in_features", "out_features", "weight_sha256")
+    class WeightSha256Entry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PATH_FIELD_NUMBER: _ClassVar[int]
     IN_FEATURES_FIELD_NUMBER: _ClassVar[int]
     OUT_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_SHA256_FIELD_NUMBER: _ClassVar[int]
     path: str
     in_features: int
     out_features: int
-    def __init__(self, path: _Optional[str] = ..., in_features: _Optional[int] = ..., out_features: _Optional[int] = ...) -> None: ...
+    weight_sha256: _containers.ScalarMap[str, str]
+    def __init__(self, path: _Optional[str] = ..., in_features: _Optional[int] = ..., out_features: _Optional[int] = ..., weight_sha256: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class FetchTokenizerRequest(_message.Message):
     __slots__ = ("digest",)
