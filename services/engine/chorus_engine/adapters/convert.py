@@ -7,7 +7,7 @@ What the header says is checked as a whole before a value is read (`plan`). Then
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -92,8 +92,8 @@ def plan(digest: str, config: bytes, head: bytes, size: int, layout: Layout) -> 
         for matrix, scale in ((a, None), (b, scales[key]))
     ]
     pieces.sort(key=lambda piece: piece.matrix.begin)
-    values = max(place.end for place in places.values())
-    return Plan(footprint, tuple(pieces), values * layout.dtype.itemsize)
+    size_in_memory = max(place.end for place in places.values()) * layout.dtype.itemsize
+    return Plan(replace(footprint, bytes=size_in_memory), tuple(pieces), size_in_memory)
 
 
 def convert(digest: str, files: AdapterFiles, layout: Layout, *, pinned: bool = False) -> HostAdapter:

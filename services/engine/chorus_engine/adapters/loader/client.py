@@ -78,7 +78,7 @@ class LoaderClient:
             )
             if lived < SHORT_LIFE:
                 await asyncio.sleep(RESTART_DELAY)
-            self._process = await asyncio.to_thread(self._start)
+            await self._start_again()
 
     async def load(self, digest: str, traceparent: str, *, urgent: bool, room: Room) -> None:
         """Bring an adapter to where `room` says. Nothing is written there any more when this has ended.
@@ -124,6 +124,16 @@ class LoaderClient:
             await asyncio.gather(watch, listen, return_exceptions=True)
             writer.close()
 
+    async def _start_again(self) -> None:
+        while True:
+            try:
+                self._process = await asyncio.to_thread(self._start)
+            except OSError as error:  # too many processes, or no memory
+                log.warning("the adapter loader does not start", extra={"error": str(error)})
+                await asyncio.sleep(RESTART_DELAY)
+            else:
+                return
+
     async def _listen(self, reader: asyncio.StreamReader, life: _Life) -> str:
         while (message := await wire.receive(reader)) is not None:
             self._take(message, life)
@@ -160,7 +170,7 @@ class LoaderClient:
     async def _find_room(self, flight: _Flight, wish: wire.Wish) -> None:
         ranks = tuple((layer, path, rank) for layer, path, rank in wish.ranks)
         try:
-            begin = await flight.room(AdapterFootprint(flight.digest, ranks), wish.bytes)
+            begin = await flight.room(AdapterFootprint(flight.digest, ranks, wish.bytes), wish.bytes)
         except AdapterError as error:
             flight.refusal = error
             self._send(wire.Room(wish.number, None))
