@@ -118,6 +118,13 @@ def test_a_pin_that_does_not_fit_is_not_sent() -> None:
     assert said(fleet.settle()) == [("a", "pin", "d0", "gpu")]
 
 
+def test_a_pin_that_one_engine_refuses_goes_to_another() -> None:
+    fleet = world(ModelEngine("a"), ModelEngine("b"))
+    fleet.pins = (PinWish(file("d0"), Tier.GPU, 1),)
+    refused = frozenset({Command("a", Verb.PIN, "d0", Tier.GPU)})
+    assert said(plan(replace(fleet.see(), resting=refused)).commands) == [("b", "pin", "d0", "gpu")]
+
+
 def test_what_is_gone_is_unpinned_and_drained_when_nobody_uses_it() -> None:
     engine = ModelEngine("a", gpu={"old": 2}, pinned={"old": Tier.GPU}, leased=frozenset({"old"}))
     fleet = world(engine)

@@ -19,8 +19,9 @@ from chorus_adapter_store.catalog import (
 )
 from chorus_adapter_store.errors import Unavailable
 from chorus_adapter_store.placement import keys
-from chorus_adapter_store.placement.fleet import Command, Verb
+from chorus_adapter_store.placement.fleet import Command, Result, Verb
 from chorus_adapter_store.placement.knowledge import Knowledge
+from chorus_adapter_store.placement.ledger import Ledger
 from chorus_adapter_store.placement.lock import Lock
 from chorus_adapter_store.placement.news import News
 from chorus_adapter_store.placement.tenure import Tenure
@@ -166,8 +167,21 @@ async def test_a_new_generation_is_warm_where_the_one_before_was(redis: Redis, f
 async def test_what_an_engine_refuses_is_not_said_again_at_once(redis: Redis, fleet: Fleet) -> None:
     fleet.engines[0].refusing = "no room"
     await PinCatalog(fleet.database).set(Pin(MINE, "1", Tier.GPU, 1))
-    assert await fleet.tick(4) == [Command("a", Verb.PIN, ONE, Tier.GPU)]
+    said = await fleet.tick(4)
+    assert said == [Command("a", Verb.PIN, ONE, Tier.GPU), Command("b", Verb.PIN, ONE, Tier.GPU)]
     assert fleet.counted(fleet.metrics.registry, Verb.PIN, "refused") == 1
+
+
+def test_commands_to_two_engines_may_be_named_alike() -> None:
+    ledger = Ledger()
+    first, second = (Command(name, Verb.PREFETCH, ONE, Tier.GPU) for name in "ab")
+    ledger.send("1-0", first, 0.0)
+    ledger.send("1-0", second, 0.0)
+    assert ledger.end(Result("b", "1-0", "done"), 1.0) == second
+    assert (ledger.pending, ledger.resting) == (frozenset({first}), frozenset({second}))
+    assert ledger.end(Result("b", "1-0", "done"), 1.0) is None
+    assert ledger.expire(100.0) == [first]
+    assert (ledger.pending, ledger.resting) == (frozenset(), frozenset())
 
 
 async def test_a_store_that_lost_the_lock_says_nothing(redis: Redis, fleet: Fleet) -> None:

@@ -41,6 +41,10 @@ class Desk:
             (each for each in self.able(digest) if each.holds(digest)), key=lambda each: _at_home(each, digest)
         )
 
+    def is_pinned(self, engine_id: str, digest: str) -> bool:
+        found = [each.held.get(digest) for each in self.engines if each.engine_id == engine_id]
+        return any(held is not None and held.pinned is not None for held in found)
+
     def coming(self, engine: Engine, digest: str) -> bool:
         """Whether a command about it is on its way or was just answered: what it did may not be seen yet."""
         return self._rooms[engine.engine_id].is_busy(digest)

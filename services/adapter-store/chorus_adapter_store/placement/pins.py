@@ -1,6 +1,6 @@
 """Which engines keep which pins."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from chorus_adapter_store.placement.fleet import Engine
@@ -15,8 +15,11 @@ class Assigned:
     short: tuple[PinWish, ...]  # those for which fewer engines than wanted have room
 
 
-def assign(engines: Sequence[Engine], wishes: Iterable[PinWish], sizes: Sizes) -> Assigned:
-    """Earlier wishes first. Whoever has a pin keeps it, so that nothing moves without need."""
+def assign(
+    engines: Sequence[Engine], wishes: Iterable[PinWish], sizes: Sizes, refused: Collection[tuple[str, str]] = ()
+) -> Assigned:
+    """Earlier wishes first. Whoever has a pin keeps it, so that nothing moves without need. `refused`: engines that did
+    not take a digest a moment ago, which are asked last."""
     left = {each.engine_id: {Tier.GPU: each.pin_bytes, Tier.HOST: each.host_pin_bytes} for each in engines}
     slots = {each.engine_id: each.slots for each in engines}
     tiers: dict[str, dict[str, Tier]] = {each.engine_id: {} for each in engines}
@@ -27,11 +30,11 @@ def assign(engines: Sequence[Engine], wishes: Iterable[PinWish], sizes: Sizes) -
         able = [each for each in engines if each.max_lora_rank >= wish.file.rank]
         wanted = min(wish.engines or len(engines), len(engines))
         fitting = sorted(
-            (_preference(each, wish, left[each.engine_id][tier]), each.engine_id)
+            ((each.engine_id, digest) in refused, _preference(each, wish, left[each.engine_id][tier]), each.engine_id)
             for each in able
             if left[each.engine_id][tier] >= size and (tier is Tier.HOST or slots[each.engine_id] > 0)
         )
-        for _, engine_id in fitting[:wanted]:
+        for *_, engine_id in fitting[:wanted]:
             tiers[engine_id][digest] = tier
             left[engine_id][tier] -= size
             slots[engine_id] -= tier is Tier.GPU
