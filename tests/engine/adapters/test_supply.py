@@ -8,8 +8,9 @@ import torch
 from chorus_engine.adapters.arena import ALIGNMENT, Span
 from chorus_engine.adapters.cache import HostCache
 from chorus_engine.adapters.eviction import Demand
+from chorus_engine.adapters.fetches import MAX_FETCHES, MAX_PREFETCHES
 from chorus_engine.adapters.host import HostAdapter, Weights
-from chorus_engine.adapters.supply import MAX_FETCHES, MAX_PREFETCHES, AdapterSupply
+from chorus_engine.adapters.supply import AdapterSupply
 from chorus_engine.core.errors import AdapterError, AdapterUnavailable, AdapterUnusable
 from chorus_engine.core.spec import AdapterFootprint
 

@@ -118,6 +118,9 @@ class LoaderClient:
         try:
             done, _ = await asyncio.wait((watch, listen), return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
+        except Exception as error:  # what it says makes no sense: it is not the loader that this engine started with
+            log.exception("the adapter loader cannot be understood")
+            return repr(error)
         finally:
             for task in (watch, listen):
                 task.cancel()
@@ -160,9 +163,9 @@ class LoaderClient:
                 life.heard.set()
             case wire.Wish(number) if (flight := self._flights.get(number)) is not None:
                 flight.answer = asyncio.create_task(self._find_room(flight, message))
-            case wire.Arrived(number) if (flight := self._flights.get(number)) is not None:
+            case wire.Arrived(number) if (flight := self._flights.get(number)) is not None and not flight.end.done():
                 flight.end.set_result(None)
-            case wire.Failed(number) if (flight := self._flights.get(number)) is not None:
+            case wire.Failed(number) if (flight := self._flights.get(number)) is not None and not flight.end.done():
                 flight.end.set_exception(_failure(flight, message))
             case wire.Note(digest, text):
                 log.warning("adapter loader", extra={"digest": digest, "note": text})
