@@ -7,6 +7,7 @@ from chorus_engine.core.request import Band, Output, Request, SamplingParams
 from chorus_engine.core.spec import AdapterFootprint, Capacity
 from chorus_engine.scheduler import Scheduler
 from chorus_engine.scheduler.chunks import ChunkPolicy
+from chorus_engine.scheduler.eviction import EvictionPolicy
 from tests.engine.scheduler.fake_runner import FakeRunner
 
 SMALL = Capacity(
@@ -68,8 +69,9 @@ class Drive:
         *,
         prefix_caching: bool = True,
         chunks: ChunkPolicy = ChunkPolicy(),  # noqa: B008 - a frozen value
+        eviction: EvictionPolicy | None = None,
     ) -> None:
-        self.scheduler = Scheduler(capacity, patience, prefix_caching=prefix_caching, chunks=chunks)
+        self.scheduler = Scheduler(capacity, patience, prefix_caching=prefix_caching, chunks=chunks, eviction=eviction)
         self.requests: dict[str, Request] = {}
         self.runner = FakeRunner(capacity, self.requests, load_steps)
         self.depth = depth

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chorus_engine.core.errors import AdapterUnavailable
+from chorus_engine.core.load import SlotState
 from chorus_engine.core.request import Band, FinishReason, Request
 from chorus_engine.core.spec import Capacity
 from chorus_engine.scheduler.chunks import ChunkPolicy
+from chorus_engine.scheduler.eviction import make_policy
 from tests.engine.scheduler.drive import Drive, footprint, request
 from tests.engine.scheduler.fake_runner import answer
 
@@ -22,6 +24,7 @@ TIGHT = Capacity(
     max_adapters=2,
     adapter_page_rows=8,
     adapter_pages=3,
+    max_lora_rank=24,
 )
 RANKS = {"x": 8, "y": 16, "z": 24, "w": 4}
 NAMESPACES = [b"", b"one", b"other"]
@@ -45,6 +48,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         swap_seconds=st.sampled_from([0.1, 1.0, 3.0]),
         chunk=st.sampled_from([1, 6, 512]),
         caching=st.sampled_from([True, True, True, False]),
+        policy=st.sampled_from(["demand", "lru"]),
+        slots=st.sampled_from([(2, 3), (4, 6)]),
     )
     def start(
         self,
@@ -58,9 +63,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         swap_seconds: float,
         chunk: int,
         caching: bool,
+        policy: str,
+        slots: tuple[int, int],
     ) -> None:
         capacity = replace(
             TIGHT,
+            max_adapters=slots[0],
+            adapter_pages=slots[1],
             max_num_seqs=rows,
             num_blocks=blocks,
             max_num_batched_tokens=budget,
@@ -69,7 +78,16 @@ class SchedulerMachine(RuleBasedStateMachine):
             recompute_seconds=1.0,
         )
         chunks = ChunkPolicy(tokens=chunk)
-        self.drive = Drive(capacity, depth, load_steps, patience, prefix_caching=caching, chunks=chunks)
+        self.drive = Drive(
+            capacity,
+            depth,
+            load_steps,
+            patience,
+            prefix_caching=caching,
+            chunks=chunks,
+            eviction=make_policy(policy),
+        )
+        self.asked = 0  # requests for adapters
         self.texts: list[tuple[int, ...]] = [tuple(range(24)), (*range(9), *range(15))]
         self.requests: dict[str, Request] = {}
         self.fetching: set[str] = set()
@@ -123,6 +141,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             )
             self.requests[asked.id] = asked
             self.drive.add(asked)
+            self.asked += adapter is not None
         self.texts.append((*tokens, *answer(asked)[0])[:24])
 
     @precondition(lambda self: self.requests)
@@ -148,9 +167,42 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.drive.scheduler.adapter_failed(digest, AdapterUnavailable("the store did not answer; try again"))
 
     @precondition(lambda self: self.hosted)
+    @rule(data=st.data(), pin=st.booleans())
+    def prefetch(self, data: st.DataObject, pin: bool) -> None:
+        slots, digest = self.drive.scheduler.slots, data.draw(st.sampled_from(sorted(self.hosted)))
+        if slots.get(digest) is None and not (pin and slots.unpinnable(digest)):
+            refusal = slots.prefetch(digest, self.drive.now, pin=pin)
+            slot = slots.get(digest)
+            assert (slot is not None and slot.state is SlotState.LOADING) == (refusal is None)
+
+    def in_state(self, state: SlotState) -> list[str]:
+        return sorted(each.digest for each in self.drive.scheduler.residency() if each.state is state)
+
+    @precondition(lambda self: self.in_state(SlotState.READY))
+    @rule(data=st.data(), verb=st.sampled_from(["pin", "unpin", "drain"]))
+    def command(self, data: st.DataObject, verb: str) -> None:
+        slots, digest = self.drive.scheduler.slots, data.draw(st.sampled_from(self.in_state(SlotState.READY)))
+        before = slots.get(digest)
+        assert before is not None
+        if verb == "unpin":
+            slots.unpin(digest)
+            return
+        refusal = slots.pin(digest) if verb == "pin" else slots.drain(digest)
+        after = slots.get(digest)
+        if verb == "pin":
+            assert after is not None
+            assert after.pinned == (refusal is None)
+            assert refusal is None or not before.pinned
+        else:
+            assert (refusal is None) == (not before.pinned)
+            assert after == before if refusal else after is None or after.state is SlotState.DRAINING
+
+    @precondition(lambda self: self.hosted)
     @rule(data=st.data())
     def evict_from_host(self, data: st.DataObject) -> None:
         digest = data.draw(st.sampled_from(sorted(self.hosted)))
+        if digest in self.in_state(SlotState.LOADING):
+            return  # host memory keeps what is copied
         self.hosted.remove(digest)
         self.drive.scheduler.adapter_evicted(digest)
 
@@ -168,6 +220,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     def laws(self) -> None:
         if hasattr(self, "drive"):
             self.drive.scheduler.check()
+            load = self.drive.scheduler.load()
+            assert load.gpu_hits + load.host_hits + load.misses == self.asked
+            assert load.adapter_loads - load.adapter_evictions == len(self.drive.scheduler.residency())
 
     def teardown(self) -> None:
         if not hasattr(self, "drive"):
@@ -184,6 +239,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         load = self.drive.scheduler.load()
         assert (load.running, load.free_blocks) == (0, load.total_blocks)
         assert all(each.leases == 0 for each in self.drive.scheduler.residency())
+        assert load.oldest_lease is None
         for asked in self.requests.values():
             self.judge(asked)
 
