@@ -6,6 +6,7 @@ Tasks come on stdin and answers go to stdout (`wire`). It ends when stdin does, 
 """
 
 import ctypes
+import platform
 import resource
 import signal
 import sys
@@ -65,7 +66,11 @@ def _limit(memory: int) -> None:
     for kind, most in bounds.items():
         _, hard = resource.getrlimit(kind)
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (allowed, allowed))
+        try:
+            resource.setrlimit(kind, (allowed, allowed))
+        except (OSError, ValueError):
+            if platform.system() == "Linux":  # others know some of these by name only
+                raise
 
 
 def _allow_processor(seconds: float) -> None:

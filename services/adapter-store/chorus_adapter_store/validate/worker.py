@@ -4,6 +4,7 @@ A file that a check cannot survive costs one process and refuses one upload.
 """
 
 import asyncio
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from chorus_adapter_store.values import AdapterFacts, BaseSpec
 _GIB = 1 << 30
 _ANSWERS = 1000  # of one process: what a library leaks is given back
 _ADVICE = "save the adapter anew, or ask an administrator"
+_log = logging.getLogger(__name__)
 
 
 class Validator(Protocol):
@@ -58,8 +60,9 @@ class ProcessValidator:
     async def _answer(self, asked: Message) -> Message:
         try:
             return await self._ask(await self._take(), asked)
-        except Died:
-            pass  # of something else, perhaps: another process tells
+        except Died as died:
+            # Of something else, perhaps: another process tells.
+            _log.warning("a process that checks uploads died (%s); its upload is checked again", died)
         try:
             return await self._ask(await self._take(), asked)
         except Died as died:
