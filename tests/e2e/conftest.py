@@ -1,4 +1,4 @@
-"""One stack for all end-to-end tests of a worker, with an OTLP receiver beside it."""
+"""One stack for all end-to-end tests of a worker, with an OTLP receiver and an S3-compatible server beside it."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ import pytest
 
 from scripts.stack import envfile
 from scripts.stack.seed import TENANT
+from tests.adapter_store.s3 import CREDENTIALS, S3Server, running_s3
 from tests.support.otlp import Receiver, otlp_receiver
 from tests.support.stack import Stack, Tenant, running_stack
 
@@ -19,8 +20,22 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
-    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_EXPORTER_OTLP_INSECURE": "true"}
+def s3() -> Iterator[S3Server]:
+    """Adapters may be imported from its bucket `models`."""
+    with running_s3() as server:
+        server.make_bucket("models")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver, s3: S3Server) -> Iterator[Stack]:
+    settings = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        "OTEL_EXPORTER_OTLP_INSECURE": "true",
+        "CHORUS_IMPORT_BUCKETS": "models",
+        "CHORUS_S3_ENDPOINT_URL": s3.url,
+        **CREDENTIALS,
+    }
     with running_stack(tmp_path_factory.mktemp("stack"), settings) as stack:
         yield stack
 
