@@ -1,5 +1,6 @@
 """CHORUS_REDIS_URL, and the client that it asks for: of one server, or of the master that sentinels know."""
 
+import asyncio
 import re
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -26,6 +27,18 @@ class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
         await self.sentinel_manager.aclose()
 
 
+class Heeding:
+    """A connection that ends with the task that writes to it is cancelled, which `wait_for` inside redis-py may keep
+    from it on Python 3.11: the task would go on, and whoever waits for its end for ever."""
+
+    async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        await super().send_packed_command(*arguments, **options)  # type: ignore[misc]  # the connection's
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
 def check(url: str) -> str:
     """The URL itself. ValueError, which shows no password: another form, a wrong option or a file that is not there."""
     if not SERVER.fullmatch(url) and not SENTINELS.fullmatch(url):
@@ -49,9 +62,9 @@ def connect(url: str, timeout: float = 0.1) -> Redis:
         "retry": Retry(NoBackoff(), 0),
     }
     found = SENTINELS.fullmatch(url)
-    if found is None:
-        return Redis.from_pool(BlockingConnectionPool.from_url(url, **options, **LIMITS))
-    return Redis.from_pool(_master(found, options))
+    pool = BlockingConnectionPool.from_url(url, **options, **LIMITS) if found is None else _master(found, options)
+    pool.connection_class = type("HeedingConnection", (Heeding, pool.connection_class), {})
+    return Redis.from_pool(pool)
 
 
 def _master(found: re.Match[str], options: dict[str, Any]) -> MasterPool:
