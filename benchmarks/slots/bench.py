@@ -132,7 +132,7 @@ class Bench:
                 self._cold(stack, tenant)
 
     def _cold(self, stack: Stack, tenant: Tenant) -> None:
-        """Half of them are fetched by us and half by the engine, both over gRPC; it has none of either in its memory."""
+        """Half of them are fetched by us and half by the engine, over gRPC; it has none of either in its memory."""
         with progress("first tokens of cold adapters") as step:
             stack.environment["CHORUS_ADAPTER_VOLUME"] = ""
             stack.restart("engine")
