@@ -78,7 +78,9 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, loaded: Loaded, host: HostMemory, credentials: Credentials) -> int:
-    return await Engine(settings, loaded, host, credentials).serve()
+    status = await Engine(settings, loaded, host, credentials).serve()
+    faulthandler.dump_traceback_later(CLOSE_SECONDS, exit=True)  # what may hang from here on is not the engine's
+    return status
 
 
 class Engine:
@@ -165,6 +167,7 @@ class Engine:
         await asyncio.to_thread(self._digest_check.stop)
         await asyncio.to_thread(self._tracing.close)
         self._metrics_server.stop()
+        faulthandler.cancel_dump_traceback_later()
 
     async def _abandon(self) -> None:
         """The loop's thread hangs, and nobody knows what it holds: tell who can be told, then end without it."""
@@ -261,6 +264,7 @@ class Engine:
             capacity.max_model_len,
             capacity.max_num_seqs,
             self._settings.max_lora_rank,
+            model.whole.result() if model.whole is not None else {},
         )
 
     def _make_supply(self, host: HostMemory, layout: Layout) -> AdapterSupply:

@@ -70,6 +70,20 @@ def test_weights_give_what_peft_adds(name: str, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.filterwarnings("ignore")  # peft's own, about what it saves besides
+@pytest.mark.parametrize("name", ["head", "embedding", "outer patterns", "plain"])
+def test_matrices_of_the_base_beside_an_adapter_change_nothing(name: str, tmp_path: Path) -> None:
+    model, layout, kept = _peft_model(CONFIGS[name]), Layout(LLAMA, torch.float32, 64), []
+    for saved in (False, True):
+        model.save_pretrained(str(tmp_path), save_embedding_layers=saved)
+        weights = (tmp_path / "adapter_model.safetensors").read_bytes()
+        assert (b".base_layer.weight" in weights or b".lm_head.weight" in weights) == saved
+        host = converted(AdapterFiles((tmp_path / "adapter_config.json").read_bytes(), weights), layout)
+        kept.append((host.footprint.ranks, host.weights.packed))
+    assert kept[0][0] == kept[1][0]
+    assert torch.equal(kept[0][1], kept[1][1])
+
+
 def _peft_model(config: LoraConfig) -> PeftModel:
     torch.manual_seed(0)
     base = LlamaForCausalLM(
@@ -145,9 +159,13 @@ BAD_OUTER = {
         "base_model.model.lm_head.lora_A.weight": torch.zeros(4, 32),
         "base_model.model.lm_head.lora_B.weight": torch.zeros(63, 4),
     },
-    "base_layer.weight' belongs to no module.* outside of them it has embed_tokens, lm_head": {
-        "base_model.model.lm_head.base_layer.weight": torch.zeros(64, 32)
+    "base_layer.bias' belongs to no module.* outside of them it has embed_tokens, lm_head": {
+        "base_model.model.lm_head.base_layer.bias": torch.zeros(64, 32)
     },
+    r"base_layer.weight is \[65, 32\]; llama has \[64, 32\], and another vocabulary is not supported": {
+        "base_model.model.lm_head.base_layer.weight": torch.zeros(65, 32)
+    },
+    "no tensor matches a module of llama": {"base_model.model.lm_head.weight": torch.zeros(64, 32)},
 }
 
 

@@ -2,19 +2,21 @@
 
 import asyncio
 import hashlib
+import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from chorus_engine.adapters import AdapterFiles
+from chorus_engine.adapters import AdapterFiles, Layout
 from chorus_engine.adapters.host import FileHead
 from chorus_engine.adapters.intake import Damaged, Intake, NoRoom
 from chorus_engine.core.errors import AdapterUnavailable, AdapterUnusable
 from chorus_engine.core.spec import AdapterFootprint
-from tests.engine.adapters.build import LAYOUT, converted, files, pair
+from tests.engine.adapters.build import LAYOUT, SPEC, converted, files, pair, plain_tensors
 
 
 @pytest.fixture
@@ -107,6 +109,32 @@ async def test_room_may_come_last(worker: ThreadPoolExecutor) -> None:
     assert rooms.given.isfinite().all()
 
 
+async def test_of_matrices_of_the_base_nothing_is_kept(worker: ThreadPoolExecutor) -> None:
+    spec = replace(SPEC, vocab_size=1 << 20)
+    whole = {f"base_model.model.{name}.weight": torch.zeros(1 << 20, 8) for name in ("lm_head", "model.embed_tokens")}
+    adapter, rooms, chunk = files(whole | plain_tensors()), Rooms(), 1 << 20
+    config, model = adapter.config, memoryview(adapter.model)
+
+    async def coming() -> AsyncIterator[FileHead | bytes]:
+        yield head("adapter_config.json", config)
+        yield config
+        yield head("adapter_model.safetensors", adapter.model)
+        for at in range(0, len(model), chunk):
+            await asyncio.sleep(0)
+            yield bytes(model[at : at + chunk])
+
+    tracemalloc.start()
+    try:
+        intake = Intake(adapter.digest(), Layout(spec, torch.float32, 16), rooms, worker, max_bytes=1 << 20)
+        await intake.take(coming())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(model) > 64 << 20
+    assert peak < 16 << 20
+    torch.testing.assert_close(rooms.given, converted(files()).weights.packed, rtol=0, atol=0)
+
+
 async def test_a_tensor_may_begin_anywhere(worker: ThreadPoolExecutor) -> None:
     """Writers pad headers so that values are aligned; nothing says that they must."""
     plain = files()
@@ -167,7 +195,7 @@ async def test_the_digest_is_checked_before_the_owner_is_blamed(worker: ThreadPo
     [
         ([head("adapter_model.safetensors", GOOD.model)], "it must give 'adapter_config.json', then"),
         ([head("adapter_config.json", b""), head("adapter_config.json", b"")], "'adapter_config.json' and"),
-        ([FileHead("adapter_config.json", 1 << 21, "")], r"at most 1048576 \(CHORUS_HOST_ADAPTER_MEMORY\)"),
+        ([FileHead("adapter_config.json", 1 << 21, "")], r"at most 1050624 \(CHORUS_HOST_ADAPTER_MEMORY\)"),
     ],
 )
 async def test_a_store_that_gives_other_files_is_refused(

@@ -25,6 +25,13 @@ _OUTER = {  # peft's names: an embedding has parameters where a linear module ha
     for name, suffix, path in (("model.embed_tokens.lora_embedding", "", EMBEDDING), ("lm_head.lora", ".weight", HEAD))
     for side in "AB"
 }
+# Matrices of the base that peft saves beside LoRA on them. The store took them for the base's own; they are not read.
+_WHOLE = {
+    f"{prefix}{name}.{part}weight"
+    for prefix in ("base_model.model.", "")
+    for name in ("model.embed_tokens", "lm_head")
+    for part in ("base_layer.", "")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,11 @@ class Layout:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modules", modules_of(self.spec))
+
+    @property
+    def whole_bytes(self) -> int:
+        """That an adapter's file may take more than what is kept of it: matrices of the base."""
+        return 2 * self.spec.vocab_size * self.spec.hidden_size * torch.float32.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +93,9 @@ def plan(digest: str, config: bytes, head: bytes, size: int, layout: Layout) -> 
     Raises AdapterUnusable with the field or tensor, its value and the limit.
     """
     settings = parse_settings(config)
-    matrices = read_matrices(head, size, max_tensors=2 * len(layout.modules))
-    pairs = dict(sorted(_pair(matrices, layout).items()))
+    matrices = read_matrices(head, size, max_tensors=2 * len(layout.modules) + len(_WHOLE))
+    halves = [matrix for matrix in matrices if not _is_whole(matrix, layout.spec)]
+    pairs = dict(sorted(_pair(halves, layout).items()))
     scales = {key: _checked_scale(settings, _full_name(key), a.rows, layout.max_rank) for key, (a, _) in pairs.items()}
     footprint = AdapterFootprint(digest, tuple((layer, path, a.rows) for (layer, path), (a, _) in pairs.items()))
     places = lay_out(footprint, layout.modules)
@@ -115,6 +128,17 @@ def write(pieces: Sequence[Piece], data: bytearray, origin: int, packed: Tensor)
     values = torch.frombuffer(data, dtype=torch.uint8)
     for piece in pieces:
         piece.write(values, origin, packed)
+
+
+def _is_whole(matrix: Matrix, spec: ModelSpec) -> bool:
+    if matrix.name not in _WHOLE:
+        return False
+    if (matrix.rows, matrix.columns) != (spec.vocab_size, spec.hidden_size):
+        raise AdapterUnusable(
+            f"{matrix.name} is {[matrix.rows, matrix.columns]}; {spec.name} has {[spec.vocab_size, spec.hidden_size]}, "
+            "and another vocabulary is not supported."
+        )
+    return True
 
 
 def _full_name(key: Key) -> str:

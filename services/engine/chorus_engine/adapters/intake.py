@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -33,7 +34,7 @@ class Intake:
     """Nothing is written to the span any more when `take` has ended, however it ends."""
 
     def __init__(self, digest: str, layout: Layout, room: Room, worker: Executor, *, max_bytes: int) -> None:
-        """max_bytes: of both files. `worker` converts, on a thread of its own."""
+        """max_bytes: of both files, without matrices of the base. `worker` converts, on a thread of its own."""
         self._digest = digest
         self._layout = layout
         self._room = room
@@ -72,9 +73,10 @@ class Intake:
                 f"the store gave {' and '.join(map(repr, names))} for adapter {self._digest}; it must give "
                 f"{CONFIG_FILE!r}, then {MODEL_FILE!r}."
             )
-        if (size := sum(file.head.size for file in self._files) + head.size) > self._max_bytes:
+        limit = self._max_bytes + self._layout.whole_bytes
+        if (size := sum(file.head.size for file in self._files) + head.size) > limit:
             raise AdapterUnusable(
-                f"adapter {self._digest} has {size} bytes; this engine holds at most {self._max_bytes} "
+                f"adapter {self._digest} has {size} bytes; this engine takes at most {limit} "
                 "(CHORUS_HOST_ADAPTER_MEMORY)."
             )
         self._files.append(_File(head))
@@ -104,8 +106,9 @@ class Intake:
         end = header_end(file.read(LENGTH_BYTES), file.head.size)
         await self._until(file, end)
         planned = plan(self._digest, config.read(config.end), file.read(end), file.head.size, self._layout)
-        packed = await self._room(planned.footprint, planned.bytes)
         pieces = list(planned.pieces)
+        file.keep(_spans(pieces))
+        packed = await self._room(planned.footprint, planned.bytes)
         while pieces:
             await self._until(file, pieces[0].matrix.end)
             stop = _batch(pieces, file.end)
@@ -128,10 +131,22 @@ class Intake:
             raise
 
 
+def _spans(pieces: list[Piece]) -> list[tuple[int, int]]:
+    """The parts of the file that the pieces are, (begin, end) each: what is between them is not converted."""
+    spans: list[tuple[int, int]] = []
+    for piece in pieces:
+        begin = spans.pop()[0] if spans and spans[-1][1] == piece.matrix.begin else piece.matrix.begin
+        spans.append((begin, piece.matrix.end))
+    return spans
+
+
 def _batch(pieces: list[Piece], end: int) -> int:
-    """How many of the pieces are there by byte `end`, within a batch; at least the first."""
+    """How many of the pieces are there by byte `end`, one behind the other within a batch; at least the first."""
     limit = min(end, pieces[0].matrix.begin + BATCH)
-    return next((i for i, piece in enumerate(pieces) if i and piece.matrix.end > limit), len(pieces))
+    for i, (piece, following) in enumerate(pairwise(pieces), start=1):
+        if following.matrix.end > limit or following.matrix.begin != piece.matrix.end:
+            return i
+    return len(pieces)
 
 
 class _File:
@@ -140,18 +155,24 @@ class _File:
     def __init__(self, head: FileHead) -> None:
         self.head = head
         self.end = 0
-        self._chunks: deque[bytes] = deque()
-        self._begin = 0  # of the first chunk
+        self._chunks: deque[tuple[int, bytes]] = deque()  # each from a byte of the file
+        self._spans: list[tuple[int, int]] = [(0, head.size)]  # that are kept
         self._hasher = hashlib.sha256()
 
     def add(self, data: bytes) -> bool:
         """False when there is more than the head said."""
         if self.end + len(data) > self.head.size:
             return False
-        self._chunks.append(data)
+        if self._is_kept(self.end, data):
+            self._chunks.append((self.end, data))
         self._hasher.update(data)
         self.end += len(data)
         return True
+
+    def keep(self, spans: list[tuple[int, int]]) -> None:
+        """From now on nothing but these parts, (begin, end) each; only what is in one of them may be taken."""
+        self._spans = spans
+        self._chunks = deque(chunk for chunk in self._chunks if self._is_kept(*chunk))
 
     def read(self, end: int) -> bytes:
         """From the beginning, before anything is taken."""
@@ -160,19 +181,17 @@ class _File:
     def take(self, begin: int, end: int) -> bytearray:
         """A part that has come; what is before it and it itself may be asked for no more."""
         taken = self._piece(begin, end)
-        while self._chunks and self._begin + len(self._chunks[0]) <= end:
-            self._begin += len(self._chunks.popleft())
+        while self._chunks and self._chunks[0][0] + len(self._chunks[0][1]) <= end:
+            self._chunks.popleft()
         return taken
 
+    def _is_kept(self, at: int, data: bytes) -> bool:
+        return any(begin < at + len(data) and at < end for begin, end in self._spans)
+
     def _piece(self, begin: int, end: int) -> bytearray:
-        parts = []
-        at = self._begin
-        for chunk in self._chunks:
-            if at >= end:
-                break
-            parts.append(memoryview(chunk)[max(begin - at, 0) : end - at])
-            at += len(chunk)
-        return bytearray().join(parts)
+        return bytearray().join(
+            memoryview(chunk)[max(begin - at, 0) : max(end - at, 0)] for at, chunk in self._chunks if at < end
+        )
 
     def sha256(self) -> bytes:
         return self._hasher.digest()

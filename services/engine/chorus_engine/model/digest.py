@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +45,22 @@ def file_key(path: Path) -> str:
     return f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
 
 
-def forget(cache: Path, key: str) -> None:
-    """Takes an entry out of the cache: the next start reads the file."""
+def recall(cache: Path | None, keys: Iterable[str]) -> dict[str, str]:
+    """Digests of parts of files, by keys that begin with the file's and a "#": those that the cache has."""
     known = _read(cache)
-    if known.pop(key, None) is not None:
-        _write(cache, known)
+    return {key: known[key] for key in keys if key in known}
+
+
+def remember(cache: Path, digests: Mapping[str, str]) -> None:
+    _write(cache, _read(cache) | dict(digests))
+
+
+def forget(cache: Path, key: str) -> None:
+    """Takes a file's entries out of the cache: the next start reads the file."""
+    known = _read(cache)
+    kept = {other: digest for other, digest in known.items() if other != key and not other.startswith(f"{key}#")}
+    if kept != known:
+        _write(cache, kept)
 
 
 def _hash(path: Path) -> str:

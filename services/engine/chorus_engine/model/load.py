@@ -15,6 +15,7 @@ from chorus_engine.model.decoder import Decoder
 from chorus_engine.model.digest import BaseDigest, Remembered, base_digest
 from chorus_engine.model.lora import Site, lora_sites, outer_sites
 from chorus_engine.model.weights import checkpoint, dummy, weight_files
+from chorus_engine.model.whole import WholeDigests
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LOAD_FORMATS = ("auto", "safetensors", "dummy")
@@ -27,6 +28,7 @@ class LoadedModel:
     dtype: torch.dtype
     device: torch.device
     remembered: tuple[Remembered, ...] = ()  # files that the digest was not computed from at this start
+    whole: WholeDigests | None = None  # under way; None where adapters bring no matrices of the base
 
 
 def load(
@@ -53,15 +55,16 @@ def load(
     if load_format not in LOAD_FORMATS:
         raise StartError(f"load_format={load_format!r} is unknown; use one of {', '.join(LOAD_FORMATS)}.")
     if load_format == "dummy":
-        digest = BaseDigest(_dummy_digest(folder, seed))
+        whole, digest = None, BaseDigest(_dummy_digest(folder, seed))
         source = dummy(torch_dtype, device, seed)
     else:
+        whole = WholeDigests(folder, tied=config.tied_head, cache=digest_cache) if outer_lora else None
         digest = base_digest(folder / "config.json", weight_files(folder), digest_cache)
         source = checkpoint(folder, torch_dtype, device)
     with source as fetch:
         decoder = build(config, fetch, positions, torch_dtype, device)
     spec = _spec(config, name, digest.value, torch_dtype, outer_lora=outer_lora)
-    return LoadedModel(spec, decoder, torch_dtype, device, digest.remembered)
+    return LoadedModel(spec, decoder, torch_dtype, device, digest.remembered, whole)
 
 
 def choose_dtype(dtype: str, config: ModelConfig, device: torch.device) -> torch.dtype:

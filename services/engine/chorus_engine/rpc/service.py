@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import grpc
@@ -30,11 +31,13 @@ class Description:
     max_model_len: int
     max_num_seqs: int
     max_lora_rank: int
+    # Of modules outside the layers: dtype → SHA-256 of the base's own matrix.
+    whole: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def to_response(self, tokenizer_digest: str) -> pb.DescribeResponse:
         return pb.DescribeResponse(
             engine_id=self.engine_id,
-            model=_to_model(self.spec),
+            model=_to_model(self.spec, self.whole),
             tokenizer_digest=tokenizer_digest,
             max_model_len=self.max_model_len,
             max_num_seqs=self.max_num_seqs,
@@ -102,7 +105,7 @@ def _when_done(context: "_ServicerContext", call: Callable[[], object]) -> None:
     context.add_done_callback(lambda _: call())  # type: ignore[arg-type]  # typed as a class that cannot be made
 
 
-def _to_model(spec: ModelSpec) -> pb.ModelSpec:
+def _to_model(spec: ModelSpec, whole: Mapping[str, Mapping[str, str]]) -> pb.ModelSpec:
     return pb.ModelSpec(
         name=spec.name,
         digest=spec.digest,
@@ -111,13 +114,12 @@ def _to_model(spec: ModelSpec) -> pb.ModelSpec:
         num_layers=spec.num_layers,
         hidden_size=spec.hidden_size,
         vocab_size=spec.vocab_size,
-        modules=_to_modules(spec.modules),
-        outer_modules=_to_modules(spec.outer_modules),
+        modules=[_to_module(module) for module in spec.modules],
+        outer_modules=[_to_module(module, whole.get(module.path, {})) for module in spec.outer_modules],
     )
 
 
-def _to_modules(modules: Iterable[LinearModule]) -> list[pb.LinearModule]:
-    return [
-        pb.LinearModule(path=module.path, in_features=module.in_features, out_features=module.out_features)
-        for module in modules
-    ]
+def _to_module(module: LinearModule, whole: Mapping[str, str] = MappingProxyType({})) -> pb.LinearModule:
+    return pb.LinearModule(
+        path=module.path, in_features=module.in_features, out_features=module.out_features, weight_sha256=whole
+    )
