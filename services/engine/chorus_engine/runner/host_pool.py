@@ -102,8 +102,9 @@ def _site(
 ) -> PoolSite:
     table = (capacity.max_adapters, len(modules))
     return PoolSite(
-        a=tuple(torch.zeros(rows, module.in_features, dtype=dtype, device=device) for module in modules),
-        b=tuple(torch.zeros(rows, module.out_features, dtype=dtype, device=device) for module in modules),
+        # Rows are written before they are read; until then pages as wide as a vocabulary take no memory.
+        a=tuple(torch.empty(rows, module.in_features, dtype=dtype, device=device) for module in modules),
+        b=tuple(torch.empty(rows, module.out_features, dtype=dtype, device=device) for module in modules),
         ranks=torch.zeros(table, dtype=torch.int32),
         pages=torch.zeros((*table, rows // capacity.adapter_page_rows), dtype=torch.int32),
         page_rows=capacity.adapter_page_rows,
