@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from chorus_adapter_store.blobs import Damage, DiskBlobs, Eviction, MemoryBlobs
+from chorus_adapter_store.blobs import Blobs, Damage, DiskBlobs, Eviction, MemoryBlobs
 from chorus_adapter_store.blobs.files import Files
 from chorus_adapter_store.catalog import (
     AliasCatalog,
@@ -50,14 +50,19 @@ class Clock:
 
 class World:
     def __init__(
-        self, folder: Path, database: Database, files: Files | None = None, imports: Imports | None = None
+        self,
+        folder: Path,
+        database: Database,
+        files: Files | None = None,
+        imports: Imports | None = None,
+        durable: Blobs | None = None,
     ) -> None:
         self.folder = folder
         self.clock = Clock()
         self.metrics = Metrics()
         self.damage = Damage(self.metrics)
         self.disk = DiskBlobs(folder / "blobs", files)
-        self.memory = blobs = MemoryBlobs(self.disk, 1 << 24, Eviction(), self.metrics)
+        self.memory = blobs = MemoryBlobs(durable or self.disk, 1 << 24, Eviction(), self.metrics)
         limits = Limits()
         history = HistoryCatalog(database)
         self.janitor = Janitor(Retention(database), history, blobs, grace=600, clock=self.clock)

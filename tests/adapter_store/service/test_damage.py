@@ -1,6 +1,6 @@
 """Bytes that rot on the disk: found, told of once, mended from memory or by another upload, and never served."""
 
-import hashlib
+import asyncio
 import logging
 import time
 import urllib.request
@@ -15,7 +15,7 @@ from chorus_adapter_store.values import StoredFile
 from chorus_proto.adapters.v1 import adapters_pb2_grpc
 from tests.adapter_store.process import running
 from tests.adapter_store.rpc import fetch, publish
-from tests.adapter_store.support import BASE, make_upload
+from tests.adapter_store.support import Upload, make_upload
 from tests.adapter_store.world import World, addresses
 
 
@@ -128,13 +128,19 @@ async def test_every_blob_is_looked_at_once_page_by_page(
     assert all(world.disk.path_of(sha256).stat().st_size == size for sha256, size in looked)
 
 
-def test_a_store_finds_what_rotted_while_it_was_down_and_an_upload_mends_it(tmp_path: Path) -> None:
+async def test_a_store_finds_what_rotted_while_it_was_down_and_an_upload_mends_it(
+    tmp_path: Path, database: Database
+) -> None:
     upload = make_upload()
-    with running(tmp_path, BASE) as store, grpc.insecure_channel(store.address) as channel:
-        digest = publish(adapters_pb2_grpc.AdapterStoreStub(channel), upload)
-    sha256 = hashlib.sha256(upload.weights_bytes).hexdigest()
-    path = tmp_path / "blobs" / "sha256" / sha256[:2] / sha256
-    path.write_bytes(bytes(len(upload.weights_bytes)))
+    world = World(tmp_path, database)
+    digest = await world.publish(upload)
+    file = await weights_of(world, digest)
+    rot(world, file)
+    await world.memory.close()
+    await asyncio.to_thread(_find_and_mend, tmp_path, upload, digest, file.sha256)
+
+
+def _find_and_mend(tmp_path: Path, upload: Upload, digest: str, sha256: str) -> None:
     with running(tmp_path) as store, grpc.insecure_channel(store.address) as channel:
         stub = adapters_pb2_grpc.AdapterStoreStub(channel)
         sentence = f"the blob {sha256} is damaged on the store's disk; upload the adapter again"

@@ -1,4 +1,4 @@
-"""A store whose files are in an S3-compatible bucket, as a process."""
+"""A store whose files are in an S3-compatible bucket."""
 
 import time
 from collections.abc import Iterator
@@ -7,14 +7,18 @@ from pathlib import Path
 import grpc
 import pytest
 
+from chorus_adapter_store.blobs.bucket import Bucket
+from chorus_adapter_store.blobs.s3 import S3Blobs
+from chorus_adapter_store.catalog import Database
+from chorus_adapter_store.errors import Unavailable
 from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1 import adapters_pb2_grpc
 from tests.adapter_store.process import StoreProcess, running
 from tests.adapter_store.rpc import METADATA, fetch, publish
-from tests.adapter_store.s3 import CREDENTIALS, S3Server, running_s3
+from tests.adapter_store.s3 import CREDENTIALS, S3Server, running_s3, use_credentials
 from tests.adapter_store.support import BASE, make_upload
-from tests.adapter_store.world import addresses
+from tests.adapter_store.world import World, addresses
 
 HEADER = pb.PublishHeader(tenant="acme", name="tone", model="demo")
 
@@ -59,8 +63,6 @@ def test_files_are_kept_in_the_bucket_fetched_from_it_and_collected(tmp_path: Pa
         assert fetch(stub, second.adapter.digest) == imported.weights_bytes
         assert_refused(stub, "s3://models/other/tone", grpc.StatusCode.INVALID_ARGUMENT)
         assert_refused(stub, "s3://models/shared/absent", grpc.StatusCode.NOT_FOUND)
-    with running(tmp_path, **options(server)) as store, grpc.insecure_channel(store.address) as channel:
-        stub = adapters_pb2_grpc.AdapterStoreStub(channel)
         assert fetch(stub, digest) == upload.weights_bytes
         stub.Delete(pb.DeleteRequest(tenant="acme", name="tone"), metadata=METADATA)
         wait_until_empty(server, store)
@@ -80,13 +82,17 @@ def wait_until_empty(server: S3Server, store: StoreProcess) -> None:
     raise AssertionError(store.messages())
 
 
-def test_a_bucket_that_is_away_is_said_so_and_nothing_is_left(tmp_path: Path) -> None:
-    away = options(S3Server("http://127.0.0.1:1"))
-    with running(tmp_path, BASE, **away) as store, grpc.insecure_channel(store.address) as channel:
-        stub = adapters_pb2_grpc.AdapterStoreStub(channel)
-        with pytest.raises(grpc.RpcError) as caught:
-            publish(stub, make_upload())
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert "the bucket 'blobs' cannot be used (Could not connect" in str(caught.value.details())
-        assert store.files() == set()
-        assert not stub.List(pb.ListRequest(tenant="acme"), metadata=METADATA).adapters
+async def test_a_bucket_that_is_away_is_said_so_and_nothing_is_left(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_credentials(monkeypatch)
+    bucket = Bucket("http://127.0.0.1:1", patience=1)
+    world = World(tmp_path, database, durable=S3Blobs(bucket, "blobs/chorus", tmp_path / "blobs"))
+    with pytest.raises(
+        Unavailable, match=r"^the bucket 'blobs' cannot be used \(Could not connect .*; try again later$"
+    ):
+        await world.publish(make_upload())
+    assert world.blobs() == set()
+    assert await world.store.page("", 10, None) == ()
+    await world.memory.close()
+    await bucket.close()
