@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 from chorus_adapter_store.placement.fleet import Command, Engine, Held, Verb
-from chorus_adapter_store.placement.room import Room
+from chorus_adapter_store.placement.room import Room, Urgency
 from chorus_adapter_store.placement.situation import Copies, Rules, Situation
 from chorus_adapter_store.placement.sizes import Sizes
 from chorus_adapter_store.values import Tier
@@ -64,29 +64,30 @@ class Desk:
     def add_load(self, engine: Engine, in_flight: float) -> None:
         self._load[engine.engine_id] += in_flight
 
-    def say(self, engine: Engine, verb: Verb, digest: str, tier: Tier) -> bool:
+    def say(self, engine: Engine, verb: Verb, digest: str, tier: Tier, urgency: Urgency = Urgency.COURTESY) -> bool:
         """Add a command; False when it has no room, or was said a moment ago."""
         command = Command(engine.engine_id, verb, digest, tier)
-        if command in self.situation.resting or not self.room(engine).take(command):
+        if command in self.situation.resting or not self.room(engine).take(command, urgency):
             return False
         self.commands.append(command)
         return True
 
-    def prefetch(self, engine: Engine, digest: str, tier: Tier) -> bool:
+    def prefetch(self, engine: Engine, digest: str, tier: Tier, urgency: Urgency = Urgency.COURTESY) -> bool:
         """Into the tier, or if it has no room there into host memory. False when nothing is to be done or can be."""
         held = engine.holds(digest)
         lacks_slot = held is None or held.tier is Tier.HOST
-        if tier is Tier.GPU and lacks_slot and self.say(engine, Verb.PREFETCH, digest, Tier.GPU):
+        if tier is Tier.GPU and lacks_slot and self.say(engine, Verb.PREFETCH, digest, Tier.GPU, urgency):
             return True
-        return held is None and self.say(engine, Verb.PREFETCH, digest, Tier.HOST)
+        return held is None and self.say(engine, Verb.PREFETCH, digest, Tier.HOST, urgency)
 
     def _room(self, engine: Engine) -> Room:
         """Nothing that one step brings is displaced by another, else they would go on for ever."""
         needed = {digest for digest, homes in self.homes.items() if engine in homes}
         needed |= {each.digest for each in self.situation.warmings}
         needed |= {*self.leaving, *self.seeds[engine.engine_id]}
+        kept = {Urgency.COURTESY: needed | self.homes.keys(), Urgency.DEMAND: needed}
         pending = sorted(each for each in self.situation.pending if each.engine_id == engine.engine_id)
-        return Room(engine, self.sizes, needed, pending, self.rules.commands)
+        return Room(engine, self.sizes, kept, pending, self.rules.commands)
 
     def _leaving(self) -> list[str]:
         """What engines that leave or hang used lately, the last first."""

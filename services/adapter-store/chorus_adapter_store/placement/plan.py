@@ -6,6 +6,7 @@ from chorus_adapter_store.placement.copies import follow
 from chorus_adapter_store.placement.desk import Desk
 from chorus_adapter_store.placement.fleet import Engine, Verb
 from chorus_adapter_store.placement.pins import assign
+from chorus_adapter_store.placement.room import Urgency
 from chorus_adapter_store.placement.situation import Plan, Rules, Situation
 from chorus_adapter_store.values import Tier
 
@@ -36,7 +37,7 @@ def _pin(desk: Desk) -> None:
         for digest, tier in sorted(assigned[engine.engine_id].items()):
             found = engine.held.get(digest)
             if found is None or found.pinned is None:
-                desk.say(engine, Verb.PIN, digest, tier)
+                desk.say(engine, Verb.PIN, digest, tier, Urgency.PIN)
 
 
 def _drain_gone(desk: Desk) -> None:
@@ -67,14 +68,14 @@ def _spread(desk: Desk) -> None:
         homes = desk.homes[digest]
         if copies.count > 1 and demand[digest].lately:
             for home in homes:
-                desk.prefetch(home, digest, Tier.GPU)
+                desk.prefetch(home, digest, Tier.GPU, Urgency.DEMAND)
         others = [each for each in desk.able(digest) if each not in homes]
         missing = copies.count - len(homes) - sum(desk.coming(each, digest) for each in others)
         tier = Tier.GPU if demand[digest].lately else Tier.HOST
         for engine in desk.by_room(others, tier):
             if missing <= 0:
                 break
-            if desk.prefetch(engine, digest, tier):
+            if desk.prefetch(engine, digest, tier, Urgency.DEMAND):
                 desk.add_load(engine, demand[digest].in_flight / copies.count)
                 missing -= 1
 

@@ -1,7 +1,8 @@
 """What an engine has left for commands, by what it reports and what was sent to it since."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 from chorus_adapter_store.placement.fleet import Command, Engine, Held, Verb
 from chorus_adapter_store.placement.sizes import Sizes
@@ -17,27 +18,32 @@ class _Amounts:
     host_pins: int = 0
 
 
+class Urgency(IntEnum):
+    """What a command is for: the more urgent displaces what only less urgent ones would keep."""
+
+    COURTESY = 0  # what may be asked for soon: nothing that anybody asks for gives way
+    DEMAND = 1  # copies of what has enough of them elsewhere give way
+    PIN = 2  # whatever the engine gives up
+
+
 class Room:
-    """Only pins may displace what is `needed` there, though its engine would give it up for other things too."""
+    """What an engine says is free, less what is to stay there though the engine would give it up."""
 
     def __init__(
-        self, engine: Engine, sizes: Sizes, needed: Collection[str], pending: Iterable[Command], most: int
+        self,
+        engine: Engine,
+        sizes: Sizes,
+        kept: Mapping[Urgency, Collection[str]],
+        pending: Iterable[Command],
+        most: int,
     ) -> None:
-        """`pending`: this engine's commands that have not ended, of which it may have `most`."""
+        """`kept`: digests that give way to nothing of that urgency. `pending`: this engine's commands that have not
+        ended, of which it may have `most`."""
         self.engine = engine
         self._sizes = sizes
         self._busy: set[str] = set()  # digests that a command is about
         self._commands = most
-        wanted = [each for each in engine.held.values() if each.digest in needed]
-        # Counted as free by the engine, which may give them up.
-        slots = [each for each in wanted if each.tier is Tier.GPU and _is_idle(each)]
-        # What is in a slot may have a copy in host memory that counts there.
-        host = [each for each in wanted if each.tier is Tier.GPU or _is_idle(each)]
-        self._needed = _Amounts(
-            slots=len(slots),
-            pool=sum(sizes.of(each.digest, Tier.GPU) for each in slots),
-            host=sum(sizes.of(each.digest, Tier.HOST) for each in host),
-        )
+        self._kept = {urgency: self._amounts(kept.get(urgency, ())) for urgency in Urgency}
         # Residency is told at once and what is free with the heartbeat, seconds later.
         busy = [each for each in engine.held.values() if each.tier is Tier.GPU and not _is_idle(each)]
         pinned = sum(sizes.of(each.digest, Tier.GPU) for each in busy if each.pinned is Tier.GPU)
@@ -53,36 +59,48 @@ class Room:
 
     @property
     def host(self) -> int:
-        """Bytes."""
-        return self._left.host - self._needed.host
+        """Bytes for what has demand."""
+        return self._left.host - self._kept[Urgency.DEMAND].host
 
     @property
     def slots(self) -> int:
-        return self._left.slots - self._needed.slots
+        """For what has demand."""
+        return self._left.slots - self._kept[Urgency.DEMAND].slots
 
     def is_busy(self, digest: str) -> bool:
         return digest in self._busy
 
-    def fits(self, command: Command) -> bool:
+    def fits(self, command: Command, urgency: Urgency) -> bool:
         """Whether it can be sent: one command about an adapter at a time, and none that finds no room."""
         if self._commands <= 0 or command.digest in self._busy:
             return False
-        cost, left = self._cost(command), self._left
-        needed = _Amounts() if command.verb is Verb.PIN else self._needed
+        cost, left, kept = self._cost(command), self._left, self._kept[urgency]
         return (
-            (not cost.slots or cost.slots <= left.slots - needed.slots)
-            and (not cost.pool or cost.pool <= left.pool - needed.pool)
-            and (not cost.host or cost.host <= left.host - needed.host)
+            (not cost.slots or cost.slots <= left.slots - kept.slots)
+            and (not cost.pool or cost.pool <= left.pool - kept.pool)
+            and (not cost.host or cost.host <= left.host - kept.host)
             and (not cost.pool_pins or cost.pool_pins <= left.pool_pins)
             and (not cost.host_pins or cost.host_pins <= left.host_pins)
         )
 
-    def take(self, command: Command) -> bool:
+    def take(self, command: Command, urgency: Urgency) -> bool:
         """False, and nothing is taken, when it does not fit."""
-        if not self.fits(command):
+        if not self.fits(command, urgency):
             return False
         self._take(command)
         return True
+
+    def _amounts(self, digests: Collection[str]) -> _Amounts:
+        """What these take of what the engine counts as free."""
+        kept = [each for each in self.engine.held.values() if each.digest in digests]
+        slots = [each for each in kept if each.tier is Tier.GPU and _is_idle(each)]
+        # What is in a slot may have a copy in host memory that counts there.
+        host = [each for each in kept if each.tier is Tier.GPU or _is_idle(each)]
+        return _Amounts(
+            slots=len(slots),
+            pool=sum(self._sizes.of(each.digest, Tier.GPU) for each in slots),
+            host=sum(self._sizes.of(each.digest, Tier.HOST) for each in host),
+        )
 
     def _take(self, command: Command) -> None:
         cost = self._cost(command)
