@@ -13,6 +13,8 @@ from chorus_adapter_store.errors import StartError
 from chorus_adapter_store.redis_url import check as check_redis_url
 from chorus_adapter_store.validate import Limits
 
+_PLAIN = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
+
 
 class Settings(BaseSettings):
     """The truth about adapters: uploads, validation, blobs and the catalog."""
@@ -80,7 +82,11 @@ class Settings(BaseSettings):
         "on", description="Whether this store may decide which engines hold which adapters; one of all stores does"
     )
     max_lora_rank: int = Field(64, ge=1, le=1024, description="Largest rank of an adapter, in rows")
-    store_max_adapter_bytes: int = Field(1 << 30, ge=1, description="Largest adapter_model.safetensors, in bytes")
+    store_max_adapter_bytes: int = Field(
+        1 << 30,
+        ge=1,
+        description="Largest adapter_model.safetensors, in bytes, without matrices that are its base's own",
+    )
     store_delete_grace: float = Field(
         86_400, ge=0, description="Time for which a deleted adapter can be restored, and fetched by engines, in seconds"
     )
@@ -119,6 +125,11 @@ def load_settings(arguments: Sequence[str]) -> Settings:
         raise StartError("; ".join(_sentence(dict(each)) for each in error.errors())) from None
     except SettingsError as error:
         raise StartError(" ".join(str(error).split())) from None
+
+
+def plain_environment() -> dict[str, str]:
+    """For processes that read strangers' files: what Python needs to start, and no secret."""
+    return {name: os.environ[name] for name in _PLAIN if name in os.environ}
 
 
 def _aliased(name: str) -> str:

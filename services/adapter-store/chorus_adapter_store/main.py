@@ -28,7 +28,7 @@ from chorus_adapter_store.catalog import (
     Retention,
     SharingCatalog,
 )
-from chorus_adapter_store.config import Settings, load_settings
+from chorus_adapter_store.config import Settings, load_settings, plain_environment
 from chorus_adapter_store.errors import StartError, Unavailable
 from chorus_adapter_store.events import RedisEvents
 from chorus_adapter_store.imports import Imports, parse_buckets, parse_folder
@@ -174,6 +174,7 @@ def _make_validator(settings: Settings) -> ProcessValidator:
         parallel=settings.store_validations,
         memory=int(settings.store_validation_memory * _GIB),
         seconds=settings.store_validation_timeout,
+        environment=plain_environment(),
     )
 
 

@@ -9,7 +9,6 @@ from chorus_adapter_store.blobs.bucket import Bucket, Found
 from chorus_adapter_store.catalog import Database
 from chorus_adapter_store.errors import InvalidArgument, NotFound, StartError, StoreError, TooLarge, Unavailable
 from chorus_adapter_store.imports import Imports, parse_buckets, parse_folder
-from chorus_adapter_store.validate import Limits
 from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE, State
 from tests.adapter_store.s3 import S3Server, running_s3, use_credentials
 from tests.adapter_store.support import Upload, make_upload
@@ -107,7 +106,7 @@ async def test_a_bucket_or_a_prefix_may_be_named(tmp_path: Path, database: Datab
 async def test_nowhere_else_is_read(source: str, words: str) -> None:
     objects = Objects(make_upload())
     with pytest.raises(InvalidArgument) as caught:
-        await anext(importing(objects, "models", "named/folder").parts(source, Limits().sizes))
+        await anext(importing(objects, "models", "named/folder").parts(source, {CONFIG_FILE: 1000, WEIGHTS_FILE: 1000}))
     assert caught.value.field == "source"
     assert words in str(caught.value)
     assert len(str(caught.value)) < 300

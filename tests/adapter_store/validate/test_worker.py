@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chorus_adapter_store.config import plain_environment
 from chorus_adapter_store.errors import InvalidArgument, Unavailable
 from chorus_adapter_store.validate import Limits, ProcessValidator, check_adapter
 from chorus_adapter_store.validate.child import Child
@@ -27,7 +28,8 @@ SLOW = {"target_modules": "([a-z._0-9]|[a-z])*[A-Z.]{3}"}
 
 def make(seconds: float = 30, memory: int = 512 * MIB, **limits: float) -> ProcessValidator:
     allowed = Limits(**{"pattern_seconds": 0.5, **limits})  # type: ignore[arg-type]  # of mixed types
-    return ProcessValidator(allowed, parallel=2, memory=memory, seconds=seconds)
+    environment = plain_environment()
+    return ProcessValidator(allowed, parallel=2, memory=memory, seconds=seconds, environment=environment)
 
 
 @pytest.fixture
@@ -182,7 +184,8 @@ from pathlib import Path
 from chorus_adapter_store.validate import Limits, ProcessValidator
 from tests.adapter_store.support import BASE
 async def run():
-    validator = ProcessValidator(Limits(pattern_seconds=60), parallel=1, memory=1 << 29, seconds=60)
+    limits = Limits(pattern_seconds=60)
+    validator = ProcessValidator(limits, parallel=1, memory=1 << 29, seconds=60, environment={{}})
     await validator.warm()
     print(psutil.Process().children()[0].pid, flush=True)
     await validator.validate(Path({str(config)!r}), Path({str(weights)!r}), BASE)

@@ -1,11 +1,11 @@
 """One validation process as its parent sees it."""
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 
 from chorus_adapter_store.errors import Unavailable
@@ -13,8 +13,6 @@ from chorus_adapter_store.validate.wire import LENGTH_BYTES, Message, decode, de
 
 _START_SECONDS = 30
 _END_SECONDS = 1
-# The rest of the environment holds secrets, and a process that reads strangers' files has no use for them.
-_ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
 
 
 class Died(Exception):
@@ -33,12 +31,12 @@ class Child:
         self.answered = 0
 
     @classmethod
-    async def start(cls, memory: int, seconds: float) -> "Child":
+    async def start(cls, memory: int, seconds: float, environment: Mapping[str, str]) -> "Child":
         """`memory` in bytes; `seconds` of processor time a task. Raises Unavailable."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = _spawn(theirs, str(memory), str(seconds))
+                process = _spawn(theirs, environment, str(memory), str(seconds))
             except OSError as error:
                 ours.close()
                 raise Unavailable(f"no process to check uploads can be started ({error.strerror or error})") from error
@@ -95,15 +93,14 @@ class Child:
             return f"signal {-status}"
 
 
-def _spawn(channel: socket.socket, *arguments: str) -> "subprocess.Popen[bytes]":
+def _spawn(channel: socket.socket, environment: Mapping[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
     """By the standard library, which runs nothing between fork and exec: uvloop's way runs gRPC's fork handlers there,
     and children have crashed in them. On the loop's own thread: a child ends with the thread that started it."""
-    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-m", "chorus_adapter_store.validate.process", *arguments],
         stdin=channel.fileno(),
         stdout=channel.fileno(),
         stderr=subprocess.DEVNULL,
-        env={**kept, "OPENBLAS_NUM_THREADS": "1"},  # a thread's stack would count as memory
+        env={**environment, "OPENBLAS_NUM_THREADS": "1"},  # a thread's stack would count as memory
         start_new_session=True,  # Ctrl-C is for the store
     )

@@ -5,6 +5,7 @@ A file that a check cannot survive costs one process and refuses one upload.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -29,11 +30,15 @@ class Validator(Protocol):
 
 
 class ProcessValidator:
-    def __init__(self, limits: Limits, *, parallel: int, memory: int, seconds: float) -> None:
-        """At most `parallel` uploads at once, each within `memory` bytes and `seconds`."""
+    def __init__(
+        self, limits: Limits, *, parallel: int, memory: int, seconds: float, environment: Mapping[str, str]
+    ) -> None:
+        """At most `parallel` uploads at once, each within `memory` bytes and `seconds`. `environment`: the processes',
+        without secrets."""
         self._limits = limits
         self._memory = memory
         self._seconds = seconds
+        self._environment = environment
         self._places = asyncio.Semaphore(parallel)
         self._idle: list[Child] = []
 
@@ -99,7 +104,7 @@ class ProcessValidator:
         return await self._start()
 
     async def _start(self) -> Child:
-        return await Child.start(self._memory, self._seconds)
+        return await Child.start(self._memory, self._seconds, self._environment)
 
 
 def _refused(message: str) -> InvalidArgument:
