@@ -62,6 +62,11 @@ class Weights:
         """Views, made as they are asked for: an adapter has hundreds."""
         return _Views(self.packed, self.places)
 
+    def offsets(self, layer: int, path: str) -> tuple[int, int]:
+        """Where the module's A and B begin in `packed`."""
+        place = self.places[layer, path]
+        return place.begin, place.middle
+
     @property
     def bytes(self) -> int:
         return self.packed.nbytes

@@ -20,6 +20,9 @@ class AdapterWeights(Protocol):
     def modules(self) -> Mapping[tuple[int, str], tuple[Tensor, Tensor]]:
         """(layer, module path) → A [rank, in] and B [rank, out], the scale folded into B; all of them in `packed`."""
 
+    def offsets(self, layer: int, path: str) -> tuple[int, int]:
+        """Where the module's A and B begin in `packed`, without the cost of a view of either."""
+
     @property
     def packed(self) -> Tensor:
         """All values of the adapter in one piece: [values]."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from chorus_engine.core.plan import ModulePages, SlotLoad
 from chorus_engine.core.spec import OUTER_LAYER, Capacity, LinearModule
 from chorus_engine.model.lora import Product, Site
-from chorus_engine.runner.adapters import OUTER_SITES, AdapterSource, Place, places, pool_rows
+from chorus_engine.runner.adapters import OUTER_SITES, AdapterSource, AdapterWeights, Place, places, pool_rows
 from chorus_engine.runner.streams import Mark, SideStream
 from chorus_engine.runner.transfer import upload
 from chorus_kernels.embedding_lora import embed_tiles
@@ -69,7 +69,7 @@ class DevicePool:
             staged = weights.packed.to(device, non_blocking=True)
             for modules in (inner, outer):  # one launch has as many programs a piece as its longest one needs
                 if modules:
-                    pieces, longest = self._pieces(modules, weights.modules)
+                    pieces, longest = self._pieces(modules, weights)
                     scatter(staged, self._values, upload(pieces, device=device), longest)
             self._under_way.append((load.slot, Mark(device)))
 
@@ -115,16 +115,14 @@ class DevicePool:
             )
             offset = end
 
-    def _pieces(
-        self, modules: Sequence[ModulePages], weights: Mapping[tuple[int, str], tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, int]:
+    def _pieces(self, modules: Sequence[ModulePages], weights: AdapterWeights) -> tuple[Tensor, int]:
         """(from, to, length) of every page of the modules, and the greatest length."""
         keys = [(module.layer, module.module) for module in modules]
         halves = np.array(
             [
-                (half.storage_offset(), offset, width)
+                (begin, offset, width)
                 for key in keys
-                for half, (offset, width) in zip(weights[key], self._homes[key], strict=True)
+                for begin, (offset, width) in zip(weights.offsets(*key), self._homes[key], strict=True)
             ],
             dtype=np.int64,
         ).reshape(-1, 3)
