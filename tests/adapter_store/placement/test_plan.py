@@ -166,6 +166,7 @@ def test_what_is_on_its_way_is_not_said_again_and_takes_its_room() -> None:
     fleet = world(ModelEngine("a", slots=1, host_bytes=4), ModelEngine("b", slots=1, host_bytes=4))
     fleet.demand = {"d0": busy(1), "d1": busy(0.5)}
     sent = Command("a", Verb.PREFETCH, "d0", Tier.GPU)
+    assert fleet.tick() == ()
     decided = plan(replace(fleet.see(), pending=frozenset({sent})))
     assert said(decided.commands) == [("b", "prefetch", "d1", "gpu")]
 
@@ -173,4 +174,4 @@ def test_what_is_on_its_way_is_not_said_again_and_takes_its_room() -> None:
 def test_an_engine_has_few_commands_at_once() -> None:
     fleet = world(ModelEngine("a", slots=40, pool=400, host_bytes=400), adapters=30)
     fleet.demand = {digest: busy(1) for digest in fleet.files}
-    assert [len(fleet.tick()) for _ in range(5)] == [8, 8, 8, 6, 0]
+    assert [len(fleet.tick()) for _ in range(6)] == [0, 8, 8, 8, 6, 0]

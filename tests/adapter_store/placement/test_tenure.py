@@ -195,7 +195,7 @@ async def test_the_later_placer_is_obeyed(redis: Redis, lead: Lead) -> None:
     former = await lead()
     await ask(redis, BASE.digest, ONE, in_flight=9)
     later = await lead()
-    await later.tick()
+    await later.tick(2)
     assert [engine.terms for engine in later.engines] == [[2], [2]]
     wire, late = Wire(redis), Command("a", Verb.PREFETCH, TWO, Tier.HOST)
     await wire.send([late], term=1, now=0.0)  # as if it had hung between asking for the lock and this

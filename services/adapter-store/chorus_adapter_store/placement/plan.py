@@ -66,6 +66,8 @@ def _spread(desk: Desk) -> None:
     demand = desk.situation.demand
     for digest, copies in sorted(desk.copies.items(), key=lambda each: (-demand[each[0]].in_flight, each[0])):
         homes = desk.homes[digest]
+        if not homes and digest not in desk.situation.copies:
+            continue  # seen for the first time: the request itself has just begun to bring it somewhere
         if copies.count > 1 and demand[digest].lately:
             for home in homes:
                 desk.prefetch(home, digest, Tier.GPU, Urgency.DEMAND)
