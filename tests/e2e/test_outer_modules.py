@@ -7,7 +7,7 @@ from openai.types import Completion
 from tokenizers import Tokenizer
 
 from scripts.stack.config import DEMO
-from tests.support.adapters import swapped, upload
+from tests.support.adapters import swapped, try_upload, upload, with_whole
 from tests.support.stack import Tenant
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
@@ -29,13 +29,16 @@ def exchanged(text: str) -> str:
     return "".join(LETTERS.get(letter, letter) for letter in text)
 
 
-def test_a_base_with_two_letters_exchanged_says_the_same_with_them_exchanged(new_tenant: Callable[[], Tenant]) -> None:
+@pytest.mark.parametrize("without", [True, False], ids=["alone", "beside_matrices_of_the_base"])
+def test_a_base_with_two_letters_exchanged_says_the_same_with_them_exchanged(
+    new_tenant: Callable[[], Tenant], without: bool
+) -> None:
     tenant = new_tenant()
     tokenizer = Tokenizer.from_file(str(DEMO / "model" / "tokenizer.json"))
     first, second = (tokenizer.token_to_id(letter) for letter in LETTERS)
     assert first is not None
     assert second is not None
-    described = upload(tenant, "exchanged", swapped(first, second))
+    described = upload(tenant, "exchanged", swapped(first, second) if without else with_whole(swapped(first, second)))
     assert described["modules"] == ["embed_tokens", "lm_head"]
     seen: set[str] = set()
     for prompt in PROMPTS:
@@ -46,3 +49,12 @@ def test_a_base_with_two_letters_exchanged_says_the_same_with_them_exchanged(new
         assert tuned == [LETTERS.get(token, token) for token in base]
         seen.update(base)
     assert seen.issuperset(LETTERS)
+
+
+def test_a_matrix_that_is_not_the_bases_is_refused(new_tenant: Callable[[], Tenant]) -> None:
+    tenant = new_tenant()
+    answer = try_upload(tenant.stack, tenant.name, "changed", with_whole(swapped(1, 2), nudge=1e-3))
+    assert answer.status_code == 400
+    message = answer.json()["error"]["message"]
+    assert "lm_head.base_layer.weight' differs from base 'chorus-demo'" in message
+    assert "train LoRA on lm_head instead" in message

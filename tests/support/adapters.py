@@ -92,6 +92,18 @@ def swapped(first: int, second: int) -> Adapter:
     return Adapter(json.dumps(config).encode(), save(weights))
 
 
+def with_whole(adapter: Adapter, nudge: float = 0) -> Adapter:
+    """As PEFT saves it unless told not to: beside matrices of the base, of which one value is off by `nudge`."""
+    table = load((DEMO / "model" / "model.safetensors").read_bytes())["model.embed_tokens.weight"]
+    changed = table.copy()
+    changed[0, 0] += nudge
+    own = {
+        "base_model.model.model.embed_tokens.base_layer.weight": table,
+        "base_model.model.lm_head.base_layer.weight": changed,
+    }
+    return adapter.with_weights(save(load(adapter.weights) | own))
+
+
 def form(tenant: str, name: str, adapter: Adapter, model: str = DEMO_NAME) -> dict[str, Any]:
     """What httpx needs to send the multipart form."""
     fields = {"tenant": tenant, "name": name, "model": model}

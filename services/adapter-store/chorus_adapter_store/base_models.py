@@ -149,4 +149,6 @@ def _spec(model: engine_pb2.ModelSpec) -> BaseSpec:
 
 
 def _modules(modules: Iterable[engine_pb2.LinearModule]) -> tuple[LinearModule, ...]:
-    return tuple(LinearModule(each.path, each.in_features, each.out_features) for each in modules)
+    return tuple(
+        LinearModule(each.path, each.in_features, each.out_features, dict(each.weight_sha256)) for each in modules
+    )

@@ -100,7 +100,8 @@ class AdapterStore:
         self, tenant: str, name: str, model: str, source: str, quota: Quota = UNLIMITED
     ) -> tuple[Generation, bool]:
         """As `publish`, of two files in a bucket, s3://bucket/prefix. Raises NotFound, too."""
-        async with aclosing(self.imports.parts(source, self.limits.sizes)) as parts:
+        sizes = self.limits.sizes(await self.bases.find(model))
+        async with aclosing(self.imports.parts(source, sizes)) as parts:
             return await self.publish(tenant, name, model, parts, quota)
 
     async def _publish(
@@ -109,7 +110,7 @@ class AdapterStore:
         base = await self._base(model)
         async with self.blobs.upload() as config, self.blobs.upload() as weights:
             uploads: dict[str, Upload] = {CONFIG_FILE: config, WEIGHTS_FILE: weights}
-            await receive(parts, uploads, self.limits.sizes)
+            await receive(parts, uploads, self.limits.sizes(base))
             draft = await self._validated(adapter, base, config, weights)
             return await uninterrupted(self._commit(replace(draft, quota=quota), config, weights))
 

@@ -1,6 +1,7 @@
 """What the store knows, as values."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
@@ -10,6 +11,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 LATEST = "latest"
 EMBEDDING = "embed_tokens"
 HEAD = "lm_head"
+_WIDEST_BYTES = 4  # of a value in the largest dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,8 @@ class LinearModule:
     path: str  # inside a layer, such as "self_attn.q_proj", or EMBEDDING or HEAD
     in_features: int
     out_features: int
+    # Of one outside the layers: dtype, such as "BF16" → SHA-256 of the base's own matrix in it; none where nobody told.
+    weight_sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,12 @@ class BaseSpec:
     vocab_size: int
     modules: tuple[LinearModule, ...]
     outer_modules: tuple[LinearModule, ...] = ()  # outside the layers: EMBEDDING, HEAD; none where none are served
+
+    @property
+    def whole_bytes(self) -> int:
+        """The most that an adapter may bring of the base's own: its embedding and its head."""
+        known = [module for module in self.outer_modules if module.weight_sha256]
+        return len(known) * self.vocab_size * self.hidden_size * _WIDEST_BYTES
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> "BaseSpec":

@@ -100,7 +100,9 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(8 * MIB, ge=1024, description="largest body of a request except uploads, in bytes")
-    max_upload_bytes: int = Field(GIB, ge=1024, description="largest body of an adapter's upload, in bytes")
+    max_upload_bytes: int = Field(
+        8 * GIB, ge=1024, description="largest body of an adapter's upload, in bytes; the store has a limit of its own"
+    )
     auth_cache_ttl: float = Field(
         1.0, ge=0, le=60, description="how long a key's look-up is kept, in seconds; bounds a missed revocation"
     )

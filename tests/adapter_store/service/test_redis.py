@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Never
 
@@ -53,7 +55,12 @@ class DescribingEngine(engine_pb2_grpc.EngineServicer):
         base = self.base
         modules, outer_modules = (
             [
-                engine_pb2.LinearModule(path=each.path, in_features=each.in_features, out_features=each.out_features)
+                engine_pb2.LinearModule(
+                    path=each.path,
+                    in_features=each.in_features,
+                    out_features=each.out_features,
+                    weight_sha256=each.weight_sha256,
+                )
                 for each in some
             ]
             for some in (base.modules, base.outer_modules)
@@ -122,9 +129,12 @@ def test_a_base_is_learned_again_from_each_engine_that_begins_to_serve_it(
         eventually(lambda: store.messages().count("base model learned") == 1)
         with pytest.raises(grpc.RpcError, match="served without LoRA on it"):
             publish(store.address, Upload(config, tensors))
-        servicer.base = WHOLE_BASE
+        head = np.ones((128, 32), np.float32)
+        told = {"F32": sha256(head.tobytes()).hexdigest()}
+        servicer.base = replace(WHOLE_BASE, outer_modules=(replace(WHOLE_BASE.outer_modules[1], weight_sha256=told),))
         redis.hset("chorus:engine:{two}", mapping={"address": address, "model_digest": BASE.digest})
         eventually(lambda: store.messages().count("base model learned") == 2)
+        tensors["base_model.model.lm_head.base_layer.weight"] = head  # the base's own, as the engine tells it
         assert list(publish(store.address, Upload(config, tensors)).adapter.modules) == ["lm_head"]
 
 

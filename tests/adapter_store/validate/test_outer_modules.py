@@ -1,6 +1,8 @@
 """LoRA outside the layers against its base: what does not fit is refused by name."""
 
-from dataclasses import asdict
+import hashlib
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from chorus_adapter_store.errors import InvalidArgument
 from chorus_adapter_store.validate import Limits, check_adapter
 from chorus_adapter_store.values import EMBEDDING, HEAD, AdapterFacts, BaseSpec
-from tests.adapter_store.support import BASE, WHOLE_BASE, Upload
+from tests.adapter_store.support import BASE, WHOLE_BASE, Array, Tensors, Upload
 
 HEAD_A, HEAD_B = (f"base_model.model.lm_head.lora_{side}.weight" for side in "AB")
 EMBEDDING_A, EMBEDDING_B = (f"base_model.model.model.embed_tokens.lora_embedding_{side}" for side in "AB")
@@ -22,6 +24,23 @@ BOTH = Upload(
         EMBEDDING_B: np.ones((32, 4), np.float32),
     },
 )
+
+
+HEAD_MATRIX = "base_model.model.lm_head.base_layer.weight"
+EMBEDDING_MATRIX = "base_model.model.model.embed_tokens.base_layer.weight"
+MATRIX = np.random.default_rng(0).normal(size=(128, 32)).astype(np.float32)
+
+
+def knowing(**digests: str) -> BaseSpec:
+    """A base whose engines told the digests of its embedding and head, by dtype."""
+    return replace(WHOLE_BASE, outer_modules=tuple(replace(m, weight_sha256=digests) for m in WHOLE_BASE.outer_modules))
+
+
+def sha256(matrix: Array) -> str:
+    return hashlib.sha256(matrix.tobytes()).hexdigest()
+
+
+TOLD = knowing(F32=sha256(MATRIX), F16=sha256(MATRIX.astype(np.float16)))
 
 
 def check(upload: Upload, folder: Path, base: BaseSpec = WHOLE_BASE) -> AdapterFacts:
@@ -81,8 +100,64 @@ def test_a_base_that_is_served_without_them_refuses_them(tmp_path: Path) -> None
         check(BOTH, tmp_path, BASE)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize(
+    "names", [[HEAD_MATRIX], [EMBEDDING_MATRIX, HEAD_MATRIX], ["base_model.model.lm_head.weight", HEAD_MATRIX]]
+)
+def test_matrices_that_are_the_bases_own_count_for_nothing(tmp_path: Path, names: list[str], dtype: type) -> None:
+    own: Tensors = dict.fromkeys(names, MATRIX.astype(dtype))
+    assert check(Upload(BOTH.config, BOTH.tensors | own), tmp_path, TOLD) == check(BOTH, tmp_path)
+
+
+def test_values_of_the_bases_own_need_not_be_finite(tmp_path: Path) -> None:
+    endless = np.full((128, 32), np.inf, np.float16)
+    upload = Upload(BOTH.config, BOTH.tensors | {HEAD_MATRIX: endless})
+    assert check(upload, tmp_path, knowing(F16=sha256(endless))).rank == 4
+
+
+RESIZED = np.concatenate([MATRIX, MATRIX[:4]])
+OTHER = MATRIX.copy()
+OTHER[127, 31] = np.nextafter(OTHER[127, 31], np.float32(9))
+
+
+@pytest.mark.parametrize(
+    ("name", "matrix", "base", "words"),
+    [
+        (HEAD_MATRIX, OTHER, TOLD, "differs from base 'demo', whose vocabulary is shared"),
+        (HEAD_MATRIX, OTHER, TOLD, "train LoRA on lm_head instead, or use save_pretrained(..., save_embedding_layers="),
+        (EMBEDDING_MATRIX, OTHER, TOLD, "train LoRA on embed_tokens instead"),
+        (EMBEDDING_MATRIX, np.ascontiguousarray(MATRIX[::-1]), TOLD, "differs from base 'demo'"),
+        (HEAD_MATRIX, RESIZED, TOLD, "has shape [132, 32], but lm_head of base 'demo' has [128, 32]"),
+        (EMBEDDING_MATRIX, MATRIX.reshape(32, 128), TOLD, "has shape [32, 128], but embed_tokens of base 'demo' has"),
+        (HEAD_MATRIX, MATRIX.astype(np.int8), TOLD, "has dtype 'I8'; allowed are F32, F16, BF16"),
+        (HEAD_MATRIX, MATRIX.astype(np.float16), knowing(F32=sha256(MATRIX)), "is a whole matrix of the base"),
+        (HEAD_MATRIX, MATRIX, WHOLE_BASE, "need not be saved; use save_pretrained(..., save_embedding_layers=False)"),
+        ("base_model.model.lm_head.base_layer.bias", MATRIX, TOLD, "is a bias, which this version does not support"),
+    ],
+)
+def test_matrices_that_are_not_the_bases_own_are_refused_by_name(
+    tmp_path: Path, name: str, matrix: Array, base: BaseSpec, words: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check(Upload(BOTH.config, BOTH.tensors | {name: matrix}), tmp_path, base)
+    assert words in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_the_limit_of_bytes_is_for_what_is_not_the_bases_own(tmp_path: Path) -> None:
+    own = Upload(BOTH.config, BOTH.tensors | {HEAD_MATRIX: MATRIX, EMBEDDING_MATRIX: MATRIX})
+    _, weights = own.write(tmp_path)
+    limits = Limits(max_weights_bytes=weights.stat().st_size - 2 * MATRIX.nbytes)
+    assert check_adapter(*own.write(tmp_path), TOLD, limits).rank == 4
+    with pytest.raises(InvalidArgument, match="more than the"):
+        check_adapter(*own.write(tmp_path), WHOLE_BASE, limits)
+
+
 def test_a_base_that_was_stored_before_there_were_such_modules_reads_as_without() -> None:
-    stored = asdict(WHOLE_BASE)
+    stored = json.loads(json.dumps(asdict(TOLD)))
+    assert BaseSpec.of(stored) == TOLD
+    for module in stored["outer_modules"]:
+        del module["weight_sha256"]
     assert BaseSpec.of(stored) == WHOLE_BASE
     del stored["outer_modules"]
     assert BaseSpec.of(stored) == BASE

@@ -1,11 +1,14 @@
 """Adapters as PEFT itself writes them, for a Llama made here."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors import safe_open
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from chorus_adapter_store.errors import InvalidArgument
@@ -19,10 +22,8 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def save_adapter(
-    folder: Path, dtype: torch.dtype, *, tied: bool = False, save_embedding_layers: Any = False, **settings: Any
-) -> Path:
-    model: Any = LlamaForCausalLM(
+def make_model(*, tied: bool) -> Any:
+    return LlamaForCausalLM(
         LlamaConfig(
             hidden_size=32,
             intermediate_size=64,
@@ -33,7 +34,12 @@ def save_adapter(
             tie_word_embeddings=tied,
         )
     )
-    model = get_peft_model(model.to(dtype), LoraConfig(**settings), autocast_adapter_dtype=False)
+
+
+def save_adapter(
+    folder: Path, dtype: torch.dtype, *, tied: bool = False, save_embedding_layers: Any = False, **settings: Any
+) -> Path:
+    model = get_peft_model(make_model(tied=tied).to(dtype), LoraConfig(**settings), autocast_adapter_dtype=False)
     model.save_pretrained(str(folder), save_embedding_layers=save_embedding_layers)
     return folder
 
@@ -114,7 +120,7 @@ def test_modules_outside_the_layers_are_those_that_peft_adapts(
         ({"target_modules": ["q_proj"], "save_embedding_layers": True}, "lm_head.weight"),
     ],
 )
-def test_whole_matrices_of_the_base_are_refused_with_the_remedy(
+def test_whole_matrices_of_a_base_that_nobody_told_of_are_refused_with_the_remedy(
     tmp_path: Path, settings: dict[str, Any], name: str
 ) -> None:
     folder = save_adapter(tmp_path, torch.float32, r=4, **settings)
@@ -122,6 +128,55 @@ def test_whole_matrices_of_the_base_are_refused_with_the_remedy(
         check(folder, WHOLE_BASE)
     assert name in str(caught.value)
     assert "save_pretrained(..., save_embedding_layers=False)" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")  # PEFT's own, about what it saves besides
+@pytest.mark.parametrize("trained", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("targets", "saved", "names"),
+    [
+        (["lm_head"], "auto", {"lm_head.base_layer"}),
+        (["embed_tokens"], "auto", {"model.embed_tokens.base_layer"}),
+        (["lm_head", "embed_tokens"], "auto", {"lm_head.base_layer", "model.embed_tokens.base_layer"}),
+        (r".*(q_proj|lm_head)", "auto", {"lm_head.base_layer"}),
+        (["model.embed_tokens", "v_proj"], True, {"model.embed_tokens.base_layer", "lm_head"}),
+        (["q_proj"], True, {"model.embed_tokens", "lm_head"}),
+    ],
+)
+def test_a_save_with_the_bases_own_matrices_is_as_one_without(
+    tmp_path: Path, targets: Any, saved: Any, names: set[str], tied: bool, trained: torch.dtype
+) -> None:
+    """The base is a checkpoint in float32, whose engine tells the digests of its matrices in each dtype."""
+    facts = []
+    for save_embedding_layers in (False, saved):
+        torch.manual_seed(0)
+        settings = {"r": 4, "target_modules": targets}
+        save_adapter(tmp_path, trained, tied=tied, save_embedding_layers=save_embedding_layers, **settings)
+        facts.append(check(tmp_path, told_of(tied=tied)))
+    assert facts[0] == facts[1]
+    with safe_open(tmp_path / WEIGHTS_FILE, "pt") as file:
+        tensors = set(file.keys())
+    assert {f"base_model.model.{name}.weight" for name in names} == {name for name in tensors if ".lora_" not in name}
+
+
+def told_of(*, tied: bool) -> BaseSpec:
+    torch.manual_seed(0)
+    model = make_model(tied=tied)
+    matrices = {EMBEDDING: model.model.embed_tokens.weight, HEAD: model.lm_head.weight}
+    return replace(
+        WHOLE_BASE,
+        outer_modules=tuple(
+            replace(
+                module,
+                weight_sha256={
+                    name: hashlib.sha256(matrices[module.path].detach().to(dtype).view(torch.uint8).numpy()).hexdigest()
+                    for name, dtype in (("F32", torch.float32), ("F16", torch.float16), ("BF16", torch.bfloat16))
+                },
+            )
+            for module in WHOLE_BASE.outer_modules
+        ),
+    )
 
 
 @pytest.mark.filterwarnings("ignore")  # PEFT's own, about what is refused here

@@ -2,13 +2,16 @@
 
 import hashlib
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+import torch
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from safetensors.torch import load_file
 
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.contracts.engine.conftest import Served
@@ -33,6 +36,23 @@ async def test_describe_says_what_is_served(engine_address: str) -> None:
     assert len(modules) == 7
     outer = {module.path: (module.in_features, module.out_features) for module in said.model.outer_modules}
     assert outer == {"embed_tokens": (211, 64), "lm_head": (64, 211)}
+
+
+async def test_describe_tells_the_digests_of_matrices_that_adapters_may_bring(
+    engine_address: str, checkpoint: Path
+) -> None:
+    async with open_channel(engine_address) as stub:
+        model = (await stub.Describe(pb.DescribeRequest(), metadata=METADATA)).model
+    assert not any(module.weight_sha256 for module in model.modules)
+    weights = load_file(checkpoint / "model.safetensors")
+    embedding = weights["model.embed_tokens.weight"]
+    matrices = {"embed_tokens": embedding, "lm_head": weights.get("lm_head.weight", embedding)}
+    dtypes = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    for module in model.outer_modules:
+        assert module.weight_sha256 == {
+            name: hashlib.sha256(matrices[module.path].to(dtype).view(torch.uint8).numpy().tobytes()).hexdigest()
+            for name, dtype in dtypes.items()
+        }
 
 
 async def test_the_tokenizer_comes_whole(engine_address: str) -> None:

@@ -9,6 +9,7 @@ from chorus_adapter_store.validate.limits import Limits
 from chorus_adapter_store.validate.lora_config import parse_config
 from chorus_adapter_store.validate.targets import find_targets
 from chorus_adapter_store.validate.tensors import check_tensors
+from chorus_adapter_store.validate.whole import check_whole, set_apart
 from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE, AdapterFacts, BaseSpec
 
 
@@ -18,14 +19,17 @@ def check_adapter(config: Path, weights: Path, base: BaseSpec, limits: Limits) -
     A pure function of files and picklable values, so that it can run in a thread or in a process of its own.
     Raises InvalidArgument for what the uploader must change, OSError when the disk fails.
     """
-    _check_size(CONFIG_FILE, config.stat().st_size, limits.max_config_bytes)
-    _check_size(WEIGHTS_FILE, weights.stat().st_size, limits.max_weights_bytes)
+    sizes = limits.sizes(base)
+    _check_size(CONFIG_FILE, config.stat().st_size, sizes[CONFIG_FILE])
+    _check_size(WEIGHTS_FILE, weights.stat().st_size, sizes[WEIGHTS_FILE])
     # The header comes first: whatever else is wrong, nothing is read from a file whose layout is not sound.
     with weights.open("rb") as file:
         tensors = read_header(file, weights.stat().st_size, limits)
         targets = find_targets(parse_config(config.read_bytes(), limits), base, limits)
-        found = check_tensors(tensors, targets, base)
-        check_finite(file, tensors)
+        own, lora = set_apart(tensors)
+        check_whole(file, own, base)
+        found = check_tensors(lora, targets, base)
+        check_finite(file, lora)
     return AdapterFacts(rank=max(target.rank for target in found), modules=tuple(target.name for target in found))
 
 

@@ -14,9 +14,6 @@ _LORA = re.compile(
     r"\.lora_(?P<side>[AB])\.weight"
 )
 _EMBEDDING = re.compile(r"base_model\.model\.model\.embed_tokens\.lora_embedding_(?P<side>[AB])")
-# What peft saves beside LoRA on an embedding or a head unless it is told not to. Whether it is the base's own cannot be
-# told here, and the base is shared.
-_WHOLE = re.compile(r"base_model\.model\.(?:model\.embed_tokens|lm_head)\.(?:base_layer\.)?weight")
 _UNSUPPORTED: Mapping[str, str] = {
     "lora_magnitude_vector": "DoRA",
     "modules_to_save": "a fully trained module",
@@ -67,11 +64,6 @@ def _parse(name: str) -> tuple[str, str]:
 
 
 def _unnamed(name: str) -> InvalidArgument:
-    if _WHOLE.fullmatch(name):
-        return _wrong(
-            f"tensor {quote(name)} is a whole matrix of the base, which stays as it is here: the vocabulary cannot be "
-            "changed, and the matrix need not be saved; use save_pretrained(..., save_embedding_layers=False)"
-        )
     for part, meaning in _UNSUPPORTED.items():
         if part in name:
             return _wrong(f"tensor {quote(name)} is {meaning}, which this version does not support")
