@@ -228,6 +228,14 @@ async def test_what_the_store_says_is_answered(
     assert told == (status < 500)  # faults of ours are not the client's to read
 
 
+async def test_why_the_store_cannot_is_answered_where_the_store_says_it(door: Door, fake_store: FakeStore) -> None:
+    fake_store.fail_with = (grpc.StatusCode.UNAVAILABLE, "the store's disk failed (No space left on device)")
+    fake_store.fail_metadata = (("chorus-said", "1"),)
+    answer = await post(door, form([*FIELDS, *FILES]))
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"] == "The store's disk failed (No space left on device)"
+
+
 async def test_the_store_may_refuse_before_the_end(door: Door, fake_store: FakeStore) -> None:
     fake_store.max_bytes = 1000
 

@@ -16,6 +16,7 @@ class FakeCalls(adapters_pb2_grpc.AdapterStoreServicer):
         self.adapters: list[pb.Adapter] = []  # newest first
         self.metadata: list[dict[str, str]] = []  # of each call
         self.fail_with: tuple[grpc.StatusCode, str] | None = None
+        self.fail_metadata: tuple[tuple[str, str], ...] = ()  # that goes with it
         self._server: grpc.aio.Server | None = None
         self.address = ""
 
@@ -29,7 +30,7 @@ class FakeCalls(adapters_pb2_grpc.AdapterStoreServicer):
         if metadata.get("authorization") != f"Bearer {TOKEN}":
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the service token is wrong")
         if self.fail_with is not None:
-            await context.abort(*self.fail_with)
+            await context.abort(*self.fail_with, trailing_metadata=self.fail_metadata)
 
     def _of(self, tenant: str, name: str) -> list[pb.Adapter]:
         return [adapter for adapter in self.adapters if (adapter.tenant, adapter.name) == (tenant, name)]

@@ -8,8 +8,9 @@ UNAUTHENTICATED. grpc.health.v1.Health is served beside this service and needs n
 
 Errors, unless a method says more: INVALID_ARGUMENT with one sentence that names the field, the value and the limit;
 NOT_FOUND for what does not exist, in the same words whether it never did or belongs to another tenant;
-RESOURCE_EXHAUSTED when a size limit is passed; OUT_OF_RANGE when a quota of the tenant is; UNAVAILABLE when the database or the disk is away; DATA_LOSS when the
-bytes on the disk are missing or do not match their digest.
+RESOURCE_EXHAUSTED when a size limit is passed; OUT_OF_RANGE when a quota of the tenant is; UNAVAILABLE when the
+database, the disk or the bucket is away; DATA_LOSS when the bytes of a blob are missing or do not match their digest.
+A status that the store gives has the trailing metadata "chorus-said"; gRPC's own, for a store that is away, has not.
 Digests are 64 lower-case hex characters of SHA-256; sizes are bytes.
 """
 

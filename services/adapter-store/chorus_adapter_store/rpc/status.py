@@ -36,6 +36,7 @@ STATUS: Mapping[type[StoreError], StatusCode] = {
     DataLoss: StatusCode.DATA_LOSS,
 }
 _SERIOUS = frozenset({StatusCode.UNAVAILABLE, StatusCode.INTERNAL})  # of DATA_LOSS `blobs.Damage` tells, once
+_SAID = (("chorus-said", "1"),)  # by the store, which gRPC's own statuses for its absence are not
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +61,7 @@ class Calls:
             code = STATUS[type(error)]
             if code in _SERIOUS:
                 _log.error("%s failed: %s", method, error, extra={"cause": repr(error.__cause__)})
-            await context.abort(code, str(error))
+            await context.abort(code, str(error), trailing_metadata=_SAID)
         except Exception:
             code = StatusCode.INTERNAL
             _log.exception("%s failed", method)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
-from chorus_gateway.adapters.errors import from_status
+from chorus_gateway.adapters.errors import from_status, is_said
 from chorus_gateway.telemetry import current_traceparent
 from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreStub
 
@@ -42,4 +42,4 @@ async def answered(call: Awaitable[Answer]) -> Answer:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        raise from_status(error.code(), error.details()) from error
+        raise from_status(error.code(), error.details(), said=is_said(error.trailing_metadata())) from error

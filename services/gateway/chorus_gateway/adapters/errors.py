@@ -1,6 +1,7 @@
 """The store's gRPC statuses as the gateway's errors."""
 
 import logging
+from collections.abc import Iterable
 
 import grpc
 
@@ -28,11 +29,20 @@ AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.Sta
 log = logging.getLogger(__name__)
 
 
-def from_status(code: grpc.StatusCode, details: str | None) -> GatewayError:
+def is_said(metadata: Iterable[tuple[str, str | bytes]] | None) -> bool:
+    """Whether the store itself gave the status that came with this trailing metadata, and not gRPC for want of it."""
+    return any(key == "chorus-said" for key, _ in metadata or ())
+
+
+def from_status(code: grpc.StatusCode, details: str | None, *, said: bool = False) -> GatewayError:
+    """`said`: by the store itself, so that even of what is away it knows more than we do."""
     if code in FOR_CLIENTS:
         return FOR_CLIENTS[code](details or code.name)
     if code is grpc.StatusCode.OUT_OF_RANGE:
         return QuotaExceeded(details or code.name, code="insufficient_quota")
+    if said and details and code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS}:
+        sentence = details[0].upper() + details[1:]
+        return Unavailable(sentence) if code is grpc.StatusCode.UNAVAILABLE else Internal(sentence)
     if code in AWAY:
         return Unavailable("The adapter store does not answer; try again in a moment.")
     # A wrong service token or a fault in the store: the operator's to read, not the client's.

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from chorus_gateway.adapters.calls import answered
-from chorus_gateway.adapters.errors import from_status
+from chorus_gateway.adapters.errors import from_status, is_said
 from chorus_gateway.adapters.statuses import StatusWatch
 from chorus_gateway.adapters.values import Download
 from chorus_gateway.errors import InvalidRequest
@@ -29,7 +29,7 @@ async def send(call: Upload, header: pb.PublishHeader, chunks: AsyncIterator[tup
         code, details = await statuses.final()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:  # the store's: chunks stopped coming
             raise InvalidRequest(details or "The upload stalled; send it again.") from error
-        raise from_status(code, details) from error
+        raise from_status(code, details, said=is_said(await call.trailing_metadata())) from error
     finally:
         call.cancel()  # has no effect on a call that has ended
 
