@@ -1,6 +1,6 @@
 """What a gateway takes an engine to have, after any frames."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chorus_gateway.engine_client.residency import Residency, Tier
@@ -64,6 +64,7 @@ FRAMES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(FRAMES))
 def test_frames_that_were_merged_say_the_same(frames: list[pb.Residency]) -> None:
     singly, together, merged = Residency(), Residency(), pb.Residency()

@@ -1,6 +1,6 @@
 """Which engine suits a request."""
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from chorus_gateway.engine_client.residency import Tier
@@ -10,8 +10,8 @@ CANDIDATES = st.lists(
     st.builds(
         Candidate,
         st.sampled_from("abcdefgh"),
-        load=st.integers(0, 80),
-        capacity=st.integers(1, 64),
+        load=st.integers(0, 30),
+        capacity=st.integers(1, 24),
         tier=st.sampled_from(Tier),
         free_slots=st.integers(0, 3),
         idle_slots=st.integers(0, 3),
@@ -92,11 +92,13 @@ def test_gateways_agree_and_adapters_spread() -> None:
     assert min(chosen.count(id) for id in ("one", "two", "three")) > 8
 
 
+@settings(deadline=None)
 @given(CANDIDATES)
 def test_one_is_always_below_the_ceiling(engines: list[Candidate]) -> None:
     assert any(each.share < limit_of(engines) for each in engines)
 
 
+@settings(deadline=None)
 @given(CANDIDATES)
 def test_what_is_preferred_has_the_adapter_nearest_and_is_not_too_busy(engines: list[Candidate]) -> None:
     chosen, limit = waited_for(engines), limit_of(engines)
@@ -106,6 +108,7 @@ def test_what_is_preferred_has_the_adapter_nearest_and_is_not_too_busy(engines: 
     assert all(each.tier < nearest or not each.tier for each in engines if each not in chosen and each.share < limit)
 
 
+@settings(deadline=None)
 @given(CANDIDATES)
 def test_who_is_preferred_is_chosen_when_it_can_take_the_request(engines: list[Candidate]) -> None:
     nearest = waited_for(engines)
@@ -113,12 +116,14 @@ def test_who_is_preferred_is_chosen_when_it_can_take_the_request(engines: list[C
     assert choose(engines, "d", limit_of(engines)) in nearest
 
 
+@settings(deadline=None)
 @given(CANDIDATES, st.one_of(st.none(), st.just("d")))
 def test_the_order_of_the_engines_says_nothing(engines: list[Candidate], adapter: str | None) -> None:
     limit = limit_of(engines)
     assert choose(engines, adapter, limit) == choose(engines[::-1], adapter, limit)
 
 
+@settings(deadline=None, max_examples=30)
 @given(CANDIDATES, st.integers(1, 3))
 def test_the_load_that_affinity_can_pile_up_is_bounded(engines: list[Candidate], more: int) -> None:
     """However many requests of one adapter come, one at a time to who is preferred or chosen, none is far above the

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -85,6 +85,7 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(demand.take(100_000)) == 18_000
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["begin", "end", "wait", "take", "lose"]), st.sampled_from([ONE, TWO]))))
 def test_nothing_is_lost_and_nothing_is_told_twice(steps: list[tuple[str, tuple[str, str]]]) -> None:
     demand, clock = counting()

@@ -1,7 +1,6 @@
 """The engines that this gateway knows, and a session with each."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -178,9 +177,9 @@ class EnginePool:
         closing = [self._members.pop(address) for address in addresses]
         for member in closing:
             member.task.cancel()
-        for member in closing:
-            with contextlib.suppress(asyncio.CancelledError):
-                await member.task
+        if closing:
+            # Not one by one under suppress: that would swallow a cancellation of our own.
+            await asyncio.wait([member.task for member in closing])
 
 
 def _state(client: EngineClient) -> EngineState:
