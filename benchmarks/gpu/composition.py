@@ -12,17 +12,15 @@ import torch
 from benchmarks.gpu.adapters import random_adapter
 from benchmarks.gpu.engines import EngineConfig
 from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache, make_policy
-from chorus_engine.core.load import Load
 from chorus_engine.core.plan import StepPlan
-from chorus_engine.core.request import Output
-from chorus_engine.loop import EngineLoop
+from chorus_engine.loop import EngineLoop, News
 from chorus_engine.model import load
 from chorus_engine.runner import Runner, RunnerSettings, measure_capacity
 from chorus_engine.scheduler import Scheduler
 
 ENDLESS = 1 << 40  # bytes of host memory: it only counts, and the adapters lie where they were drawn
 
-Publish = Callable[[tuple[Output, ...], Load], None]
+Publish = Callable[[News], None]
 
 
 class _Unobserved:

@@ -27,8 +27,8 @@ from benchmarks.gpu.engines import TOKEN, EngineConfig
 from benchmarks.gpu.limits import measure_limits
 from benchmarks.gpu.recording import Answer, Frame, Recording
 from benchmarks.workloads import SHAPES, Item, Shape
-from chorus_engine.core.load import Load
 from chorus_engine.core.request import Output, Request, SamplingParams
+from chorus_engine.loop import News
 from chorus_engine.rpc import CreditLedger, Description, EngineService, Limits, Sessions, TokenizerBundle, create_server
 
 
@@ -98,11 +98,11 @@ class Host:
         collector.recording.check()
         return {"seconds": collector.recording.seconds, "step": collector.recording.step_seconds()}
 
-    def _publish(self, outputs: tuple[Output, ...], load: Load) -> None:
+    def _publish(self, news: News) -> None:
         if self._collector is not None:
-            self._collector.take(outputs)
+            self._collector.take(news.outputs)
         else:
-            self._events.call_soon_threadsafe(self._sessions.deliver, outputs, load)
+            self._events.call_soon_threadsafe(self._sessions.deliver, news.outputs, news.load)
 
     def _broken(self) -> None:
         say(broken=True)
