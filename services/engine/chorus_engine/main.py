@@ -24,7 +24,6 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from chorus_engine.adapters import (
     AdapterFetcher,
     AdapterSupply,
-    Hello,
     HostCache,
     Layout,
     LoaderClient,
@@ -33,10 +32,11 @@ from chorus_engine.adapters import (
 from chorus_engine.config import Settings
 from chorus_engine.core.commands import Command, Outcome
 from chorus_engine.core.request import Output, Request
-from chorus_engine.core.spec import AdapterFootprint, Capacity
+from chorus_engine.core.spec import AdapterFootprint
+from chorus_engine.introductions import describe, greet_loader, register
 from chorus_engine.loop import EngineLoop, News
-from chorus_engine.model import DigestCheck, LoadedModel
-from chorus_engine.presence import Holdings, Registration, Registry
+from chorus_engine.model import DigestCheck
+from chorus_engine.presence import Holdings, Registry
 from chorus_engine.rpc import (
     Credentials,
     CreditLedger,
@@ -101,7 +101,7 @@ class Engine:
         )
         host.pin(loaded.model.device)
         runner = self._warm_runner(loaded)
-        description = self._describe(loaded.model, runner.capacity)
+        description = describe(self._engine_id, settings, loaded.model, runner.capacity)
         self._scheduler = Scheduler(
             runner.capacity,
             settings.slot_patience,
@@ -113,7 +113,7 @@ class Engine:
         self._loop = self._make_loop(runner, supply, loaded.model.device)
         self._holdings = Holdings(runner.capacity.max_adapters, runner.memory.adapters, supply.memory())
         self._metrics.watch(self._holdings)
-        self._loader = LoaderClient(host.first, host.start_loader, self._hello(layout))
+        self._loader = LoaderClient(host.first, host.start_loader, greet_loader(settings, layout, credentials))
         self._fetcher = self._make_fetcher()
         self._sessions = self._make_sessions(description)
         self._health = HealthServicer()
@@ -121,7 +121,7 @@ class Engine:
         self._address = settings.engine_advertise or f"{settings.engine_host}:{port}"
         self._registry = Registry(
             settings.redis_url,
-            self._registration(description),
+            register(description, self._address),
             self._holdings,
             execute=self._execute,
             ended=self._metrics.command,
@@ -257,16 +257,6 @@ class Engine:
         self._metrics.memory(asdict(runner.memory))
         return runner
 
-    def _describe(self, model: LoadedModel, capacity: Capacity) -> Description:
-        return Description(
-            self._engine_id,
-            model.spec,
-            capacity.max_model_len,
-            capacity.max_num_seqs,
-            self._settings.max_lora_rank,
-            model.whole.result() if model.whole is not None else {},
-        )
-
     def _make_supply(self, host: HostMemory, layout: Layout) -> AdapterSupply:
         return AdapterSupply(
             self._cache,
@@ -285,16 +275,6 @@ class Engine:
             broken=self._broken,
             observer=self._metrics,
             depth=2 if device.type == "cuda" else 1,
-        )
-
-    def _hello(self, layout: Layout) -> Hello:
-        settings, roots = self._settings, self._credentials.roots
-        return Hello.of(
-            layout,
-            store_address=settings.store_address,
-            token=settings.service_token.get_secret_value(),
-            roots=None if roots is None else roots.decode(),
-            volume=None if settings.adapter_volume is None else str(settings.adapter_volume),
         )
 
     def _make_fetcher(self) -> AdapterFetcher:
@@ -345,17 +325,6 @@ class Engine:
 
     def _add_health(self, server: grpc.aio.Server) -> None:
         add_HealthServicer_to_server(self._health, server)
-
-    def _registration(self, description: Description) -> Registration:
-        return Registration(
-            engine_id=self._engine_id,
-            address=self._address,
-            model=description.spec.name,
-            model_digest=description.spec.digest,
-            started_at=time.time(),
-            max_num_seqs=description.max_num_seqs,
-            max_lora_rank=description.max_lora_rank,
-        )
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:

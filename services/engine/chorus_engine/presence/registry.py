@@ -1,6 +1,7 @@
 """Everything between this engine and Redis."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -12,6 +13,10 @@ from chorus_engine.presence.outage import Outage
 from chorus_engine.presence.presence import Presence
 from chorus_engine.presence.records import Condition, Registration
 from chorus_engine.presence.redis_url import connect
+
+log = logging.getLogger(__name__)
+
+AGAIN = 1.0  # seconds
 
 
 class Registry:
@@ -63,10 +68,10 @@ class Registry:
         self._presence.hurry()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. What breaks begins anew: without a heartbeat nobody would send this engine anything."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._presence.run())
-            group.create_task(self._commands.run())
+            group.create_task(_for_ever(self._presence.run))
+            group.create_task(_for_ever(self._commands.run))
 
     async def drain(self) -> None:
         """Ask gateways and placer, at once, to send nothing new."""
@@ -80,3 +85,12 @@ class Registry:
 
     def _condition(self) -> Condition:
         return Condition(self._holdings.room(), self._commands.term, self._stalled, self._draining)
+
+
+async def _for_ever(run: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("what speaks to redis broke")
+            await asyncio.sleep(AGAIN)

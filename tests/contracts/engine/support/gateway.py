@@ -38,6 +38,7 @@ class Gateway:
         self.credits = 0
         self.answers: dict[tuple[str, int], Answer] = {}
         self.load: pb.Load | None = None
+        self.tiers: dict[str, int] = {}  # where adapters are, as the engine told
         self.frames = 0
         self._news = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
@@ -84,6 +85,11 @@ class Gateway:
         self.credits += frame.credits
         if frame.HasField("load"):
             self.load = frame.load
+        if frame.residency.whole:
+            self.tiers.clear()
+        self.tiers.update((held.digest, held.tier) for held in frame.residency.held)
+        for digest in frame.residency.gone:
+            self.tiers.pop(digest, None)
         for delta in frame.deltas:
             answer = self.answers.setdefault((delta.request_id, delta.attempt), Answer())
             assert answer.last is None, "a delta after the last one"
