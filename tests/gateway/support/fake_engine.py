@@ -12,6 +12,7 @@ import grpc.aio
 
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from chorus_proto.engine.v1 import engine_pb2_grpc
+from tests.gateway.support.fake_logprobs import logprobs_of
 from tests.gateway.support.fake_refusals import refusal
 from tests.gateway.support.fake_residency import FakeResidency, joined
 
@@ -260,7 +261,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             some = tokens[at : at + reply.together]
             running.produced += len(some)
             usage = None if at else running.usage(reply.cached)
-            self._send(stream, running.delta(token_ids=some, logprobs=_logprobs(submit, some), usage=usage))
+            self._send(stream, running.delta(token_ids=some, logprobs=logprobs_of(submit, some), usage=usage))
         if reply.hang:
             await asyncio.sleep(3600)
         last = running.end(finish) if reply.error is None else running.end(pb.FINISH_REASON_ERROR, reply.error)
@@ -291,18 +292,6 @@ def _cut(reply: Reply, sampling: pb.SamplingParams) -> tuple[list[int], pb.Finis
         if len(tokens) == sampling.max_tokens:
             return tokens, pb.FINISH_REASON_LENGTH
     return tokens, pb.FINISH_REASON_STOP
-
-
-def _logprobs(submit: pb.Submit, tokens: Sequence[int]) -> list[pb.TokenLogprobs]:
-    """-0.5 for each token; the n likeliest are the token and those that follow it."""
-    if not submit.sampling.HasField("logprobs"):
-        return []
-    count = submit.sampling.logprobs
-    tops = [[token + more for more in range(count)] for token in tokens]
-    return [
-        pb.TokenLogprobs(logprob=-0.5, top_token_ids=top, top_logprobs=[-0.5 - more for more in range(count)])
-        for top in tops
-    ]
 
 
 def _context(context: object) -> "grpc.aio.ServicerContext[object, object]":
