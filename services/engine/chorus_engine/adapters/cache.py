@@ -1,7 +1,7 @@
 """Adapters in host memory: spans of one region, given to those that are worth most."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
@@ -54,7 +54,7 @@ class HostCache:
         self._order: list[tuple[float, str]] = []  # a heap; values only grow, and are put right when they come up
         self._count = 0  # adapters
         self._coming = 0  # bytes of spans that are being written
-        self.version = 0
+        self.changed: set[str] = set()  # adapters of which `state` says something else, until somebody takes them
         self.pinned = 0  # bytes
         self.hits = 0
         self.misses = 0
@@ -113,7 +113,7 @@ class HostCache:
         if span is not None:
             entry = self._entries[digest] = _Entry(digest, span, now)
             self._coming += entry.room
-            self.version += 1
+            self.changed.add(digest)
         return span
 
     def put(self, adapter: HostAdapter, seconds: float, *, requested: bool) -> None:
@@ -129,14 +129,14 @@ class HostCache:
         self._count += 1
         self._coming -= entry.room
         self._line_up(entry, self._value(entry, now))
-        self.version += 1
+        self.changed.add(adapter.digest)
 
     def release(self, digest: str) -> None:
         """Of a reservation, or of an adapter that nobody needs."""
         self.unpin(digest)
         entry = self._entries.pop(digest)
         self._arena.release(entry.span)
-        self.version += 1
+        self.changed.add(digest)
         if entry.adapter is None:
             self._coming -= entry.room
         else:
@@ -168,14 +168,14 @@ class HostCache:
         if not entry.pinned:
             entry.pinned = True
             self.pinned += entry.room
-            self.version += 1
+            self.changed.add(digest)
 
     def unpin(self, digest: str) -> None:
         entry = self._entries.get(digest)
         if entry is not None and entry.pinned:
             entry.pinned = False
             self.pinned -= entry.room
-            self.version += 1
+            self.changed.add(digest)
 
     def is_pinned(self, digest: str) -> bool:
         return self._entries[digest].pinned
@@ -185,10 +185,12 @@ class HostCache:
 
     # ---------------------------------------------------------------- what others may know
 
-    def held(self) -> Iterable[Hosted]:
-        for digest, entry in self._entries.items():
-            if entry.adapter is not None:
-                yield Hosted(digest, "ready", entry.span.bytes, entry.pinned, entry.last_use)
+    def state(self, digest: str) -> Hosted | None:
+        """Of an adapter that is held."""
+        entry = self._entries.get(digest)
+        if entry is None or entry.adapter is None:
+            return None
+        return Hosted(digest, "ready", entry.span.bytes, entry.pinned, entry.last_use)
 
     def memory(self) -> HostMemory:
         """What waiting requests need counts as available: it will be in a moment."""

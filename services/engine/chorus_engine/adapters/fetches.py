@@ -60,7 +60,7 @@ class Fetches:
         self._priority = priority
         self._clock = clock
         self._all: dict[str, Fetch] = {}
-        self.version = 0
+        self.changed: set[str] = set()  # adapters whose fetch began or ended, until somebody takes them
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._all
@@ -80,7 +80,7 @@ class Fetches:
         return self._all[digest]
 
     def end(self, digest: str) -> Fetch:
-        self.version += 1
+        self.changed.add(digest)
         return self._all.pop(digest)
 
     def is_urgent(self, fetch: Fetch) -> bool:
@@ -105,5 +105,5 @@ class Fetches:
             if fetch.began is None and free[urgent] > 0:
                 free[urgent] -= 1
                 fetch.began, fetch.urgent = self._clock(), urgent
-                self.version += 1
+                self.changed.add(fetch.digest)
                 self._start(fetch.digest, urgent)

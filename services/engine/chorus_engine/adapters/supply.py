@@ -1,7 +1,7 @@
 """The loop's side of the adapters' way: what is fetched, what gets room in host memory, and what is kept there."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from chorus_engine.adapters.arena import Span
@@ -36,7 +36,7 @@ class AdapterSupply:
         self._shape = shape
         self._clock = clock
         self._fetches = Fetches(start, hasten, priority, clock)
-        self._changes = 0
+        self._changed: set[str] = set()
 
     # ---------------------------------------------------------------- for requests
 
@@ -81,16 +81,18 @@ class AdapterSupply:
 
     # ---------------------------------------------------------------- for commands: as in HostTier
 
-    @property
-    def version(self) -> int:
-        return self._changes + self._fetches.version + self._cache.version
+    def take_changed(self) -> set[str]:
+        changed = self._changed | self._fetches.changed | self._cache.changed
+        for each in (self._changed, self._fetches.changed, self._cache.changed):
+            each.clear()
+        return changed
 
-    def states(self) -> Iterator[Hosted]:
-        yield from self._cache.held()
-        for fetch in self._fetches:
-            if fetch.began is not None:
-                size = 0 if fetch.span is None else fetch.span.bytes
-                yield Hosted(fetch.digest, "fetching", size, fetch.pins, fetch.since)
+    def get(self, digest: str) -> Hosted | None:
+        fetch = self._fetches.get(digest)
+        if fetch is None or fetch.began is None:
+            return self._cache.state(digest)
+        size = 0 if fetch.span is None else fetch.span.bytes
+        return Hosted(digest, "fetching", size, fetch.pins, fetch.since)
 
     def memory(self) -> HostMemory:
         return self._cache.memory()
@@ -106,7 +108,7 @@ class AdapterSupply:
         if (fetch := self._fetches.get(digest)) is not None and fetch.pins:
             pins = [command for command in fetch.commands if command.pin]
             fetch.commands = [command for command in fetch.commands if not command.pin]
-            self._changes += 1
+            self._changed.add(digest)
             for command in pins:
                 command.done(f"the pin of adapter {digest} was removed before the adapter was there.")
 
@@ -136,7 +138,7 @@ class AdapterSupply:
         fetch.wish = None
         if isinstance(found, Span):
             fetch.footprint, fetch.span = footprint, found
-            self._changes += 1
+            self._changed.add(fetch.digest)
             answer(found.begin)
         else:
             answer(found)
@@ -168,7 +170,7 @@ class AdapterSupply:
             self._obey(digest, command)
         else:
             self._fetches.ensure(digest).commands.append(command)
-            self._changes += 1
+            self._changed.add(digest)
 
     def _obey(self, digest: str, command: Command) -> None:
         """Of an adapter that is there."""

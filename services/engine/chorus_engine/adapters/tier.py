@@ -1,6 +1,6 @@
 """What may be asked of the engine's host memory, beside what requests need."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from chorus_engine.core.load import Hosted, HostMemory
@@ -11,12 +11,11 @@ Done = Callable[[str | None], None]  # None: it is done; else why not, in one se
 class HostTier(Protocol):
     """All of it on the loop's thread (`EngineLoop.ask`). `done` is called there too, exactly once, perhaps at once."""
 
-    @property
-    def version(self) -> int:
-        """Grows with each change of what `states` says."""
+    def take_changed(self) -> set[str]:
+        """Adapters of which `get` may say something else than when this was called last."""
 
-    def states(self) -> Iterable[Hosted]:
-        """What is held or fetched, in no order."""
+    def get(self, digest: str) -> Hosted | None:
+        """An adapter that is held or fetched."""
 
     def memory(self) -> HostMemory: ...
 
