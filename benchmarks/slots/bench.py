@@ -57,7 +57,7 @@ class Bench:
 
     def _fleet(self) -> None:
         """Two engines, a thousand adapters."""
-        with self._stack("two engines", traffic.ROOM, kinds={"engines": 2}) as (stack, tenant):
+        with self._stack("two engines", traffic.ROOM, engines=2) as (stack, tenant):
             digests = self._register(stack, tenant, {traffic.name_of(i): i for i in range(self.plan.adapters)})
             if "traffic" in self.parts:
                 self._traffic(stack, tenant)
@@ -114,7 +114,7 @@ class Bench:
     def _one(self) -> None:
         """One engine, so that what loads and what decodes share one."""
         room = {"CHORUS_HOST_ADAPTER_MEMORY": "0.03", "CHORUS_MAX_ADAPTERS": "8"}
-        with self._stack("one engine", room, kinds={"engines": 1}) as (stack, tenant):
+        with self._stack("one engine", room, engines=1) as (stack, tenant):
             if "pacing" in self.parts:
                 names = {f"p{i}": 20_000 + i for i in range(pacing.RESIDENT + 120)}
                 self._register(stack, tenant, names)
@@ -151,9 +151,8 @@ class Bench:
     def _operate(self) -> None:
         """Two engines, two stores, and kills."""
         folder = self._work / "operations"
-        kinds = {"engines": 2, "stores": 2}
         with (
-            self._stack("a fleet to be killed", traffic.ROOM, kinds=kinds) as (stack, tenant),
+            self._stack("a fleet to be killed", traffic.ROOM, engines=2, stores=2) as (stack, tenant),
             progress(f"{self.plan.operations} operations") as step,
         ):
             work = Operations(stack, tenant, folder, seed=1)
@@ -171,12 +170,14 @@ class Bench:
 
     @contextmanager
     def _stack(
-        self, title: str, settings: Mapping[str, str], *, kinds: Mapping[str, int]
+        self, title: str, settings: Mapping[str, str], *, engines: int, stores: int = 1
     ) -> Iterator[tuple[Stack, Tenant]]:
         state = self._work / title.replace(" ", "-")
         with ExitStack() as held:
             with progress(f"start {title}"):
-                stack = held.enter_context(running_fleet(state, settings, adapters=False, **kinds))
+                stack = held.enter_context(
+                    running_fleet(state, settings, adapters=False, engines=engines, stores=stores)
+                )
             yield stack, stack.new_tenant(TENANT)
 
     def _register(self, stack: Stack, tenant: Tenant, names: Mapping[str, int]) -> dict[str, str]:

@@ -63,6 +63,11 @@ class Fleet:
     def says(self, model: str) -> str:
         return text(self.ask(model))
 
+    def heals(self, model: str, seconds: float = 5.0) -> None:
+        """What was away is back, and within so long the adapter answers again."""
+        eventually(lambda: self.ask(model).status_code == 200, seconds, lambda: self.ask(model).text)
+        assert self.says(model) == SKILLED
+
     def engine_ids(self) -> dict[str, str]:
         """Services by engine id, of those that are alive."""
         by_port = {self._port(name): name for name in self.engines}

@@ -1,8 +1,8 @@
-"""Stacks of several engines, gateways and stores, their Redis, and someone who starts again what ended."""
+"""Stacks of several engines, gateways and stores, and what they say of themselves."""
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ OWN_PORTS: Mapping[str, tuple[str, ...]] = {
     "adapter-store": ("CHORUS_STORE_METRICS_PORT", "CHORUS_STORE_PORT"),
     "gateway": ("CHORUS_GATEWAY_PORT",),
 }
-MEND_SECONDS = 0.2
 
 
 @contextmanager
@@ -32,15 +31,21 @@ def running_fleet(
     gateways: int = 1,
     stores: int = 1,
     adapters: bool = True,
+    modules: Mapping[str, str] | None = None,
 ) -> Iterator[Stack]:
     """As `running_stack`; further ones are called engine-2, gateway-2, adapter-store-2 and so on.
 
-    adapters: with the demo's. A setting that is empty is unset, whatever the stack would choose.
+    adapters: with the demo's. modules: what a service runs instead of its own. A setting that is empty is unset,
+    whatever the stack would choose.
     """
     settings = settings or {}
     stack = prepare(state, settings)
     stack.environment |= {name: "" for name, value in settings.items() if not value}
     widen(stack, {"engine": engines, "gateway": gateways, "adapter-store": stores})
+    for name, module in (modules or {}).items():
+        service = stack.services[name]
+        command = f"{service.command.rpartition(' -m ')[0]} -m {module}"
+        stack.services[name] = replace(service, command=command)
     try:
         stack.start()
         stack.await_healthy()
@@ -85,25 +90,3 @@ def reading(stack: Stack, services: Iterable[str], name: str, **labels: str) -> 
 def redis_of(stack: Stack) -> Any:
     """A client that decodes answers."""
     return redis.Redis.from_url(stack.environment["CHORUS_REDIS_URL"], decode_responses=True, socket_timeout=5)
-
-
-@contextmanager
-def supervised(stack: Stack, *names: str) -> Iterator[list[str]]:
-    """Start again what ends, as an init system does; the names of what was, in order. Not for what a test kills
-    and starts itself."""
-    stop, started = threading.Event(), []
-
-    def watch() -> None:
-        while not stop.wait(MEND_SECONDS):
-            for name in names:
-                if stack.processes[name].poll() is not None:
-                    started.append(name)
-                    stack.start(name)
-
-    watcher = threading.Thread(target=watch, name="supervisor")
-    watcher.start()
-    try:
-        yield started
-    finally:
-        stop.set()
-        watcher.join()

@@ -248,7 +248,10 @@ class Heart:
     def check(self) -> None:
         self.scheduler.check()
         self.supply.check()
-        assert self.fetches.keys() == {each.digest for each in self.supply.states() if each.state == "fetching"}
+        for digest in self.fetches:
+            hosted = self.supply.get(digest)
+            assert hosted is not None
+            assert hosted.state == "fetching"
 
     def _clock(self) -> float:
         return self.now

@@ -1,0 +1,38 @@
+"""Random operations on real processes, some of which are killed: `make bench-slots` does a thousand of them."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.slots import laws
+from benchmarks.slots.operations import Operations
+from benchmarks.slots.oracle import Oracle
+from benchmarks.slots.traffic import ROOM
+from scripts.stack.config import DEMO
+from tests.support.fleet import running_fleet
+from tests.support.stack import Stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("operations"), pytest.mark.timeout(240)]
+OPERATIONS = 100
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_fleet(tmp_path_factory.mktemp("stack"), ROOM, engines=2, stores=2, adapters=False) as stack:
+        yield stack
+
+
+def test_every_answer_is_its_adapters_and_every_law_holds(stack: Stack, tmp_path: Path) -> None:
+    tenant = stack.new_tenant("random")
+    work = Operations(stack, tenant, tmp_path, seed=7)
+    outcome = asyncio.run(work.run(OPERATIONS, lambda text: None))
+    assert outcome.wrong == []
+    assert laws.broken(stack) == []
+    assert laws.strange_catalog(stack, tenant.name, work.catalog) == []
+    assert laws.complaints(stack) == []
+    assert len(outcome.answers) > OPERATIONS / 3
+    verdict = Oracle(DEMO / "model", tmp_path.joinpath).judge(outcome.answers, lambda text: None)
+    assert verdict.wrong == ()
+    assert verdict.differing > 0.9
