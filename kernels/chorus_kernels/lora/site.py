@@ -30,9 +30,10 @@ class Site:
     def rows(self, slot: int, module: int) -> Tensor:
         """The pool's rows that hold an adapter's ranks of one module: [rank] int64."""
         rank = int(self.ranks[slot, module])
-        pages = self.pages[slot, module, : -(-rank // self.page_rows)].long()
-        rows = pages[:, None] * self.page_rows + torch.arange(self.page_rows)
-        return rows.flatten()[:rank].to(self.a[module].device)
+        pages = self.pages[slot, module, : -(-rank // self.page_rows)].tolist()
+        # In Python: so few numbers are there before torch has begun.
+        rows = [page * self.page_rows + row for page in pages for row in range(self.page_rows)]
+        return torch.tensor(rows[:rank], dtype=torch.int64, device=self.a[module].device)
 
     def gather(self, slot: int) -> tuple[Tensor, Tensor]:
         """An adapter's whole site out of its pages: A [rank, in] and B [rank, out], modules one after the other.

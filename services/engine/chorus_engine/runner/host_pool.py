@@ -49,12 +49,12 @@ class HostPool:
         for module in load.modules:
             name, index = self._places[module.module]
             site = self._sites[module.layer, name]
-            site.ranks[load.slot, index] = module.rank
-            site.pages[load.slot, index, : len(module.pages)] = torch.tensor(module.pages, dtype=torch.int32)
+            site.ranks.numpy()[load.slot, index] = module.rank
+            site.pages.numpy()[load.slot, index, : len(module.pages)] = module.pages
             a, b = weights[module.layer, module.module]
             rows = site.rows(load.slot, index)
-            site.a[index][rows] = a.to(site.a[index])
-            site.b[index][rows] = b.to(site.b[index])
+            site.a[index].index_copy_(0, rows, a.to(site.a[index].dtype))
+            site.b[index].index_copy_(0, rows, b.to(site.b[index].dtype))
         self._gathered.pop(load.slot, None)
         self._step = None
         self._loaded.append(load.slot)
