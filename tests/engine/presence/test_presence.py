@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from chorus_engine.core.commands import Command, Outcome, Status
 from chorus_engine.core.load import Held, HostMemory, SlotState, Tier
 from chorus_engine.presence.holdings import Holdings
 from chorus_engine.presence.outage import Outage
 from chorus_engine.presence.presence import Presence
-from chorus_engine.presence.records import Condition, Registration
+from chorus_engine.presence.records import Condition, Registration, Room
 from chorus_engine.presence.redis_url import connect
+from chorus_engine.presence.registry import Registry
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
 ONE = Held("11" * 32, Tier.GPU, SlotState.READY, 1000, 14, 2, last_use=1.0, pinned=Tier.GPU)
@@ -82,6 +84,13 @@ async def until(redis: Redis, key: str, expected: set[Any], seconds: float = 5.0
         assert time.monotonic() - began < seconds, f"{key} has {await redis.hkeys(key)}"
         await asyncio.sleep(0.01)
     return time.monotonic() - began
+
+
+async def told(redis: Redis, flag: str) -> None:
+    began = time.monotonic()
+    while await redis.hget(KEY, flag) != "1":
+        assert time.monotonic() - began < 1.0
+        await asyncio.sleep(0.01)
 
 
 async def registered(redis: Redis, seconds: float = 5.0) -> None:
@@ -151,10 +160,7 @@ async def test_a_stall_is_told_at_once(engine: Engine, redis: Redis) -> None:
     await registered(redis)
     engine.stalled = True
     engine.presence.hurry()
-    began = time.monotonic()
-    while await redis.hget(KEY, "stalled") != "1":
-        assert time.monotonic() - began < 1.0
-        await asyncio.sleep(0.01)
+    await told(redis, "stalled")
 
 
 async def test_heartbeats_go_on_and_dead_engines_are_swept_away(engine: Engine, redis: Redis) -> None:
@@ -217,3 +223,34 @@ def test_room_counts_what_would_give_way_as_free() -> None:
     holdings.take({ONE.digest: None}, HOST)
     assert holdings.room().slots_free == 3
     assert holdings.get(ONE.digest) is None
+
+
+async def test_a_heartbeat_that_broke_begins_anew(
+    server: RedisServer, redis: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holdings = Holdings(4, 8000, HOST)
+    room, broken = holdings.room, [ValueError("a bug")]
+
+    def look() -> Room:
+        if broken:
+            raise broken.pop()
+        return room()
+
+    async def refuse(command: Command) -> Outcome:
+        return Outcome(Status.REFUSED)
+
+    monkeypatch.setattr(holdings, "room", look)
+    registry = Registry(
+        server.url, REGISTRATION, holdings, execute=refuse, ended=lambda verb, status: None, timeout=1.0
+    )
+    running = asyncio.create_task(registry.run())
+    await registered(redis)
+    assert caplog.messages.count("what speaks to redis broke") == 1
+    registry.set_stalled(True)
+    await told(redis, "stalled")
+    await registry.drain()
+    assert await redis.hget(KEY, "draining") == "1"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await registry.leave()
+    assert await redis.keys("*") == []
