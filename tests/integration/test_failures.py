@@ -141,15 +141,18 @@ def test_an_engine_hangs_with_its_heart_beating(fleet: Fleet) -> None:
     """What it was given is answered by the other; it ends by itself, and whoever started it starts another."""
     hang, process = Path(fleet.stack.environment["HANG_FILE"]), fleet.stack.processes[HANGING]
     models = [REVERSE, fleet.publish()[0], fleet.publish()[0]]
-    with ThreadPoolExecutor(9) as pool:
+    with ThreadPoolExecutor(12) as pool:
         hang.touch()
         try:
-            asked = [pool.submit(fleet.says, model) for model in models * 3]
+            # The base's are shared out among the engines, wherever adapters are.
+            of_base = [pool.submit(fleet.ask, "chorus-demo") for _ in range(6)]
+            asked = [pool.submit(fleet.says, model) for model in models * 2]
             eventually(lambda: process.poll() is not None, 30)
         finally:
             hang.unlink()
         fleet.stack.mend()
         assert [each.result() for each in asked] == [SKILLED] * len(asked)
+        assert [each.result().status_code for each in of_base] == [200] * len(of_base)
     assert process.returncode == 1
     assert "the engine hangs and ends" in fleet.stack.config.log(HANGING).read_text()
 
