@@ -24,10 +24,14 @@ def loads_once(
     for number in range(rounds):
         note(f"round {number + 1} of {rounds}")
         held = held_anywhere(redis)
-        name = next(name for name, digest in digests.items() if digest not in held)
+        name = next((name for name, digest in digests.items() if digest not in held), None)
+        if name is None:
+            raise RuntimeError(f"engines hold all of {len(digests)} adapters: there is none to ask for")
         before = reading(stack, engines, "lora_loads_total", tier="host")
         asyncio.run(_ask_all(urls, key, f"{DEMO_NAME}@{name}"))
         fetched.append(reading(stack, engines, "lora_loads_total", tier="host") - before)
+    if min(fetched) < 1:
+        raise RuntimeError(f"engines counted {fetched} fetches: an adapter came that nobody fetched")
     detail = {"gateways": len(urls), "rounds": fetched}
     return [Figure(f"fetches of an adapter that {len(urls)} gateways want at once", max(fetched), "", 1, detail=detail)]
 

@@ -16,11 +16,12 @@ from tests.support.stack import Stack
 PROMPT, OUTPUT = (8, 48), (8, 24)  # tokens, the least and the most
 VOCAB = (10, 384)
 TIERS = ("gpu", "host")
-# Settings under which a thousand adapters are far more than any tier holds.
+# Settings under which a thousand adapters are far more than any tier holds, and come through all of them.
 ROOM = {
     "CHORUS_MAX_ADAPTERS": "16",
     "CHORUS_HOST_ADAPTER_MEMORY": "0.025",
-    "CHORUS_STORE_BLOB_CACHE_MEMORY": "0.0625",
+    "CHORUS_STORE_MEMORY": "0.0625",
+    "CHORUS_ADAPTER_VOLUME": "",
     "CHORUS_MAX_NUM_SEQS": "32",
 }
 
@@ -42,8 +43,8 @@ class Played:
 
     def figures(self) -> list[Figure]:
         label = f"alpha {self.alpha:g}, {self.policy}"
-        asked = max(1.0, sum(self.hits.values()) + self.misses)
-        fetched = max(1.0, self.store_hits + self.store_misses)
+        asked, fetched = sum(self.hits.values()) + self.misses, self.store_hits + self.store_misses
+        assert asked >= len(self.answers), f"engines counted {asked:g} of {len(self.answers)} requests"
         detail = {"requests": len(self.answers), "seconds": round(self.seconds, 1)}
         failed = [answer for answer in self.answers if answer.failure]
         first = sorted(answer.first_token for answer in self.answers if answer.times)
