@@ -16,7 +16,7 @@ def describe(engine_id: str, settings: Settings, model: LoadedModel, capacity: C
         model.spec,
         capacity.max_model_len,
         capacity.max_num_seqs,
-        settings.max_lora_rank,
+        settings.max_lora_rank if capacity.max_adapters else 0,  # without slots it can hold none
         model.whole.result() if model.whole is not None else {},
     )
 

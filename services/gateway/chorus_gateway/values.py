@@ -60,6 +60,17 @@ class BaseModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What an engine must serve to hold an adapter."""
+
+    rank: int = 0
+    outer_modules: frozenset[str] = frozenset()  # modules outside the layers
+
+
+NOTHING = Needs()
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedModel:
     """A model's name, resolved once."""
 
@@ -68,6 +79,7 @@ class ResolvedModel:
     adapter: str | None = None  # digest; None is the base model
     namespace: bytes = b""  # HMAC(tenant, adapter digest, base digest): 32 bytes
     owner: str = ""  # the adapter's tenant
+    needs: Needs = NOTHING  # of the adapter
 
 
 @dataclass(frozen=True, slots=True)

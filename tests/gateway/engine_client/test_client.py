@@ -8,6 +8,7 @@ import pytest
 
 from chorus_gateway.engine_client.client import EngineClient
 from chorus_gateway.errors import Unavailable
+from chorus_gateway.values import Needs
 from tests.gateway.support.fake_engine import TOKEN, FakeEngine, Reply
 from tests.gateway.support.gateway import eventually
 from tests.gateway.support.tokenizers import bundle
@@ -55,6 +56,9 @@ async def test_it_learns_what_the_engine_serves(engine: FakeEngine) -> None:
         base = client.description.base
         assert (base.name, base.digest, base.max_model_len, base.created) == ("chorus-demo", "b" * 64, 512, 7)
         assert (base.eos_token_ids, client.description.max_num_seqs) == ((0,), 8)
+        assert client.description.can_hold(Needs(64))
+        assert not client.description.can_hold(Needs(65))
+        assert not client.description.can_hold(Needs(8, frozenset({"lm_head"})))
 
 
 async def test_a_tokenizer_of_20_megabytes(engine: FakeEngine) -> None:

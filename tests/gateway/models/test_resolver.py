@@ -8,7 +8,7 @@ from chorus_gateway.adapters import Adapter, Resolution, Visibility
 from chorus_gateway.errors import ModelNotFound, NotFound, Unavailable
 from chorus_gateway.models import ModelCard, Resolver
 from chorus_gateway.models.namespace import cache_namespace
-from chorus_gateway.values import BaseModel, Tenant
+from chorus_gateway.values import BaseModel, Needs, Tenant
 
 SECRET = b"a namespace secret"
 ACME, RIVAL = Tenant("acme"), Tenant("rival")
@@ -238,3 +238,11 @@ def test_moving_a_border_between_fields_changes_the_namespace() -> None:
     one = cache_namespace(SECRET, tenant="ab", adapter="c", base="d")
     assert one != cache_namespace(SECRET, tenant="a", adapter="bc", base="d")
     assert one != cache_namespace(b"another", tenant="ab", adapter="c", base="d")
+
+
+async def test_what_an_engine_must_serve_comes_with_the_adapter(resolver: Resolver, store: Store) -> None:
+    plain = store.add("acme", "sql")
+    modules = ("layers.0.self_attn.q_proj", "lm_head")
+    store.adapters = [replace(plain, rank=32, modules=modules)]
+    assert (await resolver.resolve(ACME, "base@sql")).needs == Needs(32, frozenset({"lm_head"}))
+    assert (await resolver.resolve(ACME, "base")).needs == Needs()

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -15,7 +16,7 @@ from chorus_gateway.routing.promises import Promises
 from chorus_gateway.routing.registry import Announcement
 from chorus_gateway.routing.view import View
 from chorus_gateway.telemetry import Metrics
-from chorus_gateway.values import ResolvedModel
+from chorus_gateway.values import Needs, ResolvedModel
 from tests.gateway.support.claims import HeldClaims
 from tests.gateway.support.members import hold, load, member
 from tests.gateway.support.values import base
@@ -138,3 +139,10 @@ async def test_one_that_leaves_takes_no_other_along() -> None:
     await asyncio.wait([leaving, staying])
     assert leaving.cancelled()
     assert asking.results("won") == 1
+
+
+async def test_only_engines_that_can_hold_the_adapter_may_be_given_it() -> None:
+    book = HeldClaims({"d": "small"})
+    asking = Asking(member("small", rank=16), member("one"), member("two"), book=book)
+    await asking.claims.settle(replace(model(), needs=Needs(rank=32)))
+    assert asking.promises.engine("d") in ("one", "two")

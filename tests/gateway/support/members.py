@@ -13,12 +13,14 @@ from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.gateway.support.values import base
 
 
-def member(engine: str, *, capacity: int = 8, model: BaseModel | None = None, **tiers: Tier) -> Member:
-    """Connected. `tiers`: where it has which adapters."""
+def member(
+    engine: str, *, capacity: int = 8, rank: int = 64, outer: str = "", model: BaseModel | None = None, **tiers: Tier
+) -> Member:
+    """Connected. `tiers`: where it has which adapters. `outer`: modules outside the layers that adapters may have."""
     client = SimpleNamespace(
         address=engine,
         session=Session("worker", lambda: None),
-        description=Description(engine, model or base(), capacity),
+        description=Description(engine, model or base(), capacity, rank, frozenset(outer.split())),
     )
     made = Member(cast(EngineClient, client), cast(Any, None), Announcement(engine, engine))
     hold(made, **tiers)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chorus_gateway.values import BaseModel, Job, ResolvedModel, Sampling, Tenant
+from chorus_gateway.values import NOTHING, BaseModel, Job, ResolvedModel, Sampling, Tenant
 
 BASE_DIGEST = "b" * 64
 
@@ -14,6 +14,7 @@ def base(name: str = "chorus-demo", digest: str = BASE_DIGEST, max_model_len: in
 def job(request_id: str = "r", *, tenant: str | Tenant = "acme", model: BaseModel | None = None, **fields: Any) -> Job:
     """Of one prompt token and 16 output tokens at most."""
     owner = Tenant(tenant) if isinstance(tenant, str) else tenant
-    resolved = ResolvedModel("chorus-demo", model or base(), fields.pop("adapter", None), bytes(32))
+    needs = fields.pop("needs", NOTHING)
+    resolved = ResolvedModel("chorus-demo", model or base(), fields.pop("adapter", None), bytes(32), needs=needs)
     defaults: dict[str, Any] = {"prompt": (1,), "sampling": Sampling(max_tokens=16)}
     return Job(request_id, owner, resolved, **(defaults | fields))

@@ -53,6 +53,11 @@ class Adapter:
     reason: str = ""  # of its being retired or deleted
     canary_of: Mapping[str, int] = field(default_factory=dict)  # alias → its share of that alias's requests, percent
 
+    @property
+    def outer_modules(self) -> frozenset[str]:
+        """Of `modules`, those outside the layers."""
+        return frozenset(name for name in self.modules if not name.startswith("layers."))
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

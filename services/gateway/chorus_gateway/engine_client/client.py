@@ -15,7 +15,7 @@ from chorus_gateway.credentials import open_channel
 from chorus_gateway.engine_client.codec import Failure
 from chorus_gateway.engine_client.session import Session
 from chorus_gateway.errors import Unavailable
-from chorus_gateway.values import BaseModel
+from chorus_gateway.values import BaseModel, Needs
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from chorus_proto.engine.v1 import engine_pb2_grpc
 
@@ -44,6 +44,12 @@ class Description:
     engine_id: str
     base: BaseModel
     max_num_seqs: int
+    max_lora_rank: int
+    outer_modules: frozenset[str] = frozenset()  # that adapters may have
+
+    def can_hold(self, needs: Needs) -> bool:
+        """Whether an adapter with these needs may be sent there."""
+        return needs.rank <= self.max_lora_rank and needs.outer_modules <= self.outer_modules
 
 
 class Events(Protocol):
@@ -164,4 +170,10 @@ class EngineClient:
             eos_token_ids=tuple(answer.eos_token_ids),
             created=self._created,
         )
-        return Description(answer.engine_id, base, answer.max_num_seqs)
+        return Description(
+            answer.engine_id,
+            base,
+            answer.max_num_seqs,
+            answer.max_lora_rank,
+            frozenset(module.path for module in answer.model.outer_modules),
+        )

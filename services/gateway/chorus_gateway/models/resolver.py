@@ -9,7 +9,7 @@ from chorus_gateway.errors import InvalidRequest, ModelNotFound, NotFound
 from chorus_gateway.models.canary import in_canary
 from chorus_gateway.models.names import AdapterName, parse_adapter, split_base
 from chorus_gateway.models.namespace import cache_namespace
-from chorus_gateway.values import BaseModel, ResolvedModel, Tenant
+from chorus_gateway.values import NOTHING, BaseModel, Needs, ResolvedModel, Tenant
 
 LATEST = "latest"  # what a name without a version means
 
@@ -52,13 +52,28 @@ class _Lookup:
 
 
 @dataclass(frozen=True, slots=True)
-class _Digests:
-    main: str
-    canary: str  # empty where there is none
+class _Found:
+    """What is kept of a generation; nothing where the base model itself is meant."""
+
+    digest: str | None = None
+    needs: Needs = NOTHING
+
+    @classmethod
+    def of(cls, adapter: Adapter) -> "_Found":
+        return cls(adapter.digest, Needs(adapter.rank, adapter.outer_modules))
+
+
+_BASE = _Found()
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    main: _Found
+    canary: _Found | None
     percent: int
 
-    def choose(self, lookup: _Lookup, chooser: str) -> str:
-        if not self.canary:
+    def choose(self, lookup: _Lookup, chooser: str) -> _Found:
+        if self.canary is None:
             return self.main
         alias = (lookup.owner, lookup.adapter.name, lookup.adapter.version or LATEST)
         return self.canary if in_canary(alias, lookup.tenant, chooser, self.percent) else self.main
@@ -73,7 +88,7 @@ class Resolver:
         self._bases = bases
         self._adapters = adapters
         self._secret = namespace_secret
-        self._cache: TtlCache[_Lookup, _Digests | None] = TtlCache(ttl=cache_ttl)
+        self._cache: TtlCache[_Lookup, _Choice | None] = TtlCache(ttl=cache_ttl)
 
     async def resolve(self, tenant: Tenant, name: str, chooser: str = "") -> ResolvedModel:
         """`chooser` decides between an alias's two generations: the same one, the same generation, for as long as the
@@ -89,10 +104,10 @@ class Resolver:
             raise not_found(name)
         base, adapter = found
         lookup = _Lookup(tenant.id, base.name, adapter)
-        digests = await self._cache.get(lookup, lambda: self._look_up(lookup))
-        if digests is None:
+        choice = await self._cache.get(lookup, lambda: self._look_up(lookup))
+        if choice is None:
             raise not_found(name)
-        return self._resolved(tenant, name, base, digests.choose(lookup, chooser), lookup.owner)
+        return self._resolved(tenant, name, base, choice.choose(lookup, chooser), lookup.owner)
 
     async def list(self, tenant: Tenant) -> tuple[ModelCard, ...]:
         """Base models first, then the adapters on them that the tenant may use, its own and others', each once, with
@@ -125,7 +140,7 @@ class Resolver:
         bases = self._bases.all()
         return bases[0] if len(bases) == 1 else None
 
-    async def _look_up(self, lookup: _Lookup) -> _Digests | None:
+    async def _look_up(self, lookup: _Lookup) -> _Choice | None:
         adapter = lookup.adapter
         try:
             found = await self._adapters.resolve(
@@ -133,14 +148,14 @@ class Resolver:
             )
         except (NotFound, InvalidRequest):
             return None
-        canary = "" if found.canary is None else found.canary.digest
-        return _Digests(found.adapter.digest, canary, found.percent)
+        canary = None if found.canary is None else _Found.of(found.canary)
+        return _Choice(_Found.of(found.adapter), canary, found.percent)
 
     def _resolved(
-        self, tenant: Tenant, name: str, base: BaseModel, adapter: str | None = None, owner: str = ""
+        self, tenant: Tenant, name: str, base: BaseModel, found: _Found = _BASE, owner: str = ""
     ) -> ResolvedModel:
-        namespace = cache_namespace(self._secret, tenant=tenant.id, adapter=adapter, base=base.digest)
-        return ResolvedModel(requested=name, base=base, adapter=adapter, owner=owner, namespace=namespace)
+        namespace = cache_namespace(self._secret, tenant=tenant.id, adapter=found.digest, base=base.digest)
+        return ResolvedModel(name, base, found.digest, namespace, owner, found.needs)
 
 
 def not_found(name: str) -> ModelNotFound:

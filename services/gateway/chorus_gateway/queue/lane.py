@@ -14,6 +14,7 @@ class Aim(NamedTuple):
 
     engines: frozenset[str] = frozenset()  # ids; none is any engine
     firm: bool = False  # whatever their load
+    never: frozenset[str] = frozenset()  # ids of engines that cannot hold its adapter
 
 
 ANYWHERE = Aim()

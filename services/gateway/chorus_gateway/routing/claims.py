@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.promises import Promises
 from chorus_gateway.routing.view import Look, View
 from chorus_gateway.values import ResolvedModel
@@ -77,15 +78,16 @@ class Claims:
             return self._asking[adapter]
         view = self._look(model.base.digest)
         # With one engine there is nothing to agree on.
-        if len(view.takers) < 2 or view.placed(adapter):
+        able = view.able(model.needs)
+        if len(able) < 2 or view.placed(adapter):
             return None
-        task = self._asking[adapter] = asyncio.create_task(self._ask(adapter, view))
+        task = self._asking[adapter] = asyncio.create_task(self._ask(adapter, view, able))
         task.add_done_callback(lambda _: self._asking.pop(adapter, None))
         return task
 
-    async def _ask(self, adapter: str, view: View) -> None:
-        wanted = view.best(view.takers, adapter).id
-        claim = await self._answer(adapter, wanted, [member.id for member in view.takers])
+    async def _ask(self, adapter: str, view: View, able: Sequence[Member]) -> None:
+        wanted = view.best(able, adapter).id
+        claim = await self._answer(adapter, wanted, [member.id for member in able])
         if claim is None:
             self._results.labels("unavailable").inc()
             self._promises.note(adapter, wanted, LEASE_SECONDS)

@@ -107,7 +107,7 @@ class Turns:
         for adapter in list(self._by_adapter) if adapters is None else adapters:
             for place in list(self._by_adapter.get(adapter, ())):
                 if place.job.model.base.digest == model:
-                    self._move(place, view.aim(adapter))
+                    self._move(place, view.aim(place.job.model))
 
     def aimed(self, model: str) -> bool:
         """Whether jobs wait that `lapse` may have to free."""
@@ -122,11 +122,12 @@ class Turns:
         for place, since in list(self._since.get(model, {}).items()):
             if now - since < self.patience.first:
                 break
-            aimed = place.aim.engines
-            roomy = next((engine for engine, room in rooms.items() if room > 0 and engine not in aimed), None)
+            aimed, never = place.aim.engines, place.aim.never
+            elsewhere = (engine for engine, room in rooms.items() if room > 0 and engine not in aimed | never)
+            roomy = next(elsewhere, None)
             hopeless = now - since > self.patience.last and aimed <= silent
             if aimed and (roomy is not None or hopeless):
-                self._queue.move(place, ANYWHERE)
+                self._queue.move(place, Aim(never=never))
                 self._unwatch(place)
                 if roomy is not None:
                     rooms[roomy] -= 1
@@ -152,8 +153,7 @@ class Turns:
         return frozenset(member.id for member, (_, at) in grants.items() if now - at > self.patience.last)
 
     def _aim(self, job: Job) -> Aim:
-        adapter = job.model.adapter
-        return ANYWHERE if adapter is None else self._look(job.model.base.digest).aim(adapter)
+        return ANYWHERE if job.model.adapter is None else self._look(job.model.base.digest).aim(job.model)
 
     def _move(self, place: Place, aim: Aim) -> None:
         if aim != place.aim:

@@ -8,6 +8,7 @@ from chorus_gateway.queue.lane import ANYWHERE, Aim
 from chorus_gateway.routing.choose import Candidate, ceiling, choose, preferred
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.promises import Promises
+from chorus_gateway.values import Needs, ResolvedModel
 
 
 class View:
@@ -30,27 +31,39 @@ class View:
         """Whether an engine that takes requests has the adapter, or is about to."""
         return any(self.tier(member, adapter) is not Tier.ABSENT for member in self.takers)
 
-    def aim(self, adapter: str | None) -> Aim:
+    def aim(self, model: ResolvedModel) -> Aim:
         """Where a request should go as things are."""
-        if adapter is None or len(self.takers) < 2:
+        adapter = model.adapter
+        if adapter is None:
             return ANYWHERE
+        anywhere = self._anywhere(model.needs)
+        able = self.targets(anywhere)
         holders = [
             Candidate(member.id, member.load, member.capacity, tier)
-            for member in self.takers
+            for member in able
             if (tier := self.tier(member, adapter)) is not Tier.ABSENT
         ]
-        if not holders:
-            return ANYWHERE
+        if len(able) < 2 or not holders:
+            return anywhere
         nearest = preferred(holders, self._limit)
-        return Aim(frozenset(engine.id for engine in nearest), firm=all(each.tier is Tier.FETCHING for each in holders))
+        return anywhere._replace(
+            engines=frozenset(engine.id for engine in nearest),
+            firm=all(each.tier is Tier.FETCHING for each in holders),
+        )
+
+    def able(self, needs: Needs) -> Sequence[Member]:
+        """Engines that take requests and can hold an adapter with these needs; all of them when no engine can, as the
+        one that is asked says why."""
+        return self.targets(self._anywhere(needs))
 
     def targets(self, aim: Aim) -> Sequence[Member]:
-        """Of the engines aimed at, those that may be waited for; when there are none, all that take requests."""
+        """Of the engines aimed at, those that may be waited for; when there are none, all that may be sent it."""
         found = self._targets.get(aim)
         if found is None:
             busy = frozenset() if aim.firm else self._busy
-            mine = [member for member in self.takers if member.id in aim.engines and member.id not in busy]
-            found = self._targets[aim] = mine or self.takers
+            able = [member for member in self.takers if member.id not in aim.never]
+            mine = [member for member in able if member.id in aim.engines and member.id not in busy]
+            found = self._targets[aim] = mine or able
         return found
 
     def best(self, members: Sequence[Member], adapter: str | None) -> Member:
@@ -59,6 +72,10 @@ class View:
             return members[0]
         chosen = choose([self._candidate(member, adapter) for member in members], adapter, self._limit)
         return next(member for member in members if member.id == chosen.id)
+
+    def _anywhere(self, needs: Needs) -> Aim:
+        unable = frozenset(member.id for member in self.members if not member.description.can_hold(needs))
+        return ANYWHERE if len(unable) == len(self.members) else Aim(never=unable)
 
     @cached_property
     def _limit(self) -> float:
