@@ -1,6 +1,7 @@
 import asyncio
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,20 @@ async def test_a_database_of_the_first_version_keeps_its_tenants(tmp_path: Path)
     database = connect(f"sqlite+aiosqlite:///{tmp_path}/gateway.db")
     await migrate(database)
     assert (await TenantStore(database).get("acme")).tenant == Tenant("acme", Limits(requests_per_minute=60), 2.0)
+    await database.close()
+
+
+async def test_gateways_that_start_at_once_take_turns(tmp_path: Path) -> None:
+    """The other one here is only a transaction, which lasts longer than any request would wait for it."""
+    with closing(sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("BEGIN IMMEDIATE")
+        database = connect(f"sqlite+aiosqlite:///{tmp_path}/gateway.db")
+        migration = asyncio.create_task(migrate(database))
+        await asyncio.sleep(1.8)
+        assert not migration.done()
+        other.execute("COMMIT")
+        await migration
     await database.close()
 
 

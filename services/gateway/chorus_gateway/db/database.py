@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from chorus_gateway.errors import Unavailable
 
 TIMEOUT_SECONDS = 2.0
+BUSY = "busy_timeout=1500"  # ms that a writer waits for another on SQLite
 # asyncpg's own errors reach us bare while a connection is opened.
 FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
 
@@ -62,7 +63,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     """Readers beside one writer, foreign keys, and a writer that waits for another instead of failing."""
     cursor = connection.cursor()
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=1500"):
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", BUSY):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
     except BaseException:

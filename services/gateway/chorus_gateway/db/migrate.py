@@ -7,10 +7,11 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
-from chorus_gateway.db.database import FAILURES, Database
+from chorus_gateway.db.database import BUSY, FAILURES, Database
 from chorus_gateway.errors import StartError
 
 LOCK = 0x63686F727573  # any number that all gateways share
+TURN_SECONDS = 10
 VERSION_TABLE = "alembic_version_gateway"  # the adapter store may live in the same database
 
 
@@ -34,10 +35,17 @@ async def migrate(database: Database) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        # Several gateways may start at once.
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    _take_turn(connection)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _take_turn(connection: Connection) -> None:
+    """Several gateways may start at once; the lock goes with the transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    else:
+        for statement in (f"PRAGMA busy_timeout={1000 * TURN_SECONDS}", "BEGIN IMMEDIATE", f"PRAGMA {BUSY}"):
+            connection.exec_driver_sql(statement)
