@@ -226,3 +226,8 @@ async def test_what_is_used_is_noted_for_later(redis: Redis, lead: Lead, monkeyp
     (used,) = await UsageCatalog(fleet.database).read()
     assert (used.base_digest, used.digest) == (BASE.digest, ONE)
     assert used.score > 0
+
+
+async def test_commands_to_an_engine_that_is_gone_are_not_kept_for_ever(redis: Redis) -> None:
+    await Wire(redis).send([Command("gone", Verb.PREFETCH, ONE, Tier.HOST)], term=1, now=0.0)
+    assert 0 < await redis.ttl(keys.commands("gone")) <= 60

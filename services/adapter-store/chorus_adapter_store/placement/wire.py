@@ -14,6 +14,7 @@ from chorus_adapter_store.placement.records import parse_result
 from chorus_adapter_store.placement.situation import PinWish
 
 _LONGEST = 1000  # commands of an engine that are kept, about
+_COMMANDS_TTL = 60  # seconds
 _AT_ONCE = 100  # results of an engine that are read
 _PINS_TTL = 30  # seconds
 _log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Wire:
 
     async def send(self, commands: Sequence[Command], term: int, now: float) -> list[str]:
         """Redis' names of them, by which results tell what they are of."""
+        streams = {keys.commands(command.engine_id) for command in commands}
         async with self._redis.pipeline(transaction=False) as pipeline:
             for command in commands:
                 fields: dict[Any, Any] = {
@@ -38,7 +40,9 @@ class Wire:
                     "expires_at": str(int((now + PATIENCE) * 1000)),
                 }
                 pipeline.xadd(keys.commands(command.engine_id), fields, maxlen=_LONGEST, approximate=True)
-            return [str(each) for each in await pipeline.execute()]
+            for stream in sorted(streams):  # the engine may be gone by now, and with it whoever would let it lapse
+                pipeline.expire(stream, _COMMANDS_TTL)
+            return [str(each) for each in (await pipeline.execute())[: len(commands)]]
 
     async def results(self, engine_ids: Iterable[str]) -> list[Result]:
         """Those that came since the last time."""
