@@ -83,11 +83,6 @@ def adapter_digest(index: int, rank: int) -> str:
     return hashlib.sha256(f"random adapter {index} of rank {rank}".encode()).hexdigest()
 
 
-def adapter_digests(count: int, ranks: Sequence[int]) -> list[str]:
-    """Adapter i has rank ranks[i mod their number]."""
-    return [adapter_digest(i, ranks[i % len(ranks)]) for i in range(count)]
-
-
 def _named(*works: Workload) -> dict[str, Workload]:
     return {work.name: work for work in works}
 

@@ -1,6 +1,7 @@
 """The engine put together for measurements, as chorus_engine.main does it, without services: the one place here that
 knows its parts."""
 
+import asyncio
 import gc
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import torch
 
 from benchmarks.gpu.adapters import random_adapter
 from benchmarks.gpu.engines import EngineConfig
+from benchmarks.gpu.fetching import Fetching
 from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache, make_policy
 from chorus_engine.core.plan import StepPlan
 from chorus_engine.loop import EngineLoop, News
@@ -45,7 +47,8 @@ class Engine:
         self.spec = self._model.spec
         settings = runner_settings(config, device)
         self._host: dict[str, HostAdapter] = {}
-        cache = HostCache(ENDLESS, make_policy("lru"), needed=self._host.__contains__, dropped=self._host.__delitem__)
+        self._fetching = Fetching(config, self.spec, self._model.dtype, device) if config.host_bytes else None
+        cache = self._fetching.cache if self._fetching else self._endless_cache()
         runner = Runner(self._model, measure_capacity(self._model, settings), cache)
         runner.warm_up()
         gc.freeze()
@@ -54,13 +57,7 @@ class Engine:
         self.loop = EngineLoop(
             scheduler,
             runner,
-            AdapterSupply(
-                cache,
-                start=self._fetch,
-                hasten=lambda digest: None,
-                priority=scheduler.priority,
-                shape=lambda footprint, span: self._host[footprint.digest],
-            ),
+            self._fetching.supply(scheduler) if self._fetching else self._drawn_supply(cache, scheduler),
             publish=publish,
             broken=broken,
             observer=_Unobserved(),
@@ -72,16 +69,40 @@ class Engine:
         self.loop.start()
         threads = torch.get_num_threads()
         self.loop.ask(lambda: torch.set_num_threads(threads))  # OpenMP keeps the number a thread
+        if self._fetching:
+            self._fetching.begin(self.loop)
 
-    def draw_adapters(self) -> float:
-        """Fill host memory, before any request asks for an adapter; the seconds that it took."""
+    async def stop(self) -> None:
+        if self._fetching:
+            await self._fetching.end()
+        await asyncio.to_thread(self.loop.stop)
+
+    def draw_adapters(self) -> tuple[float, list[str]]:
+        """Fill host memory, or the volume, before any request asks for an adapter; the seconds that it took, and the
+        adapters' digests."""
         began = time.perf_counter()
+        digests = self._fetching.draw() if self._fetching else self._draw()
+        return time.perf_counter() - began, digests
+
+    def _draw(self) -> list[str]:
         ranks = self._config.ranks
         for index in range(self._config.adapters):
             rank = ranks[index % len(ranks)]
             adapter = random_adapter(index, rank, self.spec, self._model.dtype, self.device)
             self._host[adapter.digest] = adapter
-        return time.perf_counter() - began
+        return list(self._host)
+
+    def _endless_cache(self) -> HostCache:
+        return HostCache(ENDLESS, make_policy("lru"), needed=self._host.__contains__, dropped=self._host.__delitem__)
+
+    def _drawn_supply(self, cache: HostCache, scheduler: Scheduler) -> AdapterSupply:
+        return AdapterSupply(
+            cache,
+            start=self._fetch,
+            hasten=lambda digest: None,
+            priority=scheduler.priority,
+            shape=lambda footprint, span: self._host[footprint.digest],
+        )
 
     def _fetch(self, digest: str, urgent: bool) -> None:
         adapter = self._host[digest]

@@ -36,7 +36,7 @@ class Host:
     """The engine, its sessions, and the orders. Made inside the event loop that it serves on."""
 
     def __init__(self, config: EngineConfig, shape: Shape, device: torch.device) -> None:
-        self._config, self._shape = config, shape
+        self._shape = shape
         self._events = asyncio.get_running_loop()
         self._collector: Collector | None = None
         with tempfile.TemporaryDirectory() as folder:
@@ -67,11 +67,12 @@ class Host:
                 "max_num_batched_tokens": capacity.max_num_batched_tokens,
             }
         )
-        say(adapters=await asyncio.to_thread(self.engine.draw_adapters))
+        seconds, self._digests = await asyncio.to_thread(self.engine.draw_adapters)
+        say(adapters={"seconds": seconds, "digests": self._digests})
         while line := await asyncio.to_thread(sys.stdin.readline):
             say(done=await asyncio.to_thread(self._obey, json.loads(line)))
         await self._server.stop(0)
-        await asyncio.to_thread(self.engine.loop.stop)
+        await self.engine.stop()
 
     def _obey(self, order: dict[str, Any]) -> Any:
         match order["do"]:
@@ -88,7 +89,7 @@ class Host:
     def _run(self, order: dict[str, Any]) -> dict[str, float | None]:
         """A workload straight into the loop, its tokens straight out of it."""
         work = self._shape.workload(order["workload"], order["adapters"])
-        items = work.items(order["seed"], self._shape.vocab, self._config.digests)
+        items = work.items(order["seed"], self._shape.vocab, self._digests)
         collector = Collector(items)
         self._collector = collector
         for request in collector.requests:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.workloads import adapter_digests
-
 GIB = 2**30
 TOKEN = "the-token-of-the-benchmark"
 
@@ -26,10 +24,7 @@ class EngineConfig:
     gpu_memory_utilization: float = 0.85
     kv_cache_bytes: int = GIB // 16  # on CPU
     swap_bytes: int = 0
-
-    @property
-    def digests(self) -> list[str]:
-        return adapter_digests(self.adapters, self.ranks)
+    host_bytes: int = 0  # of host memory that adapters are fetched into; 0: all are there, and none is fetched
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -44,6 +39,7 @@ ENGINES: Sequence[EngineConfig] = (
     EngineConfig("base"),
     EngineConfig("overflow", slots=8, adapters=64),
     EngineConfig("ranks", slots=32, max_rank=64, adapters=32, ranks=(8, 16, 32, 64)),
-    EngineConfig("loading", slots=40, adapters=96),  # 32 stay resident, the others take turns in what is left
+    # 32 adapters stay resident; the others take turns in what is left of slots and host memory, which is too little.
+    EngineConfig("loading", slots=36, adapters=56, host_bytes=GIB),
     EngineConfig("prefix", prefix_caching=True),
 )

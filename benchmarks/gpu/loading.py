@@ -18,7 +18,7 @@ async def loading(station: Station) -> Row:
     """Rows decode on resident adapters while a short request comes ten times a second: for a resident adapter, then
     each for one that has to be fetched and loaded. The times between the rows' tokens, turn by turn."""
     streams = station.shape.workload("trace", RESIDENT).requests
-    resident, cold = station.config.digests[:RESIDENT], station.config.digests[RESIDENT:]
+    resident, cold = station.server.digests[:RESIDENT], station.server.digests[RESIDENT:]
     alone = await station.play(station.items(station.shape.workload("trace", RESIDENT), 999))
     without, beside = [], []
     for seed in range(1, 1 + (station.setting.repeats or 5)):

@@ -52,7 +52,8 @@ class Server:
             )  # fmt: skip
         self.ready = Ready(**await self._hear("ready"))
         self.start_seconds = time.perf_counter() - began  # from nothing to serving
-        self.adapter_seconds = float(await self._hear("adapters"))
+        drawn = await self._hear("adapters")
+        self.adapter_seconds, self.digests = float(drawn["seconds"]), [str(each) for each in drawn["digests"]]
 
     async def order(self, do: str, **details: Any) -> Any:
         await self.begin(do, **details)

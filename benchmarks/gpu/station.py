@@ -75,7 +75,7 @@ class Station:
         return [await self.play(self.items(work, seed)) for seed in range(1, count + 1)]
 
     def items(self, work: Workload, seed: int) -> list[Item]:
-        return work.items(seed, self.shape.vocab, self.config.digests)
+        return work.items(seed, self.shape.vocab, self.server.digests)
 
     async def in_process(self, work: Workload, seed: int) -> dict[str, Any]:
         """The same workload without gRPC, in the engine's process."""
@@ -84,7 +84,7 @@ class Station:
 
     async def _warm_up(self) -> None:
         """A few base requests, then one of each adapter, so that host memory's bookkeeping knows them all."""
-        adapters = [None] * 4 + self.config.digests
+        adapters = [None] * 4 + self.server.digests
         drawn = prompts(len(adapters), 16, 0, self.shape.vocab)
         await self.play([Item(prompt, 2, adapter) for prompt, adapter in zip(drawn, adapters, strict=True)])
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.gpu.engines import ENGINES, EngineConfig
 from benchmarks.gpu.row import AIMS
 from benchmarks.gpu.specs import SPECS
-from benchmarks.workloads import LLAMA_8B, SHAPES, TINY, Shape, adapter_digests, poisson, prompts
+from benchmarks.workloads import LLAMA_8B, SHAPES, TINY, Shape, adapter_digest, poisson, prompts
 
 
 def test_prompts_are_fresh_each_repeat_and_the_same_for_a_seed() -> None:
@@ -18,14 +18,14 @@ def test_prompts_are_fresh_each_repeat_and_the_same_for_a_seed() -> None:
 
 
 def test_request_i_uses_adapter_i_mod_their_number() -> None:
-    digests = adapter_digests(8, (16,))
+    digests = [adapter_digest(index, 16) for index in range(8)]
     items = LLAMA_8B.workload("batch32", 3).items(1, LLAMA_8B.vocab, digests)
     assert [item.adapter for item in items[:7]] == [digests[i % 3] for i in range(7)]
     assert {item.adapter for item in LLAMA_8B.workload("batch32").items(1, LLAMA_8B.vocab)} == {None}
 
 
 def test_adapters_of_different_ranks_have_different_names() -> None:
-    assert len(set(adapter_digests(8, (16,)) + adapter_digests(8, (8, 32)))) == 16
+    assert len({adapter_digest(index, rank) for index in range(4) for rank in (8, 16)}) == 8
 
 
 def test_arrivals_come_at_the_rate() -> None:
