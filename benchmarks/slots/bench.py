@@ -23,6 +23,8 @@ from tests.support.fleet import names_of, redis_of, running_fleet, widen
 from tests.support.stack import Stack, Tenant
 
 TENANT = "fleet"
+# Policies side by side with nothing else at work, and what is on unless it is turned off.
+WAYS = (("demand", False), ("lru", False), ("demand", True))
 ON_FLEET = ("traffic", "fresh", "flush", "claims")
 ON_ONE = ("pacing", "cold")
 OPERATIONS = "operations"
@@ -71,9 +73,11 @@ class Bench:
     def _traffic(self, stack: Stack, tenant: Tenant) -> None:
         for alpha in self.plan.alphas:
             arrivals = trace(1, self.plan.adapters, alpha=alpha, rate=self.plan.rate, seconds=self.plan.seconds)
-            for policy in ("demand", "lru"):
+            for policy, placement in WAYS:
                 with progress(f"trace of alpha {alpha:g}, {policy}") as step:
-                    played = traffic.run(stack, tenant.key, arrivals, alpha=alpha, policy=policy, note=_note(step))
+                    played = traffic.run(
+                        stack, tenant.key, arrivals, alpha=alpha, policy=policy, placement=placement, note=_note(step)
+                    )
                 self.say(*played.figures())
                 self._answers += played.answers
 
@@ -104,6 +108,7 @@ class Bench:
             started = [name for name in names_of(stack, "gateway") if name not in stack.processes]
             stack.start(*started)
             stack.await_healthy(*started)
+            traffic.restart(stack, "demand", placement=False)  # what is fetched is fetched for the gateways alone
             shuffled = random.Random(2).sample(sorted(digests.items()), len(digests))
             self.say(
                 *claims.loads_once(

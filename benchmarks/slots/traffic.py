@@ -78,9 +78,10 @@ async def play(url: str, key: str, arrivals: Sequence[Arrival], seed: int, note:
     return list(await asyncio.gather(*tasks))
 
 
-def restart(stack: Stack, policy: str) -> None:
-    """Engines and store with empty memories and this policy."""
+def restart(stack: Stack, policy: str, *, placement: bool) -> None:
+    """Engines and store with empty memories and this policy. Without placement nothing comes before it is asked for."""
     stack.environment["CHORUS_EVICTION_POLICY"] = policy
+    stack.environment["CHORUS_PLACEMENT"] = "on" if placement else "off"
     names = [*names_of(stack, "engine"), *names_of(stack, "adapter-store")]
     for name in names:
         stack.processes[name].terminate()
@@ -97,15 +98,16 @@ def run(
     *,
     alpha: float,
     policy: str,
+    placement: bool,
     note: Callable[[str], None],
 ) -> Played:
-    restart(stack, policy)
+    restart(stack, policy, placement=placement)
     engines, stores = names_of(stack, "engine"), names_of(stack, "adapter-store")
     began = time.perf_counter()
     answers = asyncio.run(play(stack.url, key, arrivals, seed=round(alpha * 100), note=note))
     return Played(
         alpha=alpha,
-        policy=policy,
+        policy=f"{policy} and placement" if placement else policy,
         answers=tuple(answers),
         seconds=time.perf_counter() - began,
         hits={tier: reading(stack, engines, "lora_hits_total", tier=tier) for tier in TIERS},
