@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import grpc.aio
 import torch
@@ -59,6 +60,7 @@ log = logging.getLogger(__name__)
 
 HEALTH = "grpc.health.v1.Health"
 SERVICE = "chorus.engine.v1.Engine"
+LOADER_SECONDS = 20.0  # that the start waits for the loader's
 STOP_GRACE = 1.0  # seconds for streams to send what they have
 CLOSE_SECONDS = 20.0  # from the last request's end to the end of the process
 ABANDON_SECONDS = 5.0  # of an engine that hangs
@@ -137,15 +139,25 @@ class Engine:
         # OpenMP keeps the number a thread, and oneDNN asks it: said on another thread, it would not hold on the loop's.
         self._loop.ask(partial(torch.set_num_threads, torch.get_num_threads()))
         self._metrics_server.start()
+        loader = asyncio.create_task(self._loader.run())
+        await self._loader_ready()
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
-        beside = [asyncio.create_task(part.run()) for part in (self._registry, self._loader, self._watchdog)]
+        beside = [asyncio.create_task(self._registry.run()), loader, asyncio.create_task(self._watchdog.run())]
         log.info("serving", extra={"address": self._address, "metrics_port": self._metrics_server.port})
         self._digest_check.start()
         await self._stopped.wait()
         await (self._abandon() if self._hung else self._shut_down(beside))
         log.info("stopped", extra={"status": self._status})
         return self._status
+
+    async def _loader_ready(self) -> None:
+        """Else the first adapter would wait for its imports. The base model can do without."""
+        waiting = [asyncio.create_task(self._loader.ready()), asyncio.create_task(self._stopped.wait())]
+        done, _ = await asyncio.wait(waiting, timeout=LOADER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(*waiting)
+        if not done:
+            log.warning("serving before the adapter loader is ready", extra={"waited": LOADER_SECONDS})
 
     async def _shut_down(self, beside: list[asyncio.Task[None]]) -> None:
         """Nothing new, what runs for a while longer, then an end for all."""
@@ -327,7 +339,7 @@ class Engine:
         add_HealthServicer_to_server(self._health, server)
 
 
-async def _cancel(*tasks: asyncio.Task[None]) -> None:
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,11 +2,14 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -15,12 +18,13 @@ from safetensors.torch import save
 
 from chorus_engine.adapters import AdapterFiles, Hello, LoaderClient, LoaderProcess, Region
 from chorus_engine.adapters.arena import Arena, Span
-from chorus_engine.adapters.loader import Refused, client
+from chorus_engine.adapters.loader import Refused, client, wire
+from chorus_engine.adapters.loader.child import Loader
 from chorus_engine.core.errors import AdapterNotFound, AdapterUnavailable, AdapterUnusable
 from chorus_engine.core.spec import AdapterFootprint
 from tests.contracts.engine.support.process import TOKEN
 from tests.contracts.engine.support.store import StoreDouble
-from tests.engine.adapters.build import LAYOUT, config, converted, files, pair
+from tests.engine.adapters.build import LAYOUT, config, converted, files, pair, plain_tensors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECONDS = 60.0  # a process starts, on a machine that does other things
@@ -102,6 +106,12 @@ async def bench(store: StoreDouble, tmp_path_factory: pytest.TempPathFactory) ->
 
 def _is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
+
+
+def _decoded(data: bytes) -> wire.Message:
+    kind, values = json.loads(data[wire.LENGTH_BYTES :])
+    message: wire.Message = getattr(wire, kind)(**values)
+    return message
 
 
 def fresh(number: int) -> AdapterFiles:
@@ -192,6 +202,52 @@ async def test_a_blob_that_is_not_as_it_should_be_is_fetched_instead(
     torch.testing.assert_close(bench.written(digest), converted(adapter).weights.packed, rtol=0, atol=0)
     assert digest in bench.store.fetched
     assert "on the volume" in str([getattr(record, "note", "") for record in caplog.records])
+
+
+async def test_an_answer_to_a_wish_that_was_given_up_is_none_to_the_next(bench: Bench) -> None:
+    """As when a file on the volume turns out to be another one than its name says, while there is no room yet."""
+    said: list[wire.Message] = []
+    writer = SimpleNamespace(write=lambda data: said.append(_decoded(data)))
+    hello = Hello.of(LAYOUT, store_address=bench.store.address, token=TOKEN, roots=None, volume=None)
+    loader = Loader(hello, bench.region, cast(asyncio.StreamWriter, writer))
+    footprint = AdapterFootprint("d", ((0, "self_attn.q_proj", 4),))
+    first = asyncio.create_task(loader._room(1, footprint, 1024))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    second = asyncio.create_task(loader._room(1, footprint, 4096))
+    await asyncio.sleep(0)
+    earlier, later = (message.serial for message in said if isinstance(message, wire.Wish))
+    loader.take(wire.Room(earlier, 0))
+    await asyncio.sleep(0)
+    assert not second.done()
+    loader.take(wire.Room(later, 8192))
+    assert (await second).data_ptr() == bench.region.view(Span(8192, 4096), LAYOUT.dtype).data_ptr()
+
+
+async def test_a_wish_that_was_given_up_gets_no_room_any_more(bench: Bench, tmp_path: Path) -> None:
+    adapter = large(200)
+    digest = bench.store.put(adapter)
+    _, path = bench.put_on_volume(adapter)
+    tensors = plain_tensors(rank=16)
+    padding = len(adapter.model) - len(save(tensors, metadata={"padding": ""}))
+    path.write_bytes(save(tensors, metadata={"padding": "x" * padding}))  # as long, but it takes more room
+    assert path.stat().st_size == len(adapter.model)
+    given_up = asyncio.Event()
+
+    async def room(footprint: AdapterFootprint, size: int) -> int:
+        if size == converted(adapter).weights.bytes:
+            return await bench._room(footprint, size)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+        raise AssertionError
+
+    async with asyncio.timeout(SECONDS):
+        await bench.client.load(digest, "", urgent=True, room=room)
+        await given_up.wait()
+    torch.testing.assert_close(bench.written(digest), converted(adapter).weights.packed, rtol=0, atol=0)
 
 
 async def test_a_store_that_restarts_is_found_again(bench: Bench) -> None:

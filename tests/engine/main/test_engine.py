@@ -72,6 +72,28 @@ async def test_the_status_is_1_and_the_request_gets_its_error(
     assert "illegal memory access" in caplog.text
 
 
+async def test_it_serves_once_its_loader_is_ready(
+    loaded: Loaded, host: HostMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = WatchedEngine(load_settings(), loaded, host, Credentials())
+    said: list[str] = []
+    ready, start = engine._loader.ready, engine._server.start
+
+    async def loader_ready() -> None:
+        await ready()
+        said.append("ready")
+
+    async def server_start() -> None:
+        said.append("serving")
+        await start()
+        engine._stopped.set()
+
+    monkeypatch.setattr(engine._loader, "ready", loader_ready)
+    monkeypatch.setattr(engine._server, "start", server_start)
+    assert await engine.serve() == 0
+    assert said == ["ready", "serving"]
+
+
 async def test_the_number_of_threads_is_said_on_the_loops_thread(
     loaded: Loaded, host: HostMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -55,7 +56,8 @@ class Loader:
         # One operation of torch takes one core, and there is one operation at a time: the rest is the engine's.
         self._worker = ThreadPoolExecutor(1, "convert", initializer=partial(torch.set_num_threads, 1))
         self._turns = Turns()
-        self._rooms: dict[int, asyncio.Future[int]] = {}
+        self._serials = count()
+        self._rooms: dict[int, asyncio.Future[int]] = {}  # by wish
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(self, message: wire.Message) -> None:
@@ -67,7 +69,7 @@ class Loader:
                 self._go(self._run(message))
             case wire.Hasten(number):
                 self._turns.hasten(number)
-            case wire.Room(number, begin) if (room := self._rooms.get(number)) is not None and not room.done():
+            case wire.Room(serial, begin) if (room := self._rooms.get(serial)) is not None and not room.done():
                 if begin is None:
                     room.set_exception(NoRoom())
                 else:
@@ -120,9 +122,10 @@ class Loader:
             await intake.take(parts)
 
     async def _room(self, number: int, footprint: AdapterFootprint, size: int) -> Tensor:
-        room = self._rooms[number] = asyncio.get_running_loop().create_future()
-        self.send(wire.Wish(number, list(footprint.ranks), size))
+        serial = next(self._serials)
+        room = self._rooms[serial] = asyncio.get_running_loop().create_future()
+        self.send(wire.Wish(number, serial, list(footprint.ranks), size))
         try:
             return self._region.view(Span(await room, size), self._layout.dtype)
         finally:
-            del self._rooms[number]
+            del self._rooms[serial]

@@ -58,6 +58,7 @@ class LoaderClient:
         self._hello = hello
         self._life: _Life | None = None
         self._alive = asyncio.Event()
+        self._ready = asyncio.Event()  # a process has been
         self._busy = asyncio.Event()  # something is fetched
         self._numbers = count()
         self._flights: dict[int, _Flight] = {}
@@ -79,6 +80,10 @@ class LoaderClient:
             if lived < SHORT_LIFE:
                 await asyncio.sleep(RESTART_DELAY)
             await self._start_again()
+
+    async def ready(self) -> None:
+        """Returns once a process has started and takes orders."""
+        await self._ready.wait()
 
     async def load(self, digest: str, traceparent: str, *, urgent: bool, room: Room) -> None:
         """Bring an adapter to where `room` says. Nothing is written there any more when this has ended.
@@ -160,8 +165,11 @@ class LoaderClient:
     def _take(self, message: wire.Message, life: _Life) -> None:
         match message:
             case wire.Ready() | wire.Pong():
+                self._ready.set()
                 life.heard.set()
             case wire.Wish(number) if (flight := self._flights.get(number)) is not None:
+                if flight.answer is not None:  # of a wish that the loader has given up
+                    flight.answer.cancel()
                 flight.answer = asyncio.create_task(self._find_room(flight, message))
             case wire.Arrived(number) if (flight := self._flights.get(number)) is not None and not flight.end.done():
                 flight.end.set_result(None)
@@ -176,9 +184,9 @@ class LoaderClient:
             begin = await flight.room(AdapterFootprint(flight.digest, ranks, wish.bytes), wish.bytes)
         except AdapterError as error:
             flight.refusal = error
-            self._send(wire.Room(wish.number, None))
+            self._send(wire.Room(wish.serial, None))
         else:
-            self._send(wire.Room(wish.number, begin))
+            self._send(wire.Room(wish.serial, begin))
 
     def _send(self, message: wire.Message) -> None:
         if self._life is not None:

@@ -64,9 +64,9 @@ class Hasten:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Engine: where in the region the adapter goes; None ends the fetch."""
+    """Engine: where in the region the adapter goes; None ends the fetch. `serial`: the wish's."""
 
-    number: int
+    serial: int
     begin: int | None
 
 
@@ -82,9 +82,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Loader: room for an adapter."""
+    """Loader: room for an adapter. A fetch that begins anew, from another source, has another wish: what it finds may
+    have another size, and an answer to the first wish is none to the second."""
 
     number: int
+    serial: int
     ranks: list[tuple[int, str, int]]
     bytes: int
 
