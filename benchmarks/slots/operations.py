@@ -28,6 +28,7 @@ AT_ONCE = 12  # requests
 NAMES = 24  # adapters, about
 PINS = 3  # at once
 DOWN = (0.3, 1.5)  # seconds until what was killed is started again
+PAUSE = 0.3  # seconds after what could not be done
 SETTLED = 4.0  # seconds after a restart by which nothing may fail for it any more
 NEVER_FAILS_FOR = ("redis",)
 
@@ -88,6 +89,7 @@ class Operations:
     async def _request(self) -> None:
         name = self.catalog.any()
         if name is None:
+            await asyncio.sleep(PAUSE)
             return
         while len(self._running) >= AT_ONCE:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
@@ -173,6 +175,7 @@ class Operations:
         self.outcome.refused[f"{what} {answer.status_code}"] += 1
         if answer.status_code >= 500:
             self.catalog.give_up(name)
+            await asyncio.sleep(PAUSE)  # else all operations would be over before what is down is back
             if time.monotonic() > self._trouble and answer.status_code != 503:
                 self.outcome.wrong.append(f"{what} of {name} failed with nothing down: {answer.text}")
         return None

@@ -13,7 +13,7 @@ from scripts.stack.config import DEMO_NAME
 from tests.support.fleet import names_of, reading
 from tests.support.stack import Stack
 
-PROMPT, OUTPUT = (8, 48), (8, 24)  # tokens, the least and the most
+PROMPT, OUTPUT = (8, 48), (4, 16)  # tokens, the least and the most
 VOCAB = (10, 384)
 TIERS = ("gpu", "host")
 # Settings under which a thousand adapters are far more than any tier holds, and come through all of them.
