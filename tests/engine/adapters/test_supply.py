@@ -10,7 +10,7 @@ from chorus_engine.adapters.cache import HostCache
 from chorus_engine.adapters.eviction import Demand
 from chorus_engine.adapters.fetches import MAX_FETCHES, MAX_PREFETCHES
 from chorus_engine.adapters.host import HostAdapter, Weights
-from chorus_engine.adapters.supply import AdapterSupply
+from chorus_engine.adapters.supply import ROOM_PATIENCE, AdapterSupply
 from chorus_engine.core.errors import AdapterError, AdapterUnavailable, AdapterUnusable
 from chorus_engine.core.spec import AdapterFootprint
 
@@ -157,6 +157,48 @@ def test_the_first_request_in_order_gets_the_room() -> None:
     bench.supply.pump()
     assert "b" in bench.answers
     assert "a" not in bench.answers
+
+
+def test_a_large_adapter_that_waits_for_room_is_not_passed_for_ever() -> None:
+    """Small ones that requests wait for come and get their slots all the time."""
+    bench = Bench(4)
+    bench.bring("a")
+    bench.bring("b", 3)
+    bench.needed |= {"a", "b"}
+    bench.want("large")
+    bench.supply.pump()
+    assert bench.ask_room("large", 4) is None
+    bench.want("small")
+    bench.supply.pump()
+    bench.needed.remove("b")
+    assert isinstance(bench.ask_room("small"), int), "it may pass, for a while"
+    bench.arrive("small")
+    bench.now += ROOM_PATIENCE
+    bench.want("another")
+    bench.prefetch("courtesy")
+    bench.supply.pump()
+    assert (bench.ask_room("another"), bench.ask_room("courtesy")) == (None, None)
+    bench.needed.clear()
+    bench.waiting = ["another", "large"]
+    bench.supply.pump()
+    assert bench.answers["large"] == 0
+    assert "another" not in bench.answers
+
+
+def test_one_that_nobody_waits_for_any_more_stands_in_nobodys_way() -> None:
+    bench = Bench(2)
+    for digest in "ab":
+        bench.bring(digest)
+        bench.needed.add(digest)
+    bench.want("large")
+    bench.supply.pump()
+    assert bench.ask_room("large", 2) is None
+    bench.now += ROOM_PATIENCE
+    bench.waiting = []
+    bench.want("c")
+    bench.needed.remove("b")
+    bench.supply.pump()
+    assert isinstance(bench.ask_room("c"), int)
 
 
 def test_an_adapter_larger_than_host_memory_is_refused(bench: Bench) -> None:

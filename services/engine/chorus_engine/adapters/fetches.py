@@ -35,6 +35,7 @@ class Fetch:
     footprint: AdapterFootprint | None = None
     span: Span | None = None
     wish: tuple[AdapterFootprint, int, Answer] | None = None  # it waits for room
+    wished: float = 0.0  # since when
 
     @property
     def pins(self) -> bool:

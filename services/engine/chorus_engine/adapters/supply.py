@@ -13,6 +13,8 @@ from chorus_engine.core.errors import AdapterError, AdapterUnavailable, AdapterU
 from chorus_engine.core.load import Hosted, HostMemory
 from chorus_engine.core.spec import AdapterFootprint
 
+ROOM_PATIENCE = 2.0  # seconds that a request's adapter waits for room while others take some
+
 
 class AdapterSupply:
     """What requests wait for may have all of memory but what is needed or pinned; what is fetched for nobody yet never
@@ -56,6 +58,8 @@ class AdapterSupply:
     def room(self, footprint: AdapterFootprint, size: int, answer: Answer) -> None:
         """The fetch of an adapter knows its size in bytes. Answered at once, or when there is room."""
         fetch = self._fetches[footprint.digest]
+        if fetch.wish is None:
+            fetch.wished = self._clock()
         fetch.wish = (footprint, size, answer)
         self._find_room(fetch)
 
@@ -132,6 +136,8 @@ class AdapterSupply:
         assert fetch.wish is not None, "it waits for room"
         footprint, size, answer = fetch.wish
         fetch.span = None
+        if fetch is not (self._starving() or fetch):
+            return
         found = self._reserve(fetch, size)
         if found is None:
             return
@@ -142,6 +148,14 @@ class AdapterSupply:
             answer(found.begin)
         else:
             answer(found)
+
+    def _starving(self) -> Fetch | None:
+        """The one that has waited longest for room of those that have for too long: nothing else takes any before it,
+        or small adapters would for ever take what a large one needs."""
+        now = self._clock()
+        waiting = [fetch for fetch in self._fetches if fetch.wish is not None and self._fetches.is_urgent(fetch)]
+        longest = min(waiting, key=lambda fetch: fetch.wished, default=None)
+        return longest if longest is not None and now - longest.wished > ROOM_PATIENCE else None
 
     def _reserve(self, fetch: Fetch, size: int) -> Span | AdapterError | None:
         """A span, or why there will be none; None is to be tried again."""
