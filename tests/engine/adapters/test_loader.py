@@ -299,8 +299,19 @@ async def test_a_loader_that_hangs_is_started_again(bench: Bench, monkeypatch: p
     torch.testing.assert_close(bench.written(digest), converted(adapter).weights.packed, rtol=0, atol=0)
 
 
-async def test_a_loader_ends_with_its_engine(bench: Bench) -> None:
+@pytest.mark.parametrize("at_work", [False, True])
+async def test_a_loader_ends_with_its_engine(bench: Bench, at_work: bool) -> None:
     process = LoaderProcess(bench.region, niceness=0)
+    if at_work:
+        digest = bench.store.put(fresh(9))
+        bench.store.gate.clear()
+        hello = Hello.of(LAYOUT, store_address=bench.store.address, token=TOKEN, roots=None, volume=None)
+        for message in (hello, wire.Fetch(1, digest, "", True)):
+            process.socket.sendall(wire.encode(message))
+        async with asyncio.timeout(SECONDS):
+            while digest not in bench.store.fetched:  # noqa: ASYNC110 - the store is on other threads
+                await asyncio.sleep(0.01)
     process.socket.close()
     async with asyncio.timeout(SECONDS):
         assert await asyncio.to_thread(process._process.wait) == 0
+    bench.store.gate.set()

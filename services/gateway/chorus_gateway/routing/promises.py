@@ -29,7 +29,7 @@ class Promises:
 
     def forget(self, adapter: str) -> None:
         if (held := self._held.pop(adapter, None)) is not None:
-            self._counts[held[0]] -= 1
+            self._counts -= Counter([held[0]])  # which keeps none at zero: engines come and go
 
     def engine(self, adapter: str) -> str | None:
         """Who is to load it."""
