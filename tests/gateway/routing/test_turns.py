@@ -10,7 +10,7 @@ from chorus_gateway.routing.promises import Promises
 from chorus_gateway.routing.registry import Announcement
 from chorus_gateway.routing.turns import Patience, Turn, Turns
 from chorus_gateway.routing.view import View
-from chorus_gateway.values import Band, Needs
+from chorus_gateway.values import NOTHING, Band, Needs
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.gateway.support.members import grant, head, hold, load, member
 from tests.gateway.support.values import BASE_DIGEST, job
@@ -27,8 +27,15 @@ class Stage:
         look = lambda model: View(self.members, self.promises)  # noqa: E731
         self.turns = Turns(self.queue, look, self.promises, Patience(first=0.1, last=2.0), lambda: self.now)
 
-    def enter(self, name: str, adapter: str | None = None, tenant: str = "acme", band: Band = Band.DEFAULT) -> Place:
-        return self.turns.enter(job(name, adapter=adapter, tenant=tenant, band=band))
+    def enter(
+        self,
+        name: str,
+        adapter: str | None = None,
+        tenant: str = "acme",
+        band: Band = Band.DEFAULT,
+        needs: Needs = NOTHING,
+    ) -> Place:
+        return self.turns.enter(job(name, adapter=adapter, tenant=tenant, band=band, needs=needs))
 
     def serve(self) -> list[tuple[str, str]]:
         """Spends all credits that can be: (job, engine). Those for which there is no job go back."""
@@ -246,7 +253,7 @@ def test_thousands_that_wait_cost_little_each_time(one: Member, two: Member) -> 
 def test_an_adapter_goes_only_where_it_can_be_held() -> None:
     small, large = member("small", rank=16), member("large", rank=64)
     stage = Stage(small, large)
-    stage.turns.enter(job("wide", adapter="w", needs=Needs(rank=32)))
+    stage.enter("wide", "w", needs=Needs(rank=32))
     grant(small, 2)
     stage.enter("base")
     assert stage.serve() == [("base", "small")]
@@ -261,14 +268,14 @@ def test_it_waits_for_an_engine_that_can_hold_it_and_takes_nothing_now() -> None
     small, large = member("small", rank=16), member("large", rank=64)
     large.announced = Announcement("large", "large", stalled=True)
     stage = Stage(small, large)
-    stage.turns.enter(job("wide", adapter="w", needs=Needs(rank=32)))
+    stage.enter("wide", "w", needs=Needs(rank=32))
     grant(small)
     assert stage.serve() == []
 
 
 def test_modules_outside_the_layers_need_an_engine_that_serves_them() -> None:
     stage = Stage(member("none"), member("head", outer="lm_head"), member("all", outer="embed_tokens lm_head"))
-    stage.turns.enter(job("r", adapter="v", needs=Needs(8, frozenset({"embed_tokens", "lm_head"}))))
+    stage.enter("r", "v", needs=Needs(8, frozenset({"embed_tokens", "lm_head"})))
     for each in stage.members:
         grant(each)
     assert stage.serve() == [("r", "all")]
@@ -276,16 +283,30 @@ def test_modules_outside_the_layers_need_an_engine_that_serves_them() -> None:
 
 def test_where_no_engine_can_hold_it_any_of_them_says_why() -> None:
     stage = Stage(member("one", rank=16), member("two", rank=16))
-    stage.turns.enter(job("wide", adapter="w", needs=Needs(rank=32)))
+    stage.enter("wide", "w", needs=Needs(rank=32))
     grant(stage.members[0])
     grant(stage.members[1])
     assert len(stage.serve()) == 1
 
 
+def test_one_that_has_lost_its_patience_goes_to_the_engine_that_comes_and_can_hold_it() -> None:
+    small = member("small", rank=16)
+    stage = Stage(small)
+    stage.enter("wide", "w", needs=Needs(rank=32))
+    stage.after(10)
+    large = member("large", rank=64)
+    stage.members.append(large)
+    stage.turns.aim_again(MODEL)
+    grant(small)
+    assert stage.serve() == []
+    grant(large)
+    assert stage.serve() == [("wide", "large")]
+
+
 def test_an_engine_that_joins_and_cannot_hold_it_is_passed_over() -> None:
     large, second = member("large", rank=64), member("second", rank=64)
     stage = Stage(large, second)
-    stage.turns.enter(job("wide", adapter="w", needs=Needs(rank=32)))
+    stage.enter("wide", "w", needs=Needs(rank=32))
     small = member("small", rank=16)
     stage.members.append(small)
     stage.turns.aim_again(MODEL)

@@ -9,7 +9,7 @@ from chorus_gateway.queue.lane import Place
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.registry import Announcement
 from chorus_gateway.routing.turns import Turn
-from chorus_gateway.values import Band
+from chorus_gateway.values import NOTHING, Band, Needs
 from tests.gateway.routing.test_turns import MODEL, Stage
 from tests.gateway.support.members import grant, hold, load, member
 
@@ -20,13 +20,14 @@ ADAPTERS = st.sampled_from([None, "d", "e", "f"])
 class TurnsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.engines = {name: member(name) for name in ("one", "two", "three")}
+        self.engines = {"one": member("one"), "two": member("two"), "three": member("three", rank=16)}
         self.stage = Stage(*self.engines.values())
         self.waiting: list[Place] = []
 
     @rule(adapter=ADAPTERS, tenant=st.sampled_from("ab"), band=st.sampled_from(list(Band)))
     def arrives(self, adapter: str | None, tenant: str, band: Band) -> None:
-        self.waiting.append(self.stage.enter("r", adapter, tenant, band))
+        needs = Needs(rank=32 if adapter == "f" else 8) if adapter else NOTHING
+        self.waiting.append(self.stage.enter("r", adapter, tenant, band, needs))
 
     @rule(at=st.integers(0, 20))
     def leaves(self, at: int) -> None:
@@ -63,7 +64,7 @@ class TurnsMachine(RuleBasedStateMachine):
         if self.engines[engine] not in self.stage.members:
             return
         grant(self.engines[engine], credits)
-        anywhere = any(not place.aim.engines for place in self.waiting)
+        anywhere = any(not place.aim.engines and engine not in place.aim.never for place in self.waiting)
         before = len(self.waiting)
         self.stage.turns.serve(MODEL, self.send)
         if anywhere and self.engines[engine].takes:
@@ -83,11 +84,13 @@ class TurnsMachine(RuleBasedStateMachine):
     def may_go(self, place: Place, chosen: Member) -> bool:
         """To one that it is aimed at, or where those are too busy or take nothing."""
         takers = [each for each in self.stage.members if each.takes]
+        holders = [each for each in self.stage.members if each.description.can_hold(place.job.model.needs)]
         share = sum(each.load for each in takers) / sum(each.capacity for each in takers)
         limit = 1.25 * share + 1 / 8
-        mine = [each for each in takers if each.id in place.aim.engines]
+        able = [each for each in takers if each in (holders or takers)]
+        mine = [each for each in able if each.id in place.aim.engines]
         free = [each for each in mine if place.aim.firm or each.load / each.capacity < limit]
-        return chosen in (free or takers)
+        return chosen in (free or able)
 
     def rank(self, place: Place) -> tuple[Band, float, int]:
         """A tenant's own jobs, and tenants with equal counters, go in order of arrival."""

@@ -104,6 +104,10 @@ class Turns:
     def aim_again(self, model: str, adapters: Iterable[str] | None = None) -> None:
         """The adapters are elsewhere than they were, or the engines are others (None is all adapters)."""
         view = self._look(model)
+        if adapters is None:
+            for place in self._queue.places(model):
+                if not place.aim.engines:
+                    self._move(place, view.anywhere(place.job.model.needs))
         for adapter in list(self._by_adapter) if adapters is None else adapters:
             for place in list(self._by_adapter.get(adapter, ())):
                 if place.job.model.base.digest == model:
@@ -127,7 +131,7 @@ class Turns:
             roomy = next(elsewhere, None)
             hopeless = now - since > self.patience.last and aimed <= silent
             if aimed and (roomy is not None or hopeless):
-                self._queue.move(place, Aim(never=never))
+                self._queue.move(place, view.anywhere(place.job.model.needs))
                 self._unwatch(place)
                 if roomy is not None:
                     rooms[roomy] -= 1

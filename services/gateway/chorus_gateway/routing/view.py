@@ -36,7 +36,7 @@ class View:
         adapter = model.adapter
         if adapter is None:
             return ANYWHERE
-        anywhere = self._anywhere(model.needs)
+        anywhere = self.anywhere(model.needs)
         able = self.targets(anywhere)
         holders = [
             Candidate(member.id, member.load, member.capacity, tier)
@@ -51,10 +51,15 @@ class View:
             firm=all(each.tier is Tier.FETCHING for each in holders),
         )
 
+    def anywhere(self, needs: Needs) -> Aim:
+        """Any engine but those that cannot hold an adapter with these needs; all of them when none can, as the one that
+        is asked says why."""
+        unable = frozenset(member.id for member in self.members if not member.description.can_hold(needs))
+        return ANYWHERE if len(unable) == len(self.members) else Aim(never=unable)
+
     def able(self, needs: Needs) -> Sequence[Member]:
-        """Engines that take requests and can hold an adapter with these needs; all of them when no engine can, as the
-        one that is asked says why."""
-        return self.targets(self._anywhere(needs))
+        """Of those, the engines that take requests."""
+        return self.targets(self.anywhere(needs))
 
     def targets(self, aim: Aim) -> Sequence[Member]:
         """Of the engines aimed at, those that may be waited for; when there are none, all that may be sent it."""
@@ -72,10 +77,6 @@ class View:
             return members[0]
         chosen = choose([self._candidate(member, adapter) for member in members], adapter, self._limit)
         return next(member for member in members if member.id == chosen.id)
-
-    def _anywhere(self, needs: Needs) -> Aim:
-        unable = frozenset(member.id for member in self.members if not member.description.can_hold(needs))
-        return ANYWHERE if len(unable) == len(self.members) else Aim(never=unable)
 
     @cached_property
     def _limit(self) -> float:
