@@ -138,9 +138,9 @@ class Engine:
         self._loop.start()
         # OpenMP keeps the number a thread, and oneDNN asks it: said on another thread, it would not hold on the loop's.
         self._loop.ask(partial(torch.set_num_threads, torch.get_num_threads()))
-        self._metrics_server.start()
         loader = asyncio.create_task(self._loader.run())
         await self._loader_ready()
+        self._metrics_server.start()  # whose /healthz says that requests are taken
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         beside = [asyncio.create_task(self._registry.run()), loader, asyncio.create_task(self._watchdog.run())]
