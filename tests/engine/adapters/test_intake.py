@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from chorus_engine.adapters import AdapterFiles, Layout
+from chorus_engine.adapters import AdapterFiles, Layout, intake
 from chorus_engine.adapters.host import FileHead
 from chorus_engine.adapters.intake import Damaged, Intake, NoRoom
 from chorus_engine.core.errors import AdapterUnavailable, AdapterUnusable
@@ -109,6 +109,32 @@ async def test_room_may_come_last(worker: ThreadPoolExecutor) -> None:
     assert rooms.given.isfinite().all()
 
 
+@pytest.mark.parametrize("ahead", [0, 300])
+async def test_little_gathers_while_there_is_no_room(
+    worker: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    monkeypatch.setattr(intake, "AHEAD", ahead)
+    monkeypatch.setattr(intake, "BATCH", 0)  # every tensor by itself
+    adapter, rooms = files(), Rooms()
+    rooms.gate.clear()
+    came = 0
+
+    async def counted() -> AsyncIterator[FileHead | bytes]:
+        nonlocal came
+        async for part in stream(parts_of(adapter, 10)):
+            came += len(part) if isinstance(part, bytes) else 0
+            yield part
+
+    taking = asyncio.create_task(take(worker, counted(), adapter.digest(), rooms))
+    await asyncio.sleep(0.05)
+    header = 8 + int.from_bytes(adapter.model[:8], "little")
+    assert came <= len(adapter.config) + header + ahead + 20 < len(adapter.config + adapter.model)
+    rooms.gate.set()
+    async with asyncio.timeout(10):
+        await taking
+    assert rooms.given.isfinite().all()
+
+
 async def test_of_matrices_of_the_base_nothing_is_kept(worker: ThreadPoolExecutor) -> None:
     spec = replace(SPEC, vocab_size=1 << 20)
     whole = {f"base_model.model.{name}.weight": torch.zeros(1 << 20, 8) for name in ("lm_head", "model.embed_tokens")}
@@ -125,8 +151,8 @@ async def test_of_matrices_of_the_base_nothing_is_kept(worker: ThreadPoolExecuto
 
     tracemalloc.start()
     try:
-        intake = Intake(adapter.digest(), Layout(spec, torch.float32, 16), rooms, worker, max_bytes=1 << 20)
-        await intake.take(coming())
+        taker = Intake(adapter.digest(), Layout(spec, torch.float32, 16), rooms, worker, max_bytes=1 << 20)
+        await taker.take(coming())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

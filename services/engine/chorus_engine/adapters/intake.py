@@ -17,6 +17,7 @@ from chorus_engine.core.errors import AdapterUnusable
 from chorus_engine.core.spec import AdapterFootprint
 
 BATCH = 4 << 20  # bytes of the file that are converted in one go; then it is another adapter's turn
+AHEAD = 32 << 20  # bytes that come before those that came are converted; a tensor that is larger comes whole
 
 # From what an adapter is and its size in bytes to where its values go: [values]. Raises NoRoom.
 Room = Callable[[AdapterFootprint, int], Awaitable[Tensor]]
@@ -42,6 +43,8 @@ class Intake:
         self._max_bytes = max_bytes
         self._files: list[_File] = []
         self._came = asyncio.Event()
+        self._went = asyncio.Event()  # bytes were converted, or more are needed
+        self._needed = 0  # of the weights' file, up to here
 
     async def take(self, parts: AsyncIterator[FileHead | bytes]) -> None:
         """Raises AdapterUnusable, as Damaged where other bytes may help, NoRoom, or what `parts` raises."""
@@ -54,6 +57,9 @@ class Intake:
                     self._begin(part)
                     if len(self._files) == 2:
                         conversion = asyncio.create_task(self._convert(*self._files))
+                        conversion.add_done_callback(lambda _: self._went.set())
+                if conversion is not None:
+                    await self._keep_back(self._files[1], conversion)
                 if conversion is not None and conversion.done() and isinstance(conversion.exception(), NoRoom):
                     break
             else:
@@ -86,6 +92,12 @@ class Intake:
             raise Damaged(f"the store sent more of adapter {self._digest} than the sizes that it gave.")
         self._came.set()
 
+    async def _keep_back(self, file: "_File", conversion: "asyncio.Task[None]") -> None:
+        """Without room, or behind a source that is faster, no whole file gathers here."""
+        while file.held > AHEAD and file.end >= self._needed and not conversion.done():
+            self._went.clear()
+            await self._went.wait()
+
     def _verify(self) -> None:
         if len(self._files) != 2:
             names = [file.head.name for file in self._files]
@@ -113,11 +125,15 @@ class Intake:
             await self._until(file, pieces[0].matrix.end)
             stop = _batch(pieces, file.end)
             origin = pieces[0].matrix.begin
-            await self._work(pieces[:stop], file.take(origin, pieces[stop - 1].matrix.end), origin, packed)
+            data = file.take(origin, pieces[stop - 1].matrix.end)
+            self._went.set()
+            await self._work(pieces[:stop], data, origin, packed)
             del pieces[:stop]
 
     async def _until(self, file: "_File", end: int) -> None:
-        while file.end < min(end, file.head.size):
+        self._needed = min(end, file.head.size)
+        self._went.set()
+        while file.end < self._needed:
             self._came.clear()
             await self._came.wait()
 
@@ -155,6 +171,7 @@ class _File:
     def __init__(self, head: FileHead) -> None:
         self.head = head
         self.end = 0
+        self.held = 0  # bytes
         self._chunks: deque[tuple[int, bytes]] = deque()  # each from a byte of the file
         self._spans: list[tuple[int, int]] = [(0, head.size)]  # that are kept
         self._hasher = hashlib.sha256()
@@ -165,6 +182,7 @@ class _File:
             return False
         if self._is_kept(self.end, data):
             self._chunks.append((self.end, data))
+            self.held += len(data)
         self._hasher.update(data)
         self.end += len(data)
         return True
@@ -173,6 +191,7 @@ class _File:
         """From now on nothing but these parts, (begin, end) each; only what is in one of them may be taken."""
         self._spans = spans
         self._chunks = deque(chunk for chunk in self._chunks if self._is_kept(*chunk))
+        self.held = sum(len(data) for _, data in self._chunks)
 
     def read(self, end: int) -> bytes:
         """From the beginning, before anything is taken."""
@@ -182,7 +201,7 @@ class _File:
         """A part that has come; what is before it and it itself may be asked for no more."""
         taken = self._piece(begin, end)
         while self._chunks and self._chunks[0][0] + len(self._chunks[0][1]) <= end:
-            self._chunks.popleft()
+            self.held -= len(self._chunks.popleft()[1])
         return taken
 
     def _is_kept(self, at: int, data: bytes) -> bool:
