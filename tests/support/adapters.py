@@ -43,7 +43,7 @@ class Adapter:
         zero."""
         config, draw = json.loads(self.config), np.random.default_rng(seed)
         weights = {}
-        for name, matrix in load(self.weights).items():
+        for name, matrix in sorted(load(self.weights).items()):  # safetensors keeps no order
             more = rank - config["r"]
             if ".lora_A." in name:
                 added = draw.standard_normal((more, matrix.shape[1])).astype(matrix.dtype)

@@ -1,10 +1,12 @@
 """What failure tests ask of a stack: adapters that show whose weights answered, and that nothing is left behind."""
 
+import hashlib
 import random
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -45,10 +47,18 @@ class Fleet:
 
     def publish(self) -> tuple[str, str]:
         """A new adapter that reverses words: its model name and its digest."""
-        number = random.randrange(10**9)
-        adapter = Adapter.read(DEMO / "adapters" / "reverse").padded(number)
-        assert len(adapter.weights) > 4 * PART
-        return f"{DEMO_NAME}@f{number}", str(upload(self.demo, f"f{number}", adapter)["digest"])
+        name = f"f{random.randrange(10**9)}"
+        return f"{DEMO_NAME}@{name}", str(upload(self.demo, name, skilled(name))["digest"])
+
+    def publish_again(self, model: str) -> None:
+        """The same bytes."""
+        name = model.partition("@")[2]
+        upload(self.demo, name, skilled(name))
+
+    def blob(self, model: str) -> Path:
+        """Where the store keeps its weights."""
+        digest = hashlib.sha256(skilled(model.partition("@")[2]).weights).hexdigest()
+        return self.stack.config.state / "blobs" / "sha256" / digest[:2] / digest
 
     def ask(self, model: str, timeout: float = 60) -> httpx.Response:
         body = {
@@ -63,10 +73,15 @@ class Fleet:
     def says(self, model: str) -> str:
         return text(self.ask(model))
 
-    def heals(self, model: str, seconds: float = 5.0) -> None:
-        """What was away is back, and within so long the adapter answers again."""
-        eventually(lambda: self.ask(model).status_code == 200, seconds, lambda: self.ask(model).text)
-        assert self.says(model) == SKILLED
+    def heals(self, model: str, seconds: float = 15.0) -> None:
+        """What was away is back, and within so long the adapter answers again: rightly, whenever it does."""
+
+        def answers() -> bool:
+            answer = self.ask(model)
+            assert answer.status_code != 200 or text(answer) == SKILLED
+            return answer.status_code == 200
+
+        eventually(answers, seconds, lambda: self.ask(model).text)
 
     def engine_ids(self) -> dict[str, str]:
         """Services by engine id, of those that are alive."""
@@ -103,6 +118,12 @@ class Fleet:
         staging = (self.stack.config.state / "blobs" / "staging").rglob("*")
         parts["staging"] = sum(path.is_file() and path.name != "lock" for path in staging)
         return {part: value for part, value in parts.items() if value}
+
+
+def skilled(name: str) -> Adapter:
+    adapter = Adapter.read(DEMO / "adapters" / "reverse").padded(int(name[1:]))
+    assert len(adapter.weights) > 4 * PART
+    return adapter
 
 
 def text(answer: httpx.Response) -> str:
