@@ -1,7 +1,8 @@
 """What operators see: metrics by the names they know, and one trace through all services."""
 
 import secrets
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -53,7 +54,7 @@ SPANS = {
     ("chorus-engine", "engine.prefill"),
     ("chorus-engine", "engine.decode"),
     ("chorus-engine", "adapter.fetch"),
-    ("chorus-adapter-store", "adapter.fetch"),
+    ("chorus-adapter-store", "adapter.locate"),  # the engine reads the volume that the store has its blobs on
 }
 
 
@@ -78,6 +79,17 @@ def test_generated_tokens_are_counted(stack: Stack, demo: Tenant, service: str) 
     assert stack.metrics(service)["generation_tokens_total"] - before == generated == 4
 
 
+@pytest.fixture
+def nothing_ahead(stack: Stack) -> Iterator[None]:
+    """No adapter is fetched before it is asked for."""
+    stack.environment["CHORUS_PLACEMENT"] = "off"
+    stack.restart("adapter-store", signal.SIGTERM)
+    yield
+    del stack.environment["CHORUS_PLACEMENT"]
+    stack.restart("adapter-store", signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("nothing_ahead")
 def test_one_trace_joins_gateway_queue_engine_and_store(receiver: Receiver, new_tenant: Callable[[], Tenant]) -> None:
     tenant, trace, caller = new_tenant(), secrets.token_hex(16), secrets.token_hex(8)
     upload(tenant, "fresh", Adapter.random(seed=secrets.randbits(32)))  # no engine has it yet: it has to be fetched

@@ -11,7 +11,8 @@ from tests.support.stack import Stack, Tenant, running_stack
 
 @pytest.fixture(scope="module")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+    """Nothing is fetched before it is asked for."""
+    with running_stack(tmp_path_factory.mktemp("stack"), {"CHORUS_PLACEMENT": "off"}) as stack:
         yield stack
 
 

@@ -23,7 +23,7 @@ class Service:
     load_settings: Callable[[list[str]], object]
     start_error: type[Exception]
 
-    def connect(self, url: str, timeout: float = 2.0) -> Redis:
+    def connect(self, url: str, timeout: float = 15.0) -> Redis:
         client: Redis = self.module.connect(self.module.check(url), timeout)
         return client
 
