@@ -1,5 +1,6 @@
 """The first token of an adapter that no engine has, beside the time in which its bytes can be had and hashed."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreStub
 ALLOWANCE = 0.020  # seconds beside the transfer and a warm first token
 PROMPT = tuple(range(40, 56))
 WARM = 3  # further requests for each
+PAUSE = 0.2  # seconds before each request, so that none meets what the one before left to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ async def first_tokens(client: Client, models: Sequence[tuple[str, int]], note: 
 
 
 async def _first_token(client: Client, model: str) -> float:
+    await asyncio.sleep(PAUSE)
     answer = await client.ask(model, PROMPT, 1)
     if answer.failure:
         raise RuntimeError(f"{model}: {answer.failure}")
