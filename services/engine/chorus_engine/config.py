@@ -194,11 +194,12 @@ class Settings(BaseSettings):
         description="seconds without the end of a step, or 20 times the longest lately if that is more, after which "
         "the engine says that it is stalled and gets no requests",
     )
-    hang_seconds: float = Field(
-        60.0,
+    hang_seconds: float | None = Field(
+        None,
         gt=0,
         description="seconds without the end of a step, or twice those after which it is stalled if that is more, "
-        "after which the process ends with status 1, for its supervisor to start another",
+        "after which the process ends with status 1, for its supervisor to start another; default: 60 on cuda, 600 on "
+        "cpu, where the first long prompt of a large model may take minutes",
     )
     engine_cache_dir: Path = Field(
         Path(".chorus/engine"), description="folder for what is dear to compute again, such as digests of weight files"

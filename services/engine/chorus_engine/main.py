@@ -64,6 +64,7 @@ LOADER_SECONDS = 20.0  # that the start waits for the loader's
 STOP_GRACE = 1.0  # seconds for streams to send what they have
 CLOSE_SECONDS = 20.0  # from the last request's end to the end of the process
 ABANDON_SECONDS = 5.0  # of an engine that hangs
+HANG_ON_CUDA, HANG_ON_CPU = 60.0, 600.0  # seconds; nothing is known of steps before the first one has ended
 
 
 def run(settings: Settings) -> int:
@@ -128,7 +129,7 @@ class Engine:
             execute=self._execute,
             ended=self._metrics.command,
         )
-        self._watchdog = self._make_watchdog()
+        self._watchdog = self._make_watchdog(loaded.model.device)
         self._digest_check = DigestCheck(loaded.model.remembered, digest_cache(settings), changed=self._broken)
         self._metrics_server = self._make_metrics_server()
 
@@ -326,10 +327,11 @@ class Engine:
             healthy=lambda: not self._stopped.is_set(),
         )
 
-    def _make_watchdog(self) -> Watchdog:
+    def _make_watchdog(self, device: torch.device) -> Watchdog:
+        hang = self._settings.hang_seconds or (HANG_ON_CUDA if device.type == "cuda" else HANG_ON_CPU)
         return Watchdog(
             self._loop.pulse,
-            Bounds(self._settings.stall_seconds, self._settings.hang_seconds),
+            Bounds(self._settings.stall_seconds, hang),
             stalled=self._set_stalled,
             hung=self._hang,
             where=self._loop.stack,
