@@ -2,6 +2,8 @@
 
 import json
 import logging
+import socket
+import struct
 import time
 import urllib.error
 import urllib.request
@@ -139,6 +141,19 @@ def test_health_follows_the_engine(server: MetricsServer) -> None:
 def test_a_busy_port_is_one_sentence(server: MetricsServer) -> None:
     with pytest.raises(StartError, match=f"127.0.0.1:{server.port} .*CHORUS_ENGINE_METRICS_PORT"):
         MetricsServer("127.0.0.1", server.port, EngineMetrics().registry, healthy=lambda: True)
+
+
+def test_who_no_longer_waits_is_no_event(capfd: pytest.CaptureFixture[str]) -> None:
+    """A probe that came before the engine served gave up; its answer meets a connection that was reset."""
+    server = MetricsServer("127.0.0.1", 0, EngineMetrics().registry, healthy=lambda: True)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.port)) as probe:
+            probe.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+    server.start()
+    assert _status(server, "/healthz") == 200
+    server.stop()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_log_line_is_one_json_object() -> None:
