@@ -63,10 +63,9 @@ def strange_catalog(stack: Stack, tenant: str, catalog: Catalog) -> list[str]:
 
 
 def complaints(stack: Stack) -> list[str]:
-    """Tracebacks in logs."""
-    return [
-        f"{name}: {line[:300]}"
-        for name in stack.services
-        for line in stack.config.log(name).read_text(errors="replace").splitlines()
-        if "Traceback" in line
-    ]
+    """Tracebacks in logs: where each begins and what follows."""
+    found = []
+    for name in stack.services:
+        text = stack.config.log(name).read_text(errors="replace")
+        found += [f"{name}: {part[:1500]}" for part in text.split("Traceback")[1:]]
+    return found

@@ -18,9 +18,9 @@ VOCAB = (10, 384)
 TIERS = ("gpu", "host")
 # Settings under which a thousand adapters are far more than any tier holds, and come through all of them.
 ROOM = {
-    "CHORUS_MAX_ADAPTERS": "16",
-    "CHORUS_HOST_ADAPTER_MEMORY": "0.025",
-    "CHORUS_STORE_MEMORY": "0.0625",
+    "CHORUS_MAX_ADAPTERS": "8",
+    "CHORUS_HOST_ADAPTER_MEMORY": "0.01",
+    "CHORUS_STORE_MEMORY": "0.05",
     "CHORUS_ADAPTER_VOLUME": "",
     "CHORUS_MAX_NUM_SEQS": "32",
 }
