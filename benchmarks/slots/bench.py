@@ -226,7 +226,8 @@ def _note(step: Progress) -> Callable[[str], None]:
 
 
 def _operated(outcome: Outcome, unlawful: list[str]) -> list[Figure]:
-    detail = {"operations": dict(outcome.done), "refused": dict(outcome.refused), "answers": len(outcome.answers)}
+    counts = {"operations": outcome.done, "killed": outcome.killed, "refused": outcome.refused}
+    detail = {name: dict(count) for name, count in counts.items()} | {"answers": len(outcome.answers)}
     return [
         Figure("random operations", sum(outcome.done.values()), detail=detail),
         Figure("operations that went wrong", len(outcome.wrong), "", 0, detail={"examples": outcome.wrong[:5]}),

@@ -36,6 +36,7 @@ NEVER_FAILS_FOR = ("redis",)
 @dataclass
 class Outcome:
     done: Counter[str] = field(default_factory=Counter)  # operations
+    killed: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)  # administration that was refused or did not answer
     answers: list[Answer] = field(default_factory=list)  # `model` is what answered: base@digest
     excused: int = 0  # requests that failed while what they needed was down
@@ -188,7 +189,7 @@ class Operations:
             return
         choices = [*names_of(self._stack, "engine"), *names_of(self._stack, "adapter-store"), "redis"]
         name = self._draw.choice(choices)
-        self.outcome.done[f"kill {name}"] += 1
+        self.outcome.killed[name] += 1
         if name not in NEVER_FAILS_FOR:
             self._trouble = float("inf")
         await asyncio.to_thread(self._stack.kill, name)
