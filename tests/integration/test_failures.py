@@ -124,7 +124,7 @@ def test_the_placer_is_killed_while_it_holds_the_lock(fleet: Fleet) -> None:
     (heir,) = leaders()
     assert heir != leader
     assert reading(fleet.stack, [heir], "placer_term") > term
-    assert fleet.says(REVERSE) == SKILLED
+    fleet.heals(REVERSE)
     fleet.stack.start(leader)
     fleet.stack.await_healthy(leader)
     time.sleep(1.5)

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +13,7 @@ from chorus_adapter_store.blobs.protocol import CHUNK_BYTES
 from chorus_adapter_store.blobs.staged import StagedUpload
 from chorus_adapter_store.blobs.staging import Staging
 from chorus_adapter_store.blobs.working import damaged, missing, on_disk
+from chorus_adapter_store.uninterrupted import uninterrupted
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WHERE = "on the store's disk"
@@ -35,12 +36,13 @@ class DiskBlobs:
             upload.discard()
 
     async def read(self, sha256: str, size: int) -> AsyncGenerator[bytes]:
-        file = await on_disk(_open, self.path_of(sha256))
-        if file is None:
-            raise missing(sha256, _WHERE)
         hasher = hashlib.sha256()
         at = 0
-        with file:
+        with ExitStack() as opened:
+            # Whoever is cancelled here waits for the file, so that it is closed and not forgotten.
+            file = await uninterrupted(on_disk(_open, self.path_of(sha256), opened))
+            if file is None:
+                raise missing(sha256, _WHERE)
             while data := await on_disk(_read_hashed, file, at, hasher):
                 at += len(data)
                 if at > size:
@@ -75,9 +77,9 @@ class DiskBlobs:
         return frozenset(path.name for path in self._root.glob("??/*") if _DIGEST.fullmatch(path.name))
 
 
-def _open(path: Path) -> BinaryIO | None:
+def _open(path: Path, opened: ExitStack) -> BinaryIO | None:
     try:
-        return path.open("rb", buffering=0)
+        return opened.enter_context(path.open("rb", buffering=0))
     except FileNotFoundError:
         return None
 
