@@ -56,7 +56,11 @@ async def test_one_pin_a_name(pins: PinCatalog) -> None:
     await pins.set(Pin(MINE, "2", Tier.HOST))
     ((pin, (file,)),) = await pins.all()
     assert (pin, file.digest) == (Pin(MINE, "2", Tier.HOST), draft("two").digest)
-    assert (file.models, file.rank, file.size) == ({"demo"}, draft("two").facts.rank, draft("two").weights.size)
+    assert (file.models, file.rank, file.size) == (
+        frozenset({"demo"}),
+        draft("two").facts.rank,
+        draft("two").weights.size,
+    )
 
 
 async def test_a_pin_that_is_removed_is_gone(pins: PinCatalog) -> None:
@@ -102,7 +106,7 @@ async def test_only_what_requests_may_use_is_placed(database: Database, catalog:
     digests = {draft("one").digest, draft("two").digest, "0" * 64}
     await LifecycleCatalog(database).retire(MINE, 2, "", 5.0)
     (file,) = (await placing.files(digests)).values()
-    assert (file.digest, file.models) == (draft("one").digest, {"demo"})
+    assert (file.digest, file.models) == (draft("one").digest, frozenset({"demo"}))
 
 
 async def test_terms_only_grow(database: Database) -> None:
