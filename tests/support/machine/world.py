@@ -279,6 +279,7 @@ class World:
 
     async def settle(self) -> None:
         """Nobody asks any more: every request, fetch and command ends, Redis says what is so, and nothing is left."""
+        self._knowledge.forget()  # else what was unpinned a moment ago is known to the placer after a second only
         for _ in range(ROUNDS):
             await self._rest()
             await self._place()
