@@ -19,13 +19,27 @@ class Band(IntEnum):
     FLEX = 3
 
 
+class Period(StrEnum):
+    """What a budget is for, in calendar time of UTC."""
+
+    DAY = "day"
+    MONTH = "month"
+    TOTAL = "total"  # for ever
+
+
+NANO = 10**9  # amounts of money are whole billionths of the operator's currency
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """None is no limit."""
+    """Of a tenant, a key, or a tenant's use of an adapter. None is no limit."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None  # prompt and output
+    tokens_per_day: int | None = None  # likewise; days are UTC's
     concurrent_requests: int | None = None
+    budget: int | None = None  # billionths, at most 2**53
+    budget_period: Period = Period.MONTH
     adapters: int | None = None
     adapter_bytes: int | None = None  # of all adapters together
     adapter_rank: int | None = None  # the largest
@@ -36,6 +50,9 @@ class Tenant:
     id: str  # 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit
     limits: Limits = field(default_factory=Limits)
     weight: float = 1.0  # share of capacity inside a band
+    bands: frozenset[Band] = frozenset(Band)  # those that its requests may ask for
+    default_max_tokens: int | None = None  # of a request that names no maximum
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,18 @@ class Principal:
     key_id: str
     scopes: frozenset[Scope]
     tenant: Tenant | None = None
+    limits: Limits = field(default_factory=Limits)  # the key's own, beside its tenant's
+    # Models that the key may use: a base's name, "base@adapter", "base@owner/adapter" or "base@*". None is all.
+    models: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Millionths of the currency for a million tokens. What a request costs is rounded up to a billionth."""
+
+    input: int = 0
+    cached: int = 0  # prompt tokens taken from the prefix cache
+    output: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +108,8 @@ class ResolvedModel:
     adapter: str | None = None  # digest; None is the base model
     namespace: bytes = b""  # HMAC(tenant, adapter digest, base digest): 32 bytes
     owner: str = ""  # the adapter's tenant
+    adapter_name: str = ""
+    generation: int = 0
     needs: Needs = NOTHING  # of the adapter
 
 
