@@ -54,10 +54,21 @@ class Load:
     free_slots: int = 0  # adapter slots that hold nothing
     idle_slots: int = 0  # those with an adapter that nobody uses: they take another one at once
     stalled: bool = False  # its steps do not end: it may hang
+    running: int = 0  # of the requests
+    free_blocks: int = 0  # of the KV cache
+    total_blocks: int = 0
 
 
 def load_value(message: pb.Load) -> Load:
-    return Load(message.running + message.waiting, message.free_slots, message.idle_slots, message.stalled)
+    return Load(
+        message.running + message.waiting,
+        message.free_slots,
+        message.idle_slots,
+        message.stalled,
+        message.running,
+        message.free_blocks,
+        message.total_blocks,
+    )
 
 
 def head_message(head: Head | None) -> pb.Head:
