@@ -5,15 +5,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from chorus_gateway.db import Base, Database, connect, migrate
-from chorus_gateway.db.migrate import VERSION_TABLE
+from chorus_gateway.db.migrate import VERSION_TABLE, alembic_config
 from chorus_gateway.errors import StartError
-from chorus_gateway.tenants import TenantStore
-from chorus_gateway.values import Limits, Tenant
+from chorus_gateway.tenants import KeyStore, TenantStore
+from chorus_gateway.values import Limits, Principal, Scope, Tenant
 
 
 async def test_migrations_make_the_tables_that_the_models_describe(database: Database) -> None:
@@ -27,9 +28,15 @@ async def test_migrations_make_the_tables_that_the_models_describe(database: Dat
 
 
 async def test_migrating_again_changes_nothing(database: Database) -> None:
+    before = await schema(database)
     await migrate(database)
+    assert await schema(database) == before
+
+
+async def schema(database: Database) -> list[str]:
+    query = f"SELECT sql FROM sqlite_master UNION ALL SELECT version_num FROM {VERSION_TABLE}"
     async with database.session() as session:
-        assert (await session.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))).scalars().all() == ["0002"]
+        return [str(row) for row in (await session.execute(text(query))).scalars()]
 
 
 async def test_a_database_of_the_first_version_keeps_its_tenants(tmp_path: Path) -> None:
@@ -39,12 +46,23 @@ async def test_a_database_of_the_first_version_keeps_its_tenants(tmp_path: Path)
             "INTEGER, tokens_per_minute INTEGER, concurrent_requests INTEGER, created_at DOUBLE NOT NULL)"
         )
         connection.execute("INSERT INTO tenants VALUES ('acme', 2.0, 60, NULL, NULL, 7.0)")
+        connection.execute(
+            "CREATE TABLE api_keys (id VARCHAR(12) PRIMARY KEY NOT NULL, tenant_id VARCHAR(64), fingerprint BLOB NOT "
+            "NULL, scopes VARCHAR(64) NOT NULL, name VARCHAR(128) NOT NULL, created_at DOUBLE NOT NULL, expires_at "
+            "DOUBLE, revoked_at DOUBLE, FOREIGN KEY(tenant_id) REFERENCES tenants (id))"
+        )
+        connection.execute(
+            "INSERT INTO api_keys VALUES ('abcdefghijkl', 'acme', x'00', 'infer', 'ci', 8.0, NULL, NULL)"
+        )
         connection.execute(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
         connection.execute(f"INSERT INTO {VERSION_TABLE} VALUES ('0001')")
     connection.close()
     database = connect(f"sqlite+aiosqlite:///{tmp_path}/gateway.db")
     await migrate(database)
     assert (await TenantStore(database).get("acme")).tenant == Tenant("acme", Limits(requests_per_minute=60), 2.0)
+    kept = await KeyStore(database, pepper=b"any").find("abcdefghijkl")
+    assert kept is not None
+    assert kept.principal == Principal("abcdefghijkl", frozenset({Scope.INFER}), Tenant("acme", Limits(60), 2.0))
     await database.close()
 
 
@@ -98,3 +116,18 @@ async def refused(path: Path, words: str) -> None:
             await asyncio.to_thread(thread.join)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
+
+
+async def test_the_schema_can_be_taken_back_and_made_again(tmp_path: Path) -> None:
+    database = connect(f"sqlite+aiosqlite:///{tmp_path}/gateway.db")
+    await migrate(database)
+    made = await schema(database)
+
+    def back(connection: Connection) -> None:
+        command.downgrade(alembic_config(connection), "base")
+
+    async with database.engine.begin() as connection:
+        await connection.run_sync(back)
+    await migrate(database)
+    assert sorted(await schema(database)) == sorted(made)
+    await database.close()

@@ -2,6 +2,25 @@
 
 from chorus_gateway.db.database import Database, connect
 from chorus_gateway.db.migrate import migrate
-from chorus_gateway.db.models import ApiKeyRow, Base, TenantRow
+from chorus_gateway.db.models import (
+    AdapterLimitsRow,
+    ApiKeyRow,
+    AuditIntentRow,
+    AuditRow,
+    Base,
+    PriceRow,
+    TenantRow,
+)
 
-__all__ = ["ApiKeyRow", "Base", "Database", "TenantRow", "connect", "migrate"]
+__all__ = [
+    "AdapterLimitsRow",
+    "ApiKeyRow",
+    "AuditIntentRow",
+    "AuditRow",
+    "Base",
+    "Database",
+    "PriceRow",
+    "TenantRow",
+    "connect",
+    "migrate",
+]

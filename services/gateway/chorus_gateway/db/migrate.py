@@ -36,10 +36,15 @@ async def migrate(database: Database) -> None:
 
 def _upgrade(connection: Connection) -> None:
     _take_turn(connection)
+    command.upgrade(alembic_config(connection), "head")
+
+
+def alembic_config(connection: Connection) -> Config:
+    """For Alembic's commands on `connection`."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    return config
 
 
 def _take_turn(connection: Connection) -> None:

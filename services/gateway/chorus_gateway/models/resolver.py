@@ -56,11 +56,12 @@ class _Found:
     """What is kept of a generation; nothing where the base model itself is meant."""
 
     digest: str | None = None
+    generation: int = 0
     needs: Needs = NOTHING
 
     @classmethod
     def of(cls, adapter: Adapter) -> "_Found":
-        return cls(adapter.digest, Needs(adapter.rank, adapter.outer_modules))
+        return cls(adapter.digest, adapter.generation, Needs(adapter.rank, adapter.outer_modules))
 
 
 _BASE = _Found()
@@ -107,7 +108,7 @@ class Resolver:
         choice = await self._cache.get(lookup, lambda: self._look_up(lookup))
         if choice is None:
             raise not_found(name)
-        return self._resolved(tenant, name, base, choice.choose(lookup, chooser), lookup.owner)
+        return self._resolved(tenant, name, base, choice.choose(lookup, chooser), lookup)
 
     async def list(self, tenant: Tenant) -> tuple[ModelCard, ...]:
         """Base models first, then the adapters on them that the tenant may use, its own and others', each once, with
@@ -152,10 +153,18 @@ class Resolver:
         return _Choice(_Found.of(found.adapter), canary, found.percent)
 
     def _resolved(
-        self, tenant: Tenant, name: str, base: BaseModel, found: _Found = _BASE, owner: str = ""
+        self, tenant: Tenant, name: str, base: BaseModel, found: _Found = _BASE, lookup: _Lookup | None = None
     ) -> ResolvedModel:
-        namespace = cache_namespace(self._secret, tenant=tenant.id, adapter=found.digest, base=base.digest)
-        return ResolvedModel(name, base, found.digest, namespace, owner, found.needs)
+        return ResolvedModel(
+            requested=name,
+            base=base,
+            adapter=found.digest,
+            namespace=cache_namespace(self._secret, tenant=tenant.id, adapter=found.digest, base=base.digest),
+            owner=lookup.owner if lookup else "",
+            adapter_name=lookup.adapter.name if lookup else "",
+            generation=found.generation,
+            needs=found.needs,
+        )
 
 
 def not_found(name: str) -> ModelNotFound:

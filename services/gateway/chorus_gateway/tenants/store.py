@@ -26,7 +26,16 @@ class TenantStore:
 
     async def create(self, tenant: Tenant) -> TenantRecord:
         """Conflict when the id is taken."""
-        row = TenantRow(id=tenant.id, weight=tenant.weight, created_at=time.time(), **asdict(tenant.limits))
+        limits = {**asdict(tenant.limits), "budget_period": tenant.limits.budget_period.value}
+        row = TenantRow(
+            id=tenant.id,
+            weight=tenant.weight,
+            created_at=time.time(),
+            bands=",".join(band.name.lower() for band in sorted(tenant.bands)),
+            default_max_tokens=tenant.default_max_tokens,
+            suspended_at=time.time() if tenant.suspended else None,
+            **limits,
+        )
         try:
             async with self._database.session() as session:
                 session.add(row)
