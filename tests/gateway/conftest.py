@@ -1,4 +1,4 @@
-"""A real Redis and a real SQLite database, new for every test that asks for them."""
+"""A real Redis, a real SQLite database and a real PostgreSQL, new for every test that asks for them."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,6 +8,9 @@ from redis.asyncio import Redis
 
 from chorus_gateway.db import Database, connect, migrate
 from tests.gateway.support.redis_server import RedisServer, redis_client
+from tests.support.postgres import PostgresDatabase, postgres, postgres_database
+
+__all__ = ["postgres", "postgres_database"]  # fixtures
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +40,20 @@ async def redis(shared_redis_server: RedisServer) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = connect(f"sqlite+aiosqlite:///{tmp_path}/gateway.db")
+    await migrate(database)
+    yield database
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """One of each kind; PostgreSQL where it is installed."""
+    if request.param == "sqlite":
+        url = f"sqlite+aiosqlite:///{tmp_path}/gateway.db"
+    else:
+        server: PostgresDatabase = request.getfixturevalue("postgres_database")
+        url = server.url
+    database = connect(url)
     await migrate(database)
     yield database
     await database.close()

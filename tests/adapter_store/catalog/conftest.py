@@ -1,96 +1,14 @@
 """The catalog's tests run on SQLite and, where its programs are installed, on a PostgreSQL of their own."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from chorus_adapter_store.catalog import Database
+from tests.support.postgres import PostgresDatabase, postgres, postgres_database
 
-_USER = "postgres"
-
-
-def _program(name: str) -> str | None:
-    candidates = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
-    return str(candidates[0]) if candidates else shutil.which(name)
-
-
-def _as_user(*command: str) -> list[str]:
-    """PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return list(command)
-    return ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups", *command]
-
-
-@contextmanager
-def _cluster(folder: Path) -> Iterator[Path]:
-    """A running PostgreSQL; its socket lies in the folder, so no port is taken."""
-    initdb, server = _program("initdb"), _program("pg_ctl")
-    if initdb is None or server is None:
-        pytest.skip("PostgreSQL is not installed (initdb and pg_ctl were not found)")
-    if os.geteuid() == 0:
-        shutil.chown(folder, _USER, _USER)
-    data = folder / "data"
-    subprocess.run(
-        _as_user(initdb, "-D", str(data), "-U", _USER, "-A", "trust", "-E", "UTF8", "-N"),
-        check=True,
-        capture_output=True,
-    )
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    log = folder / "log"
-    subprocess.run(
-        _as_user(server, "-D", str(data), "-w", "-l", str(log), "-o", options, "start"), check=True, capture_output=True
-    )
-    try:
-        yield folder
-    finally:
-        subprocess.run(_as_user(server, "-D", str(data), "-m", "immediate", "stop"), check=True, capture_output=True)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Path]:
-    # Not below pytest's folder: the socket's path must be short and every folder above readable to the other user.
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    try:
-        with _cluster(folder) as socket:
-            yield socket
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class PostgresDatabase:
-    socket: Path
-    name: str
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+asyncpg://{_USER}@/{self.name}?host={self.socket}"
-
-    def execute(self, *commands: str) -> None:
-        """Through the server's own database, so that this one may be locked or dropped."""
-        psql = _program("psql")
-        assert psql is not None
-        for command in commands:
-            subprocess.run(
-                _as_user(psql, "-h", str(self.socket), "-U", _USER, "-v", "ON_ERROR_STOP=1", "-c", command),
-                check=True,
-                capture_output=True,
-            )
-
-
-@pytest.fixture
-def postgres_database(postgres: Path) -> PostgresDatabase:
-    database = PostgresDatabase(postgres, f"test_{uuid4().hex}")
-    database.execute(f"CREATE DATABASE {database.name}")
-    return database
+__all__ = ["postgres", "postgres_database"]  # fixtures
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

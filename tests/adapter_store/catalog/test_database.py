@@ -14,7 +14,7 @@ from chorus_adapter_store.catalog.migrate import upgrade
 from chorus_adapter_store.catalog.schema import VERSION_TABLE, metadata
 from chorus_adapter_store.errors import NotFound, StartError, Unavailable
 from chorus_adapter_store.values import AdapterName, AliasChange, Sharing, Target
-from tests.adapter_store.catalog.conftest import PostgresDatabase
+from tests.support.postgres import PostgresDatabase
 
 # A published generation and a deleted one, as the first version wrote them.
 _GENERATION = (
