@@ -64,6 +64,48 @@ ERROR_CODE_NO_CREDIT: ErrorCode
 ERROR_CODE_DRAINING: ErrorCode
 ERROR_CODE_INTERNAL: ErrorCode
 
+class OrphanedUsageRequest(_message.Message):
+    __slots__ = ("worker_id",)
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    worker_id: str
+    def __init__(self, worker_id: _Optional[str] = ...) -> None: ...
+
+class OrphanedUsageResponse(_message.Message):
+    __slots__ = ("ended", "live")
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    ended: _containers.RepeatedCompositeFieldContainer[FinalUsage]
+    live: _containers.RepeatedCompositeFieldContainer[SubmissionId]
+    def __init__(self, ended: _Optional[_Iterable[_Union[FinalUsage, _Mapping]]] = ..., live: _Optional[_Iterable[_Union[SubmissionId, _Mapping]]] = ...) -> None: ...
+
+class AcknowledgeUsageRequest(_message.Message):
+    __slots__ = ("worker_id", "submissions")
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBMISSIONS_FIELD_NUMBER: _ClassVar[int]
+    worker_id: str
+    submissions: _containers.RepeatedCompositeFieldContainer[SubmissionId]
+    def __init__(self, worker_id: _Optional[str] = ..., submissions: _Optional[_Iterable[_Union[SubmissionId, _Mapping]]] = ...) -> None: ...
+
+class AcknowledgeUsageResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SubmissionId(_message.Message):
+    __slots__ = ("request_id", "attempt")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    attempt: int
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
+
+class FinalUsage(_message.Message):
+    __slots__ = ("submission", "usage")
+    SUBMISSION_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    submission: SubmissionId
+    usage: Usage
+    def __init__(self, submission: _Optional[_Union[SubmissionId, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+
 class DescribeRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -153,18 +195,20 @@ class TokenizerBundle(_message.Message):
     def __init__(self, files: _Optional[_Iterable[_Union[TokenizerBundle.File, _Mapping]]] = ...) -> None: ...
 
 class GatewayFrame(_message.Message):
-    __slots__ = ("hello", "cancels", "returned_credits", "submits", "head")
+    __slots__ = ("hello", "cancels", "returned_credits", "submits", "head", "acknowledged")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
     RETURNED_CREDITS_FIELD_NUMBER: _ClassVar[int]
     SUBMITS_FIELD_NUMBER: _ClassVar[int]
     HEAD_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     cancels: _containers.RepeatedCompositeFieldContainer[Cancel]
     returned_credits: int
     submits: _containers.RepeatedCompositeFieldContainer[Submit]
     head: Head
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., returned_credits: _Optional[int] = ..., submits: _Optional[_Iterable[_Union[Submit, _Mapping]]] = ..., head: _Optional[_Union[Head, _Mapping]] = ...) -> None: ...
+    acknowledged: _containers.RepeatedCompositeFieldContainer[SubmissionId]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., returned_credits: _Optional[int] = ..., submits: _Optional[_Iterable[_Union[Submit, _Mapping]]] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., acknowledged: _Optional[_Iterable[_Union[SubmissionId, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("worker_id",)

@@ -49,6 +49,16 @@ class EngineStub(object):
                 request_serializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.GatewayFrame.SerializeToString,
                 response_deserializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.EngineFrame.FromString,
                 _registered_method=True)
+        self.OrphanedUsage = channel.unary_unary(
+                '/chorus.engine.v1.Engine/OrphanedUsage',
+                request_serializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.OrphanedUsageRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.OrphanedUsageResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeUsage = channel.unary_unary(
+                '/chorus.engine.v1.Engine/AcknowledgeUsage',
+                request_serializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.AcknowledgeUsageRequest.SerializeToString,
+                response_deserializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.AcknowledgeUsageResponse.FromString,
+                _registered_method=True)
 
 
 class EngineServicer(object):
@@ -79,6 +89,22 @@ class EngineServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OrphanedUsage(self, request, context):
+        """What submissions of a gateway worker came to, whichever of its streams brought them, as far as it has not been
+        acknowledged: the engine keeps each final usage until then, for an hour and up to a number, the oldest going first.
+        So a gateway whose stream broke, or the heir of one that was killed, learns what was computed for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeUsage(self, request, context):
+        """The engine forgets these. Unknown ones are ignored. A gateway that has a stream acknowledges there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EngineServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +122,16 @@ def add_EngineServicer_to_server(servicer, server):
                     servicer.Session,
                     request_deserializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.GatewayFrame.FromString,
                     response_serializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.EngineFrame.SerializeToString,
+            ),
+            'OrphanedUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.OrphanedUsage,
+                    request_deserializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.OrphanedUsageRequest.FromString,
+                    response_serializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.OrphanedUsageResponse.SerializeToString,
+            ),
+            'AcknowledgeUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeUsage,
+                    request_deserializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.AcknowledgeUsageRequest.FromString,
+                    response_serializer=chorus__proto_dot_engine_dot_v1_dot_engine__pb2.AcknowledgeUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +215,60 @@ class Engine(object):
             '/chorus.engine.v1.Engine/Session',
             chorus__proto_dot_engine_dot_v1_dot_engine__pb2.GatewayFrame.SerializeToString,
             chorus__proto_dot_engine_dot_v1_dot_engine__pb2.EngineFrame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OrphanedUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.engine.v1.Engine/OrphanedUsage',
+            chorus__proto_dot_engine_dot_v1_dot_engine__pb2.OrphanedUsageRequest.SerializeToString,
+            chorus__proto_dot_engine_dot_v1_dot_engine__pb2.OrphanedUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chorus.engine.v1.Engine/AcknowledgeUsage',
+            chorus__proto_dot_engine_dot_v1_dot_engine__pb2.AcknowledgeUsageRequest.SerializeToString,
+            chorus__proto_dot_engine_dot_v1_dot_engine__pb2.AcknowledgeUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

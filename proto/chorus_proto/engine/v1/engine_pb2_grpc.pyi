@@ -50,6 +50,21 @@ class EngineStub:
     merges unsent deltas by request; when it overflows the stream ends with RESOURCE_EXHAUSTED.
     """
 
+    OrphanedUsage: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.engine.v1.engine_pb2.OrphanedUsageRequest,
+        chorus_proto.engine.v1.engine_pb2.OrphanedUsageResponse,
+    ]
+    """What submissions of a gateway worker came to, whichever of its streams brought them, as far as it has not been
+    acknowledged: the engine keeps each final usage until then, for an hour and up to a number, the oldest going first.
+    So a gateway whose stream broke, or the heir of one that was killed, learns what was computed for it.
+    """
+
+    AcknowledgeUsage: grpc.UnaryUnaryMultiCallable[
+        chorus_proto.engine.v1.engine_pb2.AcknowledgeUsageRequest,
+        chorus_proto.engine.v1.engine_pb2.AcknowledgeUsageResponse,
+    ]
+    """The engine forgets these. Unknown ones are ignored. A gateway that has a stream acknowledges there."""
+
 class EngineAsyncStub:
     Describe: grpc.aio.UnaryUnaryMultiCallable[
         chorus_proto.engine.v1.engine_pb2.DescribeRequest,
@@ -74,6 +89,21 @@ class EngineAsyncStub:
     submitted on it is cancelled. The gateway must always read: the engine's outbox of a stream is bounded in bytes and
     merges unsent deltas by request; when it overflows the stream ends with RESOURCE_EXHAUSTED.
     """
+
+    OrphanedUsage: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.engine.v1.engine_pb2.OrphanedUsageRequest,
+        chorus_proto.engine.v1.engine_pb2.OrphanedUsageResponse,
+    ]
+    """What submissions of a gateway worker came to, whichever of its streams brought them, as far as it has not been
+    acknowledged: the engine keeps each final usage until then, for an hour and up to a number, the oldest going first.
+    So a gateway whose stream broke, or the heir of one that was killed, learns what was computed for it.
+    """
+
+    AcknowledgeUsage: grpc.aio.UnaryUnaryMultiCallable[
+        chorus_proto.engine.v1.engine_pb2.AcknowledgeUsageRequest,
+        chorus_proto.engine.v1.engine_pb2.AcknowledgeUsageResponse,
+    ]
+    """The engine forgets these. Unknown ones are ignored. A gateway that has a stream acknowledges there."""
 
 class EngineServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -105,5 +135,24 @@ class EngineServicer(metaclass=abc.ABCMeta):
         submitted on it is cancelled. The gateway must always read: the engine's outbox of a stream is bounded in bytes and
         merges unsent deltas by request; when it overflows the stream ends with RESOURCE_EXHAUSTED.
         """
+
+    @abc.abstractmethod
+    def OrphanedUsage(
+        self,
+        request: chorus_proto.engine.v1.engine_pb2.OrphanedUsageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.engine.v1.engine_pb2.OrphanedUsageResponse, collections.abc.Awaitable[chorus_proto.engine.v1.engine_pb2.OrphanedUsageResponse]]:
+        """What submissions of a gateway worker came to, whichever of its streams brought them, as far as it has not been
+        acknowledged: the engine keeps each final usage until then, for an hour and up to a number, the oldest going first.
+        So a gateway whose stream broke, or the heir of one that was killed, learns what was computed for it.
+        """
+
+    @abc.abstractmethod
+    def AcknowledgeUsage(
+        self,
+        request: chorus_proto.engine.v1.engine_pb2.AcknowledgeUsageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[chorus_proto.engine.v1.engine_pb2.AcknowledgeUsageResponse, collections.abc.Awaitable[chorus_proto.engine.v1.engine_pb2.AcknowledgeUsageResponse]]:
+        """The engine forgets these. Unknown ones are ignored. A gateway that has a stream acknowledges there."""
 
 def add_EngineServicer_to_server(servicer: EngineServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
