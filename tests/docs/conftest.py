@@ -23,6 +23,7 @@ def app() -> FastAPI:
         keys=nothing,
         adapters=nothing,
         resolver=nothing,
+        live=nothing,
         readiness=nothing,
         metrics=Metrics(),
         tracing=Tracing(),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Security
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from chorus_gateway.api import admin_adapters, admin_files, admin_fleet, admin_tenants
+from chorus_gateway.api import admin_adapters, admin_files, admin_fleet, admin_live, admin_tenants
 from chorus_gateway.api.dependencies import Parts, bearer
 from chorus_gateway.api.errors import install_error_handlers
 from chorus_gateway.api.health import health_router
@@ -60,7 +60,8 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
     )
     app.state.parts = parts
     install_error_handlers(app)
-    for router in (*routers, admin_adapters.router, admin_files.router, admin_fleet.router, admin_tenants.router):
+    administration = (admin_adapters, admin_files, admin_fleet, admin_live, admin_tenants)
+    for router in (*routers, *(module.router for module in administration)):
         app.include_router(router, dependencies=[Security(bearer)])
     app.include_router(health_router(parts.readiness, parts.metrics))
     return app

@@ -33,6 +33,7 @@ from chorus_gateway.credentials import open_channel, read_credentials
 from chorus_gateway.db import Database, connect, migrate
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import StartError, Unavailable
+from chorus_gateway.live import LiveBoard, LiveReports
 from chorus_gateway.models import Resolver
 from chorus_gateway.models.events import follow_adapters
 from chorus_gateway.pipeline import Pipeline, PipelineLimits
@@ -131,6 +132,7 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
         tracing=tracing,
         limits=PipelineLimits(request_timeout=settings.request_timeout),
     )
+    live = LiveReports(dispatcher.census, metrics.tenant_tokens, redis)
     parts = Parts(
         authenticator=authenticator,
         auth_events=AuthEvents(redis, authenticator),
@@ -138,6 +140,7 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
         keys=keys,
         adapters=adapters,
         resolver=resolver,
+        live=LiveBoard(redis, live, engines.known),
         readiness=Readiness(database.ping, engines),
         metrics=metrics,
         tracing=tracing,
@@ -150,6 +153,7 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
         engines.run(),
         dispatcher.run(),
         routing.reports.run(),
+        live.run(),
     )
     app = create_app(parts, BodyLimits(settings.max_body_bytes, settings.max_upload_bytes), routers)
     return Gateway(app, background, lambda: _drain(parts.readiness, dispatcher, settings.shutdown_grace))

@@ -9,7 +9,7 @@ from chorus_gateway.telemetry import Metrics
 
 
 class RequestMeter:
-    """Entered at the request's arrival. Times are on the monotonic clock."""
+    """Entered at the request's arrival. Times are on the monotonic clock. `tenant` is set once it is known."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -17,6 +17,7 @@ class RequestMeter:
         self._first_token: float | None = None
         self._last_token = 0.0
         self._tokens = 0
+        self.tenant = ""
 
     def __enter__(self) -> Self:
         return self
@@ -43,6 +44,7 @@ class RequestMeter:
             self._metrics.inter_token_latency_seconds.observe(at - previous)
         self._last_token = at
         self._tokens += tokens
+        self._metrics.tenant_tokens.add(self.tenant, tokens)
 
     def finished(self, reasons: list[str], prompt_tokens: int) -> None:
         """All went well: the reason of every choice."""

@@ -68,6 +68,7 @@ class Pipeline:
         """Answers `ask` by writing to `answer`. Raises a GatewayError; `answer` may have begun by then."""
         with self._tracing.span("gateway.request", parent=extract(ask.trace)), RequestMeter(self._metrics) as meter:
             tenant = tenant_of(await self._auth.authenticate(ask.authorization, Scope.INFER))
+            meter.tenant = tenant.id
             model = await self._models.resolve(tenant, ask.model, ask.user or ask.request_id)
             tokenizer = await self._tokenizers.get(model.base.tokenizer_digest)
             refuse_hopeless(ask, model, tokenizer.longest_token)

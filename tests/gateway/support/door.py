@@ -16,6 +16,7 @@ from chorus_gateway.api.health import Readiness
 from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.auth import ApiKey, Authenticator, AuthEvents, generate_key
 from chorus_gateway.db import Database
+from chorus_gateway.live import LiveBoard, LiveReports
 from chorus_gateway.models import Resolver
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.tenants import KeyStore, TenantStore
@@ -88,6 +89,7 @@ async def open_door(
             keys=keys,
             adapters=adapters,
             resolver=Resolver(engines, adapters, namespace_secret=b"a namespace secret", cache_ttl=60),
+            live=LiveBoard(redis, LiveReports(dict, metrics.tenant_tokens, redis), tuple),
             readiness=Readiness(database.ping, engines),
             metrics=metrics,
             tracing=Tracing(tracer_provider),

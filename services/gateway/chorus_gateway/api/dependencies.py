@@ -11,6 +11,7 @@ from fastapi.security import HTTPBearer
 from chorus_gateway.adapters import AdapterClient
 from chorus_gateway.api.health import Readiness
 from chorus_gateway.auth import Authenticator, AuthEvents
+from chorus_gateway.live import LiveBoard
 from chorus_gateway.models import Resolver
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.tenants import KeyStore, TenantStore
@@ -30,6 +31,7 @@ class Parts:
     keys: KeyStore
     adapters: AdapterClient
     resolver: Resolver
+    live: LiveBoard
     readiness: Readiness
     metrics: Metrics
     tracing: Tracing

@@ -31,6 +31,9 @@ class Residency:
     def tier(self, digest: str) -> Tier:
         return self._tiers.get(digest, Tier.ABSENT)
 
+    def count(self, *tiers: Tier) -> int:
+        return sum(tier in tiers for tier in self._tiers.values())
+
     def receive(self, message: pb.Residency) -> None:
         """A tier that only engines newer than this gateway know of counts as host memory."""
         said = {held.digest: _TIERS.get(held.tier, Tier.HOST) for held in message.held}

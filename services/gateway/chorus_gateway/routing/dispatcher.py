@@ -67,6 +67,15 @@ class Dispatcher:
     def running(self) -> int:
         return self._running
 
+    def census(self) -> dict[str, tuple[int, int]]:
+        """By tenant: jobs that an engine has, and jobs that wait."""
+        counts: dict[str, tuple[int, int]] = {}
+        for ticket in self._live:
+            running, waiting = counts.get(ticket.job.tenant.id, (0, 0))
+            here = ticket.session is not None
+            counts[ticket.job.tenant.id] = running + here, waiting + (not here)
+        return counts
+
     def submit(self, job: Job, sink: Sink) -> Ticket:
         """Overloaded when the queue is full; Unavailable when the job's base model has had no engine for too long, or
         the gateway ends."""

@@ -117,6 +117,10 @@ class EnginePool:
         """The connected engines of a base model (digest)."""
         return [member for member in self._members.values() if member.connected and member.serves(model)]
 
+    def known(self) -> tuple[Member, ...]:
+        """Connected or not."""
+        return tuple(self._members.values())
+
     async def fetch_tokenizer(self, digest: str) -> bytes:
         """From any engine that has it. Unavailable when none answers."""
         error = Unavailable("No engine is connected that has this model's tokenizer: try again in some seconds.")
