@@ -46,6 +46,7 @@ from chorus_engine.rpc import (
     Limits,
     Sessions,
     TokenizerBundle,
+    UsageBook,
     create_server,
     read_credentials,
 )
@@ -118,6 +119,8 @@ class Engine:
         self._metrics.watch(self._holdings)
         self._loader = LoaderClient(host.first, host.start_loader, greet_loader(settings, layout, credentials))
         self._fetcher = self._make_fetcher()
+        self._book = UsageBook(dropped=self._metrics.usage_dropped)
+        self._metrics.watch_usage(lambda: len(self._book))
         self._sessions = self._make_sessions(description)
         self._health = HealthServicer()
         self._server, port = self._make_server(description, loaded.bundle)
@@ -306,6 +309,7 @@ class Engine:
             Limits(description.max_model_len, spec.vocab_size, spec.eos_token_ids),
             CreditLedger(rows + max(2, rows // 8)),
             finished=self._finished,
+            book=self._book,
         )
 
     def _make_server(self, description: Description, bundle: TokenizerBundle) -> tuple[grpc.aio.Server, int]:

@@ -7,6 +7,7 @@ from chorus_engine.rpc.server import create_server
 from chorus_engine.rpc.service import Description, EngineService
 from chorus_engine.rpc.sessions import Engine, Sessions
 from chorus_engine.rpc.submission import Limits
+from chorus_engine.rpc.usage import UsageBook
 
 __all__ = [
     "Credentials",
@@ -17,6 +18,7 @@ __all__ = [
     "Limits",
     "Sessions",
     "TokenizerBundle",
+    "UsageBook",
     "create_server",
     "read_bundle",
     "read_credentials",

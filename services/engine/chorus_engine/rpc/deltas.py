@@ -3,6 +3,7 @@
 from chorus_engine.core import errors
 from chorus_engine.core.load import Load
 from chorus_engine.core.request import FinishReason, Output, SampledToken, Timing, Usage
+from chorus_engine.rpc.usage import SubmissionId
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 _FINISH = {
@@ -32,7 +33,7 @@ def to_delta(request_id: str, attempt: int, output: Output) -> pb.Delta:
         finish_reason=_FINISH[output.finish],
     )
     if output.usage is not None:
-        _use(delta, output.usage)
+        _use(delta.usage, output.usage)
     if output.finish is not None:
         _end(delta, output.timing, output.error)
     return delta
@@ -44,6 +45,13 @@ def to_logprobs(token: SampledToken) -> pb.TokenLogprobs:
         top_token_ids=[token_id for token_id, _ in token.top],
         top_logprobs=[logprob for _, logprob in token.top],
     )
+
+
+def to_final_usage(submission: SubmissionId, usage: Usage) -> pb.FinalUsage:
+    named = pb.SubmissionId(request_id=submission.request_id, attempt=submission.attempt)
+    message = pb.FinalUsage(submission=named)
+    _use(message.usage, usage)
+    return message
 
 
 def to_error(error: Exception) -> pb.Error:
@@ -66,11 +74,11 @@ def to_load(load: Load, *, stalled: bool) -> pb.Load:
     )
 
 
-def _use(delta: pb.Delta, usage: Usage) -> None:
-    delta.usage.prompt_tokens = usage.prompt_tokens
-    delta.usage.completion_tokens = usage.completion_tokens
-    delta.usage.cached_tokens = usage.cached_tokens
-    delta.usage.computed_tokens = usage.computed_tokens
+def _use(message: pb.Usage, usage: Usage) -> None:
+    message.prompt_tokens = usage.prompt_tokens
+    message.completion_tokens = usage.completion_tokens
+    message.cached_tokens = usage.cached_tokens
+    message.computed_tokens = usage.computed_tokens
 
 
 def _end(delta: pb.Delta, timing: Timing | None, error: Exception | None) -> None:

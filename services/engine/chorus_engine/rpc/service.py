@@ -66,6 +66,17 @@ class EngineService(EngineServicer):
         for chunk in self._bundle.chunks():
             yield pb.TokenizerChunk(data=bytes(chunk))
 
+    async def OrphanedUsage(
+        self, request: pb.OrphanedUsageRequest, context: "_ServicerContext"
+    ) -> pb.OrphanedUsageResponse:
+        return self._sessions.usage_of(request.worker_id)
+
+    async def AcknowledgeUsage(
+        self, request: pb.AcknowledgeUsageRequest, context: "_ServicerContext"
+    ) -> pb.AcknowledgeUsageResponse:
+        self._sessions.acknowledge(request.worker_id, request.submissions)
+        return pb.AcknowledgeUsageResponse()
+
     async def Session(
         self, request_iterator: "_MaybeAsyncIterator[pb.GatewayFrame]", context: "_ServicerContext"
     ) -> AsyncIterator[pb.EngineFrame]:

@@ -2,18 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from chorus_engine.core.errors import Draining, EngineError, InvalidRequest, NoCredit
 from chorus_engine.core.load import Held, Load
-from chorus_engine.core.request import Band, FinishReason, Output, Request
+from chorus_engine.core.request import Band, FinishReason, Output, Request, Usage
 from chorus_engine.rpc.credits import CreditLedger, Head
-from chorus_engine.rpc.deltas import to_delta, to_load
+from chorus_engine.rpc.deltas import to_delta, to_final_usage, to_load
 from chorus_engine.rpc.outbox import MAX_BYTES, Outbox, OutboxOverflow
 from chorus_engine.rpc.residency import to_tier
 from chorus_engine.rpc.submission import Limits, to_request
+from chorus_engine.rpc.usage import SubmissionId, UsageBook
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 # A stream that has no deltas of its own hears of the engine's load this often, in seconds.
@@ -46,7 +47,8 @@ class Submission:
 
 
 class Sessions:
-    """Lives on the event loop. `finished(request, output)` hears of the end of every request that was accepted."""
+    """Lives on the event loop. `finished(request, output)` hears of the end of every request that was accepted, and
+    `book` keeps its usage until the gateway acknowledges it."""
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class Sessions:
         credits: CreditLedger,
         *,
         finished: Callable[[Request, Output], None],
+        book: UsageBook | None = None,
         outbox_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -62,6 +65,7 @@ class Sessions:
         self._limits = limits
         self._credits = credits
         self._finished = finished
+        self._book = UsageBook(clock=clock) if book is None else book
         self._outbox_bytes = outbox_bytes
         self._clock = clock
         self._streams: dict[int, Stream] = {}
@@ -114,7 +118,22 @@ class Sessions:
             self._submit(stream, submit)
         if frame.HasField("head") and stream.serial in self._streams:
             self._credits.advertise(stream.serial, _to_head(frame.head))
+        self.acknowledge(stream.worker_id, frame.acknowledged)
         self._grant()
+
+    def acknowledge(self, worker_id: str, submissions: Iterable[pb.SubmissionId]) -> None:
+        """The gateway has taken down what these came to."""
+        self._book.acknowledge(worker_id, (SubmissionId(each.request_id, each.attempt) for each in submissions))
+
+    def usage_of(self, worker_id: str) -> pb.OrphanedUsageResponse:
+        """What the worker has not acknowledged, and which of its requests have not ended."""
+        live = [
+            pb.SubmissionId(request_id=submission.request_id, attempt=submission.attempt)
+            for submission in self._live.values()
+            if submission.stream.worker_id == worker_id
+        ]
+        ended = [to_final_usage(submission, usage) for submission, usage in self._book.of(worker_id)]
+        return pb.OrphanedUsageResponse(ended=ended, live=live)
 
     def deliver(self, outputs: tuple[Output, ...], load: Load) -> None:
         """The news of one step, to the streams that it concerns."""
@@ -198,8 +217,14 @@ class Sessions:
             self._forget(output.request_id)
             stream.ids.discard(output.request_id)
             self._finished(submission.request, output)
+            self._keep(submission, output.usage)
         if stream.serial in self._streams:
             self._put(stream, to_delta(submission.request_id, submission.attempt, output))
+
+    def _keep(self, submission: Submission, usage: Usage | None) -> None:
+        if usage is not None:
+            name = SubmissionId(submission.request_id, submission.attempt)
+            self._book.keep(submission.stream.worker_id, name, usage)
 
     def _forget(self, request_id: str) -> None:
         del self._live[request_id]

@@ -90,6 +90,10 @@ class EngineMetrics:
         self._oldest_lease = Gauge("lora_oldest_lease_seconds", "Longest a row has an adapter.", registry=registry)
         self._oldest_lease.set_function(self._lease_age)
         self._commands = Counter("lora_commands", "Commands carried out.", ["command", "status"], registry=registry)
+        self._unacknowledged = Gauge(
+            "usage_unacknowledged", "Final usages that a gateway has not taken down.", registry=registry
+        )
+        self._usage_dropped = Counter("usage_dropped", "Final usages that nobody took down.", registry=registry)
         self._stalled = Gauge("engine_stalled", "1 while steps fail to end.", registry=registry)
 
     def step(self, plan: StepPlan, seconds: float) -> None:
@@ -137,6 +141,12 @@ class EngineMetrics:
             self._resident.labels(tier).set_function(partial(_count, holdings, tier))
             self._resident_bytes.labels(tier).set_function(partial(_bytes, holdings, tier))
             self._pinned.labels(tier).set_function(partial(holdings.pinned, tier))
+
+    def watch_usage(self, kept: Callable[[], int]) -> None:
+        self._unacknowledged.set_function(kept)
+
+    def usage_dropped(self, count: int) -> None:
+        self._usage_dropped.inc(count)
 
     def fetched(self, seconds: float, *, ok: bool) -> None:
         self._fetch.labels("ok" if ok else "error").observe(seconds)
