@@ -7,13 +7,18 @@ import httpx
 
 from chorus_client.adapters import Adapters
 from chorus_client.aliases import Aliases
+from chorus_client.audit import Audit
 from chorus_client.fleet import Engines, Pins
-from chorus_client.tenants import Keys, Tenants
+from chorus_client.keys import Keys
+from chorus_client.prices import Prices
+from chorus_client.tenants import Tenants
 from chorus_client.transport import Transport
+from chorus_client.usage import UsageReports
 
 
 class ChorusAdmin:
-    """Its parts are nouns: `tenants`, `keys`, `adapters`, `aliases`, `pins`, `engines`. Threads may share it."""
+    """Its parts are nouns: `tenants`, `keys`, `prices`, `usage`, `adapters`, `aliases`, `pins`, `engines`, `audit`.
+    Threads may share it."""
 
     def __init__(
         self,
@@ -40,10 +45,13 @@ class ChorusAdmin:
         )
         self.tenants = Tenants(self._transport)
         self.keys = Keys(self._transport)
+        self.prices = Prices(self._transport)
+        self.usage = UsageReports(self._transport)
         self.adapters = Adapters(self._transport)
         self.aliases = Aliases(self._transport)
         self.pins = Pins(self._transport)
         self.engines = Engines(self._transport)
+        self.audit = Audit(self._transport)
 
     @classmethod
     def from_environment(cls) -> "ChorusAdmin":

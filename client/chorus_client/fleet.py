@@ -1,8 +1,8 @@
-"""Where adapters are: pins, which keep them on engines, and the engines."""
+"""Where adapters are: pins, which keep them on engines, and the engines; and what goes on there."""
 
 from chorus_client.reading import read, read_list
 from chorus_client.transport import Transport, path
-from chorus_client.values import Engine, Pin, Tier
+from chorus_client.values import Engine, Live, Pin, Tier
 
 
 class Pins:
@@ -30,12 +30,25 @@ class Pins:
 
 
 class Engines:
+    """Every method raises ChorusError."""
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def list(self) -> tuple[Engine, ...]:
-        """Those that are alive, as they say of themselves. Raises ChorusError."""
+        """Those that are alive, as they say of themselves."""
         return read_list(Engine, self._transport.json("GET", path("engines")))
+
+    def drain(self, engine: str) -> None:
+        """No gateway sends it anything more; what runs there ends. It stays so until `undrain`."""
+        self._transport.json("POST", path("engines", engine, "drain"))
+
+    def undrain(self, engine: str) -> None:
+        self._transport.json("DELETE", path("engines", engine, "drain"))
+
+    def live(self, *, most: int = 100) -> Live:
+        """What engines do at this moment, and `most` tenants."""
+        return read(Live, self._transport.json("GET", path("live"), params={"limit": most}))
 
 
 def _pin(tenant: str, name: str) -> str:

@@ -1,10 +1,12 @@
-"""JSON as values: a dataclass says by its fields what is read, and what it does not name is left out."""
+"""JSON as values: a dataclass says by its fields what is read. What it does not name is left out; what has a default
+may be missing, as from an older gateway."""
 
 import dataclasses
 import types
 import typing
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -30,6 +32,8 @@ def read_list(kind: type[T], answer: Any) -> tuple[T, ...]:
 
 
 def _value(hint: Any, data: Any) -> Any:
+    if hint is Any:
+        return data
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
         return None if data is None else _value(next(each for each in inner if each is not types.NoneType), data)
@@ -39,7 +43,12 @@ def _value(hint: Any, data: Any) -> Any:
         return {str(name): _value(inner[1], each) for name, each in data.items()}
     if dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
-        return hint(**{name: _value(each, data[name]) for name, each in hints.items()})  # type: ignore[operator]  # a class
+        told = [each.name for each in dataclasses.fields(hint) if each.name in data or _required(each)]
+        return hint(**{name: _value(hints[name], data[name]) for name in told})  # type: ignore[operator]  # a class
     if hint is datetime:
         return datetime.fromtimestamp(data, UTC)
-    return hint(data) if issubclass(hint, StrEnum) else data
+    return hint(data) if issubclass(hint, StrEnum | Decimal) else data
+
+
+def _required(each: "dataclasses.Field[Any]") -> bool:
+    return each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
