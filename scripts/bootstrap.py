@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOG = ROOT / ".chorus" / "logs" / "setup.log"
 DISTRIBUTIONS = ("proto", "kernels", "client", "services/adapter-store", "services/engine", "services/gateway")
+EXTRAS = {"client": "[cli]"}  # the command `chorus`
 NO_COMPILER = (
     "command 'gcc' failed",
     "command 'cc' failed",
@@ -99,7 +100,7 @@ def create_venv() -> None:
 def _installs(groups: list[str]) -> list[tuple[str, list[str]]]:
     """What to install, in order. torch goes alone and first: a CPU build that lies on the machine is then taken."""
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
-    editable = [argument for folder in DISTRIBUTIONS for argument in ("-e", str(ROOT / folder))]
+    editable = [argument for folder in DISTRIBUTIONS for argument in ("-e", f"{ROOT / folder}{EXTRAS.get(folder, '')}")]
     packages = [requirement for group in groups for requirement in _group(group)]
     return [
         ("Installing the build tools", ["hatchling", "editables"]),
