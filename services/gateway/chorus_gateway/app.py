@@ -63,7 +63,7 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
     administration = (admin_adapters, admin_files, admin_fleet, admin_live, admin_tenants)
     for router in (*routers, *(module.router for module in administration)):
         app.include_router(router, dependencies=[Security(bearer)])
-    app.include_router(health_router(parts.readiness, parts.metrics))
+    app.include_router(health_router(parts.readiness, parts.exposition))
     return app
 
 

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
 
     gateway_host: str = Field("127.0.0.1", description="address to listen on")
     gateway_port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one")
+    gateway_workers: int = Field(
+        1, ge=1, le=256, description="processes that serve the port; each has a core's worth of requests"
+    )
     gateway_database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         "sqlite+aiosqlite:///.chorus/gateway.db",
         description="SQLAlchemy URL of the database: sqlite+aiosqlite or postgresql+asyncpg",

@@ -1,20 +1,14 @@
 """Reads the settings, composes the parts, serves until told to end. Nothing is composed anywhere else."""
 
-import asyncio
-import faulthandler
 import logging
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import grpc
-import uvloop
-from fastapi import FastAPI
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -27,7 +21,6 @@ from chorus_gateway.api.health import Readiness
 from chorus_gateway.api.models import models_router
 from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.auth import Authenticator, AuthEvents, parse_key
-from chorus_gateway.background import running
 from chorus_gateway.config import Settings, load_settings
 from chorus_gateway.credentials import open_channel, read_credentials
 from chorus_gateway.db import Database, connect, migrate
@@ -37,6 +30,7 @@ from chorus_gateway.live import LiveBoard, LiveReports
 from chorus_gateway.models import Resolver
 from chorus_gateway.models.events import follow_adapters
 from chorus_gateway.pipeline import Pipeline, PipelineLimits
+from chorus_gateway.process import Gateway, refuse, run
 from chorus_gateway.queue.fair import FairQueue
 from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
 from chorus_gateway.routing.claims import Claims, RedisClaims
@@ -47,13 +41,13 @@ from chorus_gateway.routing.promises import Promises
 from chorus_gateway.routing.registry import RedisRegistry
 from chorus_gateway.routing.turns import Patience, Turns
 from chorus_gateway.routing.view import View
-from chorus_gateway.server import Server, bind
 from chorus_gateway.telemetry import Metrics, Tracing
+from chorus_gateway.telemetry.exposition import Exposition
 from chorus_gateway.telemetry.logs import configure_logging
 from chorus_gateway.tenants import KeyStore, TenantStore
 from chorus_gateway.text.cache import TokenizerCache
+from chorus_gateway.workers import Worker
 
-CLOSE_SECONDS = 15.0  # from the last answer to the end of the process
 REDIS_TIMEOUT = 0.1  # seconds; a request that waits longer for Redis goes on without it
 REDIS_READ_TIMEOUT = 10.0  # of the connection that waits for events
 STORE_OPTIONS = [
@@ -70,44 +64,16 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = load_settings(sys.argv[1:] if arguments is None else arguments)
-        configure_logging(settings.log_level)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings))
     except StartError as error:
-        sys.stderr.write(f"chorus-gateway: {error}\n")
-        sys.exit(2)
+        sys.exit(refuse(error))
+    configure_logging(settings.log_level)
+    sys.exit(run(settings, compose))
 
 
-async def serve(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT. StartError when it cannot start."""
-    async with AsyncExitStack() as stack:
-        listener = bind(settings.gateway_host, settings.gateway_port)
-        stack.callback(listener.close)
-        gateway = await compose(settings, stack)
-        server = Server(gateway.app, partial(_end, gateway.drain))
-        for work in gateway.background:
-            await stack.enter_async_context(running(work, server.stop))
-        host, port = listener.getsockname()[:2]
-        log.info("gateway listens", extra={"host": host, "port": port})
-        await server.serve(sockets=[listener])
-
-
-async def _end(drain: Callable[[], Awaitable[None]]) -> None:
-    """A part that does not close would keep the process and its port for ever: then it says where it hangs and goes."""
-    await drain()
-    faulthandler.dump_traceback_later(CLOSE_SECONDS, exit=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    app: FastAPI
-    background: tuple[Coroutine[Any, Any, None], ...]  # each runs for as long as the gateway serves
-    drain: Callable[[], Awaitable[None]]  # at the end: lets requests finish
-
-
-async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
+async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | None) -> Gateway:
     """Whatever has to be closed is left with `stack`."""
     metrics, tracing = Metrics(), _tracing(settings, stack)
+    exposition = _exposition(metrics, worker)
     credentials = read_credentials(settings.tls_ca)
     database = await _database(settings, stack)
     keys = await _keys(settings, database)
@@ -143,6 +109,7 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
         live=LiveBoard(redis, live, engines.known),
         readiness=Readiness(database.ping, engines),
         metrics=metrics,
+        exposition=exposition,
         tracing=tracing,
     )
     routers = (chat_router(pipeline), completions_router(pipeline), models_router(authenticator, resolver))
@@ -154,9 +121,17 @@ async def compose(settings: Settings, stack: AsyncExitStack) -> Gateway:
         dispatcher.run(),
         routing.reports.run(),
         live.run(),
+        exposition.run(),
     )
     app = create_app(parts, BodyLimits(settings.max_body_bytes, settings.max_upload_bytes), routers)
     return Gateway(app, background, lambda: _drain(parts.readiness, dispatcher, settings.shutdown_grace))
+
+
+def _exposition(metrics: Metrics, worker: Worker | None) -> Exposition:
+    if worker is None:
+        return Exposition(metrics)
+    metrics.gateway_worker_starts.set(worker.starts)
+    return Exposition(metrics, worker.folder, worker.index, worker.count)
 
 
 def _bytes(secret: SecretStr) -> bytes:

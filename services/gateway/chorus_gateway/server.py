@@ -16,13 +16,33 @@ BACKLOG = 2048
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """StartError in one sentence when the address is taken or not ours."""
+    """A listening socket. StartError in one sentence when the address is taken or not ours."""
+    return _bound(host, port, listen=True)
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """A socket that keeps the port for `share` and takes no connection. StartError as of `bind`."""
+    # Sockets that share a port do not notice one another: the first one asks as if it wanted the port alone.
+    with _bound(host, port) as alone:
+        found: int = alone.getsockname()[1]
+    return share(host, found)
+
+
+def share(host: str, port: int) -> socket.socket:
+    """One of several sockets of a port. Connections go to those that listen."""
+    return _bound(host, port, shared=True)
+
+
+def _bound(host: str, port: int, *, shared: bool = False, listen: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)
+        if listen:
+            listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise StartError(
@@ -36,7 +56,10 @@ def bind(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """On SIGTERM or SIGINT `drain` lets running requests end, or ends them properly; only then connections close."""
 
-    def __init__(self, app: ASGIApp, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, app: ASGIApp, drain: Callable[[], Awaitable[None]], ready: Callable[[], None] | None = None
+    ) -> None:
+        """`ready` is called when it listens."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -51,10 +74,16 @@ class Server(uvicorn.Server):
             )
         )
         self._drain = drain
+        self._ready = ready
 
     def stop(self) -> None:
         """As SIGTERM does: whoever watches over the process starts it again."""
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._ready is not None:
+            self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

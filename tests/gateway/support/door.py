@@ -19,6 +19,7 @@ from chorus_gateway.db import Database
 from chorus_gateway.live import LiveBoard, LiveReports
 from chorus_gateway.models import Resolver
 from chorus_gateway.telemetry import Metrics, Tracing
+from chorus_gateway.telemetry.exposition import Exposition
 from chorus_gateway.tenants import KeyStore, TenantStore
 from chorus_gateway.values import BaseModel, Scope, Tenant
 from tests.gateway.support.fake_store import TOKEN
@@ -92,6 +93,7 @@ async def open_door(
             live=LiveBoard(redis, LiveReports(dict, metrics.tenant_tokens, redis), tuple),
             readiness=Readiness(database.ping, engines),
             metrics=metrics,
+            exposition=Exposition(metrics),
             tracing=Tracing(tracer_provider),
         )
         admin_key = generate_key()

@@ -14,6 +14,7 @@ from chorus_gateway.auth import Authenticator, AuthEvents
 from chorus_gateway.live import LiveBoard
 from chorus_gateway.models import Resolver
 from chorus_gateway.telemetry import Metrics, Tracing
+from chorus_gateway.telemetry.exposition import Exposition
 from chorus_gateway.tenants import KeyStore, TenantStore
 from chorus_gateway.values import Principal, Scope
 
@@ -34,6 +35,7 @@ class Parts:
     live: LiveBoard
     readiness: Readiness
     metrics: Metrics
+    exposition: Exposition
     tracing: Tracing
 
 

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from chorus_gateway.errors import Unavailable
-from chorus_gateway.telemetry.metrics import CONTENT_TYPE, Metrics
+from chorus_gateway.telemetry.exposition import Exposition
+from chorus_gateway.telemetry.metrics import CONTENT_TYPE
 
 CHECK_SECONDS = 1.0
 
@@ -43,7 +44,7 @@ class Readiness:
         return reasons
 
 
-def health_router(readiness: Readiness, metrics: Metrics) -> APIRouter:
+def health_router(readiness: Readiness, exposition: Exposition) -> APIRouter:
     router = APIRouter(tags=["Operations"])
 
     @router.get("/healthz", summary="The process lives")
@@ -59,6 +60,6 @@ def health_router(readiness: Readiness, metrics: Metrics) -> APIRouter:
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def render(_request: Request) -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
+        return Response(await exposition.render(), media_type=CONTENT_TYPE)
 
     return router

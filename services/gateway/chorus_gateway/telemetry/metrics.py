@@ -63,6 +63,10 @@ class Metrics:
         self.http_requests_total = Counter(
             "http_requests_total", "Answered HTTP requests.", ["route", "status"], registry=registry
         )
+        self.gateway_worker_starts = Gauge(
+            "gateway_worker_starts", "Times that this worker's process was started.", registry=registry
+        )
+        self.gateway_worker_starts.set(1)
         self.quota_degraded = Gauge(
             "quota_degraded", "1 while Redis is away and limits are kept by this process alone.", registry=registry
         )
