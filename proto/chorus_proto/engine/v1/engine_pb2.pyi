@@ -217,17 +217,23 @@ class Hello(_message.Message):
     def __init__(self, worker_id: _Optional[str] = ...) -> None: ...
 
 class Head(_message.Message):
-    __slots__ = ("waiting", "band", "counter")
+    __slots__ = ("waiting", "band", "counter", "tenant_tag", "stride", "aged")
     WAITING_FIELD_NUMBER: _ClassVar[int]
     BAND_FIELD_NUMBER: _ClassVar[int]
     COUNTER_FIELD_NUMBER: _ClassVar[int]
+    TENANT_TAG_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    AGED_FIELD_NUMBER: _ClassVar[int]
     waiting: int
     band: Band
     counter: float
-    def __init__(self, waiting: _Optional[int] = ..., band: _Optional[_Union[Band, str]] = ..., counter: _Optional[float] = ...) -> None: ...
+    tenant_tag: str
+    stride: float
+    aged: bool
+    def __init__(self, waiting: _Optional[int] = ..., band: _Optional[_Union[Band, str]] = ..., counter: _Optional[float] = ..., tenant_tag: _Optional[str] = ..., stride: _Optional[float] = ..., aged: bool = ...) -> None: ...
 
 class Submit(_message.Message):
-    __slots__ = ("request_id", "attempt", "cache_namespace", "adapter_digest", "band", "counter", "tenant_tag", "prompt_token_ids", "sampling", "timeout_ms", "traceparent")
+    __slots__ = ("request_id", "attempt", "cache_namespace", "adapter_digest", "band", "counter", "tenant_tag", "prompt_token_ids", "sampling", "timeout_ms", "traceparent", "aged")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     CACHE_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -239,6 +245,7 @@ class Submit(_message.Message):
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    AGED_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     attempt: int
     cache_namespace: bytes
@@ -250,7 +257,8 @@ class Submit(_message.Message):
     sampling: SamplingParams
     timeout_ms: int
     traceparent: str
-    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., cache_namespace: _Optional[bytes] = ..., adapter_digest: _Optional[str] = ..., band: _Optional[_Union[Band, str]] = ..., counter: _Optional[float] = ..., tenant_tag: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    aged: bool
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., cache_namespace: _Optional[bytes] = ..., adapter_digest: _Optional[str] = ..., band: _Optional[_Union[Band, str]] = ..., counter: _Optional[float] = ..., tenant_tag: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ..., aged: bool = ...) -> None: ...
 
 class SamplingParams(_message.Message):
     __slots__ = ("max_tokens", "min_tokens", "temperature", "top_k", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed", "stop_token_ids", "ignore_eos", "logprobs")
