@@ -29,7 +29,17 @@ from benchmarks.gpu.recording import Answer, Frame, Recording
 from benchmarks.workloads import SHAPES, Item, Shape
 from chorus_engine.core.request import Output, Request, SamplingParams
 from chorus_engine.loop import News
-from chorus_engine.rpc import CreditLedger, Description, EngineService, Limits, Sessions, TokenizerBundle, create_server
+from chorus_engine.rpc import (
+    CreditLedger,
+    Description,
+    EngineService,
+    Limits,
+    SeatPlan,
+    Seats,
+    Sessions,
+    TokenizerBundle,
+    create_server,
+)
 
 
 class Host:
@@ -46,7 +56,7 @@ class Host:
         self._sessions = Sessions(
             self.engine.loop,
             Limits(capacity.max_model_len, spec.vocab_size, spec.eos_token_ids),
-            CreditLedger(capacity.max_num_seqs + max(2, capacity.max_num_seqs // 8)),
+            CreditLedger(Seats(SeatPlan.of(capacity.max_num_seqs))),
             finished=lambda request, output: None,
         )
         description = Description("benchmark", spec, capacity.max_model_len, capacity.max_num_seqs, config.max_rank)

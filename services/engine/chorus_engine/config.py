@@ -157,6 +157,19 @@ class Settings(BaseSettings):
     loader_niceness: int = Field(
         10, ge=0, le=19, description="niceness of the process that fetches and converts adapters; 19 is the humblest"
     )
+    priority_share: float = Field(
+        0.125,
+        ge=0,
+        le=0.5,
+        description="share of max_num_seqs, rounded down, that only requests of the priority band may have, from the "
+        "first of them until ten minutes after the last",
+    )
+    kept_seats: int = Field(
+        1,
+        ge=0,
+        description="of max_num_seqs, those kept for tenants that have nothing in the engine, while several use it; at "
+        "most an eighth",
+    )
     slot_patience: float = Field(
         2.0, gt=0, description="seconds after which a request whose adapter has no slot has one drained for it"
     )

@@ -44,6 +44,8 @@ from chorus_engine.rpc import (
     Description,
     EngineService,
     Limits,
+    SeatPlan,
+    Seats,
     Sessions,
     TokenizerBundle,
     UsageBook,
@@ -307,10 +309,13 @@ class Engine:
         return Sessions(
             self._loop,
             Limits(description.max_model_len, spec.vocab_size, spec.eos_token_ids),
-            CreditLedger(rows + max(2, rows // 8)),
+            CreditLedger(Seats(self._seat_plan(rows))),
             finished=self._finished,
             book=self._book,
         )
+
+    def _seat_plan(self, rows: int) -> SeatPlan:
+        return SeatPlan.of(rows, priority_share=self._settings.priority_share, kept=self._settings.kept_seats)
 
     def _make_server(self, description: Description, bundle: TokenizerBundle) -> tuple[grpc.aio.Server, int]:
         """The server, not started, and its port."""

@@ -8,7 +8,17 @@ from pathlib import Path
 from chorus_engine.core.load import Load
 from chorus_engine.core.request import Output, Request
 from chorus_engine.core.spec import ModelSpec
-from chorus_engine.rpc import CreditLedger, Description, EngineService, Limits, Sessions, create_server, read_bundle
+from chorus_engine.rpc import (
+    CreditLedger,
+    Description,
+    EngineService,
+    Limits,
+    SeatPlan,
+    Seats,
+    Sessions,
+    create_server,
+    read_bundle,
+)
 from tests.contracts.engine.support.process import TOKEN
 
 LIMITS = Limits(max_model_len=100, vocab_size=50, eos_token_ids=(2,))
@@ -39,7 +49,7 @@ class Bench:
         self.sessions = Sessions(
             self.engine,
             LIMITS,
-            CreditLedger(credits),
+            CreditLedger(Seats(SeatPlan(credits, credits))),
             finished=lambda request, output: self.ended.append((request, output)),
             outbox_bytes=outbox_bytes,
             clock=lambda: self.now,

@@ -3,6 +3,7 @@
 from chorus_engine.rpc.bundle import TokenizerBundle, read_bundle
 from chorus_engine.rpc.credentials import Credentials, read_credentials
 from chorus_engine.rpc.credits import CreditLedger
+from chorus_engine.rpc.seats import SeatPlan, Seats
 from chorus_engine.rpc.server import create_server
 from chorus_engine.rpc.service import Description, EngineService
 from chorus_engine.rpc.sessions import Engine, Sessions
@@ -16,6 +17,8 @@ __all__ = [
     "Engine",
     "EngineService",
     "Limits",
+    "SeatPlan",
+    "Seats",
     "Sessions",
     "TokenizerBundle",
     "UsageBook",

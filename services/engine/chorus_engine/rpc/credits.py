@@ -2,28 +2,44 @@
 
 from dataclasses import dataclass
 
+from chorus_engine.core.request import Band
+from chorus_engine.rpc.seats import Seats
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What waits at a gateway. `rank` orders heads of all streams; the lowest goes first."""
+    """What waits at a gateway: how many, and the first of them."""
 
     waiting: int
-    rank: tuple[int, float]  # (band, virtual token counter)
+    band: Band = Band.FLEX
+    counter: float = 0.0  # virtual token counter of its tenant
+    tenant: str = ""
+    stride: float = 0.0  # by how much one request is expected to let the counter grow; 0 is unknown
+    aged: bool = False  # its band has waited for too long
+
+    @property
+    def top(self) -> bool:
+        return self.band is Band.PRIORITY
+
+    def rank(self, held: int) -> tuple[int, float]:
+        """Of its stream when that holds `held` credits already. The lowest goes first."""
+        return 0 if self.aged else self.band, self.counter + held * self.stride
 
 
-_NOTHING = Head(0, (0, 0.0))
+_NOTHING = Head(0)
 
 
 class CreditLedger:
-    """A credit is granted while requests in the engine and credits outstanding are below `limit`.
+    """A credit is granted while requests in the engine and credits outstanding are below the limit that its `seats`
+    have for the request that it is for.
 
-    Free credits go one by one to the stream whose head is lowest. While several streams wait, each holds at most one
-    unspent credit: the next one is granted on the head that it shows then, so that the order among tenants is one order
-    over all gateways.
+    Free credits go one by one to the stream whose head is lowest, each with what it holds already counted as if sent,
+    so that the order among tenants is one order over all gateways, however fast seats become free. A stream that does
+    not tell its stride holds at most one unspent credit while several wait.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, seats: Seats) -> None:
+        self.seats = seats
         self._heads: dict[int, Head] = {}  # by stream
         self._held: dict[int, int] = {}  # unspent credits by stream
 
@@ -41,6 +57,8 @@ class CreditLedger:
 
     def advertise(self, stream: int, head: Head) -> None:
         self._heads[stream] = head
+        if head.waiting:
+            self.seats.see(head.tenant, top=head.top)
 
     def give_back(self, stream: int, count: int) -> None:
         """More than are held are taken as all."""
@@ -53,20 +71,24 @@ class CreditLedger:
         self._held[stream] -= 1
         return True
 
-    def grant(self, in_engine: int) -> dict[int, int]:
-        """New credits by stream, with `in_engine` requests accepted and not ended."""
+    def grant(self) -> dict[int, int]:
+        """New credits by stream."""
         granted: dict[int, int] = {}
-        for _ in range(self._limit - in_engine - self.outstanding):
-            stream = self._next()
-            if stream is None:
-                break
+        promised = len(self.seats) + self.outstanding
+        while (stream := self._next(promised)) is not None:
             self._held[stream] += 1
+            promised += 1
             granted[stream] = granted.get(stream, 0) + 1
         return granted
 
-    def _next(self) -> int | None:
-        wanting = [stream for stream, head in self._heads.items() if head.waiting > self._held[stream]]
-        waiting = sum(head.waiting > 0 for head in self._heads.values())
-        if waiting > 1:
-            wanting = [stream for stream in wanting if not self._held[stream]]
-        return min(wanting, key=lambda stream: (self._heads[stream].rank, stream), default=None)
+    def _next(self, promised: int) -> int | None:
+        several = sum(head.waiting > 0 for head in self._heads.values()) > 1
+        best: tuple[tuple[int, float], int] | None = None
+        for stream, head in self._heads.items():
+            held = self._held[stream]
+            if head.waiting <= held or (held and several and not head.stride):
+                continue
+            rank = (head.rank(held), stream)
+            if (best is None or rank < best) and promised < self.seats.limit(head.tenant, top=head.top):
+                best = rank
+        return None if best is None else best[1]

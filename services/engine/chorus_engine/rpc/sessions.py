@@ -192,6 +192,7 @@ class Sessions:
             self._put(stream, to_delta(submit.request_id, submit.attempt, refusal))
             return
         self._live[request_id] = Submission(stream, submit.request_id, submit.attempt, request)
+        self._credits.seats.take(request_id, request.tenant, top=submit.band == pb.BAND_PRIORITY)
         self.empty.clear()
         stream.ids.add(request_id)
         self._engine.submit(request)
@@ -228,6 +229,7 @@ class Sessions:
 
     def _forget(self, request_id: str) -> None:
         del self._live[request_id]
+        self._credits.seats.leave(request_id)
         if not self._live:
             self.empty.set()
 
@@ -240,7 +242,7 @@ class Sessions:
     def _grant(self) -> None:
         if self._draining or self._stalled or (self._load is not None and self._load.waits_for_blocks):
             return
-        for serial, count in self._credits.grant(len(self._live)).items():
+        for serial, count in self._credits.grant().items():
             self._streams[serial].outbox.add_credits(count)
 
     def _tell_load(self, load: Load) -> None:
@@ -257,4 +259,5 @@ def _to_head(head: pb.Head) -> Head:
     """A head without a known band goes last; one whose counter is no number waits behind all that have one."""
     band = Band(int(head.band)) if head.band in pb.Band.values()[1:] else Band.FLEX
     counter = head.counter if head.counter == head.counter else float("inf")
-    return Head(head.waiting, (band, counter))
+    stride = head.stride if 0 < head.stride < float("inf") else 0.0
+    return Head(head.waiting, band, counter, head.tenant_tag, stride, head.aged)

@@ -45,7 +45,7 @@ def to_request(submit: pb.Submit, request_id: str, now: float, limits: Limits) -
         sampling=sampling,
         adapter=submit.adapter_digest or None,
         namespace=submit.cache_namespace,
-        band=to_band(submit.band),
+        band=Band.PRIORITY if submit.aged else to_band(submit.band),
         counter=submit.counter,
         tenant=submit.tenant_tag,
         arrival=now,
