@@ -11,6 +11,7 @@ from chorus_gateway.db.models import (
     PriceRow,
     TenantRow,
 )
+from chorus_gateway.db.usage import usage_days, usage_requests
 
 __all__ = [
     "AdapterLimitsRow",
@@ -23,4 +24,6 @@ __all__ = [
     "TenantRow",
     "connect",
     "migrate",
+    "usage_days",
+    "usage_requests",
 ]

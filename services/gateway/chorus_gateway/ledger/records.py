@@ -1,0 +1,92 @@
+"""The lines of a journal: what happened to a request, each with a checksum, so that a torn one is seen.
+
+<crc32 of the rest, 8 hex digits>["admit", request id, …]
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from chorus_gateway.engine_client.usage import SubmissionId
+from chorus_gateway.ledger.tally import Sent, Tally
+from chorus_gateway.ledger.values import Admission, Closing, Outcome
+from chorus_gateway.values import Band, Price, Usage
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def admitted(a: Admission) -> bytes:
+    price = [a.price.input, a.price.cached, a.price.output]
+    return _line(
+        ["admit", a.request_id, a.at, a.tenant, a.key, a.base, a.adapter, a.generation, int(a.band), price, a.n]
+    )
+
+
+def sent(request_id: str, submission: SubmissionId, engine_id: str) -> bytes:
+    return _line(["sent", request_id, submission.request_id, submission.attempt, engine_id])
+
+
+def ended(request_id: str, submission: SubmissionId, usage: Usage | None) -> bytes:
+    return _line(["ended", request_id, _end(submission, usage)])
+
+
+def closed(request_id: str, closing: Closing, ends: Iterable[tuple[SubmissionId, Usage | None]]) -> bytes:
+    """With the final usages that came before."""
+    figures = [closing.delivered.prompt_tokens, closing.delivered.completion_tokens, closing.delivered.cached_tokens]
+    return _line(
+        ["closed", request_id, closing.outcome, figures, closing.cost, [_end(name, usage) for name, usage in ends]]
+    )
+
+
+def lines(data: bytes) -> Iterator[bytes]:
+    """Those that are whole: what a kill or a full disk tore is left out."""
+    for line in data.split(b"\n"):
+        if len(line) > 8 and line[:8] == _checksum(line[8:]):
+            yield line[8:]
+
+
+def apply(line: bytes, tallies: dict[str, Tally]) -> str:
+    """What `line` tells goes into the tallies. Answers the request's id. What was admitted in a lost line is ignored."""
+    kind, request_id, *rest = json.loads(line)
+    if kind == "admit":
+        at, tenant, key, base, adapter, generation, band, price, n = rest
+        admission = Admission(request_id, at, tenant, key, base, adapter, generation, Band(band), Price(*price), n)
+        tallies.setdefault(request_id, Tally(admission))
+    elif (tally := tallies.get(request_id)) is not None:
+        _CHANGES[kind](tally, *rest)
+    return str(request_id)
+
+
+def _apply_sent(tally: Tally, name: str, attempt: int, engine_id: str) -> None:
+    tally.sent.setdefault(SubmissionId(name, attempt), Sent(engine_id)).engine_id = engine_id
+
+
+def _apply_ended(tally: Tally, end: list[Any]) -> None:
+    name, attempt, figures = end
+    tally.end(SubmissionId(name, attempt), Usage(*figures) if figures else None)
+
+
+def _apply_closed(tally: Tally, outcome: str, figures: list[int], cost: int, ends: list[list[Any]]) -> None:
+    tally.closing = Closing(Outcome(outcome), Usage(*figures), cost)
+    for end in ends:
+        _apply_ended(tally, end)
+
+
+_CHANGES = {"sent": _apply_sent, "ended": _apply_ended, "closed": _apply_closed}
+
+
+def _end(submission: SubmissionId, usage: Usage | None) -> list[Any]:
+    figures = None
+    if usage is not None:
+        figures = [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.computed_tokens]
+    return [submission.request_id, submission.attempt, figures]
+
+
+def _line(record: list[Any]) -> bytes:
+    text = _encode(record).encode()
+    return b"%b%b\n" % (_checksum(text), text)
+
+
+def _checksum(text: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(text)
