@@ -20,9 +20,9 @@ class Bench:
             self.ledger.open(stream)
 
     def show(
-        self, stream: int, counter: float = 0.0, waiting: int = 9, band: Band = Band.DEFAULT, **fields: str
+        self, stream: int, counter: float = 0.0, *, waiting: int = 9, band: Band = Band.DEFAULT, tenant: str = "t"
     ) -> None:
-        self.ledger.advertise(stream, Head(waiting, band, counter, **{"tenant": "t"} | fields))
+        self.ledger.advertise(stream, Head(waiting, band, counter, tenant))
 
     def sit(self, tenant: str = "t", *, top: bool = False) -> str:
         self._serial += 1
