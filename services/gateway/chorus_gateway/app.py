@@ -8,11 +8,20 @@ from fastapi import APIRouter, FastAPI, Security
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from chorus_gateway.api import admin_adapters, admin_files, admin_fleet, admin_live, admin_tenants
+from chorus_gateway.api import (
+    admin_adapters,
+    admin_files,
+    admin_fleet,
+    admin_keys,
+    admin_live,
+    admin_prices,
+    admin_tenants,
+)
 from chorus_gateway.api.dependencies import Parts, bearer
+from chorus_gateway.api.direct import DirectRoutes
 from chorus_gateway.api.errors import install_error_handlers
 from chorus_gateway.api.health import health_router
-from chorus_gateway.middleware import AccessMetrics, BodyLimit, CatchFailures, RequestId
+from chorus_gateway.middleware import AccessMetrics, BodyLimit, CatchFailures, ClientAddress, RequestId
 
 DESCRIPTION = """One base model, many LoRA adapters, behind OpenAI's API.
 
@@ -29,6 +38,7 @@ TAGS = [
     {"name": "Fleet", "description": "Which engines hold which adapters, and pins that keep them there."},
     {"name": "Tenants", "description": "Tenants, their share and their limits."},
     {"name": "Keys", "description": "API keys; shown once, when they are made."},
+    {"name": "Prices", "description": "What tokens cost."},
     {"name": "Operations", "description": "Health and metrics; no key needed."},
 ]
 
@@ -53,14 +63,24 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
         generate_unique_id_function=_operation_id,
         middleware=[
             Middleware(RequestId),
+            Middleware(ClientAddress, proxies=parts.proxies),
             Middleware(AccessMetrics, requests=parts.metrics.http_requests_total),
             Middleware(CatchFailures),
             Middleware(BodyLimit, default=limits.default, limits={admin_adapters.UPLOAD_PATH: limits.upload}),
+            Middleware(DirectRoutes, routes=[route for router in routers for route in router.routes]),
         ],
     )
     app.state.parts = parts
     install_error_handlers(app)
-    administration = (admin_adapters, admin_files, admin_fleet, admin_live, admin_tenants)
+    administration = (
+        admin_adapters,
+        admin_files,
+        admin_fleet,
+        admin_live,
+        admin_tenants,
+        admin_keys,
+        admin_prices,
+    )
     for router in (*routers, *(module.router for module in administration)):
         app.include_router(router, dependencies=[Security(bearer)])
     app.include_router(health_router(parts.readiness, parts.exposition))

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from chorus_gateway.answer import Opening, Piece, TokenEntry, TokenView
 from chorus_gateway.api.collected import Collected, CollectedChoice
+from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
 from chorus_gateway.api.generation import ask_fields, generation_route
 from chorus_gateway.api.schemas_chat import (
@@ -28,7 +29,7 @@ from chorus_gateway.values import Usage
 
 
 def chat_router(pipeline: Pipeline) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["Chat"])
+    router = APIRouter(prefix="/v1", tags=["Chat"], route_class=DirectRoute)
 
     @router.post("/chat/completions", summary="Answer a conversation", **generation_route(ChatCompletion))
     async def create_chat_completion(request: Request, body: ChatRequest) -> Response:

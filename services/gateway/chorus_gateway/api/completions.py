@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from chorus_gateway.answer import Opening, Piece, TokenEntry
 from chorus_gateway.api.collected import Collected, CollectedChoice
+from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
 from chorus_gateway.api.generation import ask_fields, generation_route
 from chorus_gateway.api.schemas_completions import (
@@ -25,7 +26,7 @@ from chorus_gateway.values import Usage
 
 
 def completions_router(pipeline: Pipeline) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["Completions"])
+    router = APIRouter(prefix="/v1", tags=["Completions"], route_class=DirectRoute)
 
     @router.post("/completions", summary="Continue a text", **generation_route(Completion))
     async def create_completion(request: Request, body: CompletionRequest) -> Response:
