@@ -164,6 +164,12 @@ class Settings(BaseSettings):
         description="share of max_num_seqs, rounded down, that only requests of the priority band may have, from the "
         "first of them until ten minutes after the last",
     )
+    band_patience: int = Field(
+        16,
+        ge=1,
+        description="requests of higher bands that may go before a band that waits, until one of its own does; the "
+        "gateways' setting too",
+    )
     kept_seats: int = Field(
         1,
         ge=0,

@@ -309,7 +309,7 @@ class Engine:
         return Sessions(
             self._loop,
             Limits(description.max_model_len, spec.vocab_size, spec.eos_token_ids),
-            CreditLedger(Seats(self._seat_plan(rows))),
+            CreditLedger(Seats(self._seat_plan(rows)), patience=self._settings.band_patience),
             finished=self._finished,
             book=self._book,
         )

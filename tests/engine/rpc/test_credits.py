@@ -80,6 +80,33 @@ def test_a_head_whose_band_has_waited_for_too_long_goes_before_all() -> None:
     assert two.ledger.grant() == {2: 1}
 
 
+def test_a_band_is_passed_over_for_so_long_and_no_longer() -> None:
+    three = bench(1, 2, 3, limit=1)
+    three.show(1, band=Band.PRIORITY)
+    three.show(2, band=Band.DEFAULT)
+    three.show(3, band=Band.FLEX)
+    order, raised = [], []
+    for _ in range(36):
+        (stream,) = three.ledger.grant()
+        order.append(stream)
+        assert three.ledger.spend(stream)
+        raised.append(three.ledger.spend_raised(stream))
+    assert order == 2 * [*[1] * 16, 2, 3]
+    assert raised == [stream != 1 for stream in order]
+
+
+def test_a_band_is_not_passed_over_where_the_seat_is_not_its_own() -> None:
+    two = Bench(1, 2, plan=SeatPlan.of(16, priority_share=0.125))
+    two.show(1, band=Band.PRIORITY, waiting=100)
+    two.show(2, band=Band.FLEX, waiting=100)
+    inside = [two.sit() for _ in range(14)]
+    for _ in range(30):
+        assert two.ledger.grant() == {1: 1}, "of 16 rows two are the top band's"
+        two.ledger.give_back(1, 1)
+    two.seats.leave(inside.pop())
+    assert two.ledger.grant() == {1: 1}
+
+
 def test_without_a_stride_each_credit_is_granted_on_a_fresh_head() -> None:
     two = bench(1, 2, limit=8)
     two.show(1, 1.0)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from chorus_engine.core.request import Band
 from chorus_engine.rpc.seats import Seats
 
+BAND_PATIENCE = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -15,15 +17,11 @@ class Head:
     counter: float = 0.0  # virtual token counter of its tenant
     tenant: str = ""
     stride: float = 0.0  # by how much one request is expected to let the counter grow; 0 is unknown
-    aged: bool = False  # its band has waited for too long
+    aged: bool = False  # its band has been passed over too often at its gateway
 
     @property
     def top(self) -> bool:
         return self.band is Band.PRIORITY
-
-    def rank(self, held: int) -> tuple[int, float]:
-        """Of its stream when that holds `held` credits already. The lowest goes first."""
-        return 0 if self.aged else self.band, self.counter + held * self.stride
 
 
 _NOTHING = Head(0)
@@ -35,13 +33,17 @@ class CreditLedger:
 
     Free credits go one by one to the stream whose head is lowest, each with what it holds already counted as if sent,
     so that the order among tenants is one order over all gateways, however fast seats become free. A stream that does
-    not tell its stride holds at most one unspent credit while several wait.
+    not tell its stride holds at most one unspent credit while several wait. A band that was passed over `patience`
+    times for higher ones while it could have had the seat goes first once.
     """
 
-    def __init__(self, seats: Seats) -> None:
+    def __init__(self, seats: Seats, *, patience: int = BAND_PATIENCE) -> None:
         self.seats = seats
+        self._patience = patience
         self._heads: dict[int, Head] = {}  # by stream
         self._held: dict[int, int] = {}  # unspent credits by stream
+        self._raised: dict[int, int] = {}  # of those, the ones granted because a band had been passed over
+        self._passed = dict.fromkeys(Band, 0)
 
     @property
     def outstanding(self) -> int:
@@ -49,11 +51,11 @@ class CreditLedger:
 
     def open(self, stream: int) -> None:
         self._heads[stream] = _NOTHING
-        self._held[stream] = 0
+        self._held[stream] = self._raised[stream] = 0
 
     def close(self, stream: int) -> None:
         """Its unspent credits are free again."""
-        del self._heads[stream], self._held[stream]
+        del self._heads[stream], self._held[stream], self._raised[stream]
 
     def advertise(self, stream: int, head: Head) -> None:
         self._heads[stream] = head
@@ -63,6 +65,7 @@ class CreditLedger:
     def give_back(self, stream: int, count: int) -> None:
         """More than are held are taken as all."""
         self._held[stream] -= min(count, self._held[stream])
+        self._raised[stream] = min(self._raised[stream], self._held[stream])
 
     def spend(self, stream: int) -> bool:
         """False when the stream holds none. Its head stands until it shows another."""
@@ -70,6 +73,12 @@ class CreditLedger:
             return False
         self._held[stream] -= 1
         return True
+
+    def spend_raised(self, stream: int) -> bool:
+        """Whether what was spent on a request below the top band lets it go before what waits in the engine."""
+        raised = self._raised[stream] > 0
+        self._raised[stream] -= raised
+        return raised
 
     def grant(self) -> dict[int, int]:
         """New credits by stream."""
@@ -84,11 +93,31 @@ class CreditLedger:
     def _next(self, promised: int) -> int | None:
         several = sum(head.waiting > 0 for head in self._heads.values()) > 1
         best: tuple[tuple[int, float], int] | None = None
+        bands: set[Band] = set()
         for stream, head in self._heads.items():
             held = self._held[stream]
             if head.waiting <= held or (held and several and not head.stride):
                 continue
-            rank = (head.rank(held), stream)
-            if (best is None or rank < best) and promised < self.seats.limit(head.tenant, top=head.top):
+            if promised >= self.seats.limit(head.tenant, top=head.top):
+                continue
+            bands.add(head.band)
+            rank = (self._rank(head, held), stream)
+            if best is None or rank < best:
                 best = rank
-        return None if best is None else best[1]
+        if best is None:
+            return None
+        self._pass_over(best[1], bands)
+        return best[1]
+
+    def _rank(self, head: Head, held: int) -> tuple[int, float]:
+        """Of its stream when that holds `held` credits already. The lowest goes first."""
+        raised = head.aged or self._passed[head.band] >= self._patience
+        return 0 if raised else head.band, head.counter + held * head.stride
+
+    def _pass_over(self, stream: int, bands: set[Band]) -> None:
+        """`bands` could have had the seat that the stream gets."""
+        band = self._heads[stream].band
+        self._raised[stream] += self._passed[band] >= self._patience
+        self._passed[band] = 0
+        for other in bands:
+            self._passed[other] += other > band

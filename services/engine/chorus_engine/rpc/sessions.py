@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from chorus_engine.core.errors import Draining, EngineError, InvalidRequest, NoCredit
@@ -187,6 +187,8 @@ class Sessions:
             if request_id in self._live:
                 raise InvalidRequest(f"request {submit.request_id} attempt {submit.attempt} is running already.")
             request = to_request(submit, request_id, self._clock(), self._limits)
+            if request.band is not Band.PRIORITY and self._credits.spend_raised(stream.serial):
+                request = replace(request, band=Band.PRIORITY)
         except EngineError as error:
             refusal = Output(request_id, finish=FinishReason.ERROR, error=error)
             self._put(stream, to_delta(submit.request_id, submit.attempt, refusal))
