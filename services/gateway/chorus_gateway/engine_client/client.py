@@ -12,8 +12,9 @@ import grpc
 import grpc.aio
 
 from chorus_gateway.credentials import open_channel
-from chorus_gateway.engine_client.codec import Failure
+from chorus_gateway.engine_client.codec import Failure, orphaned_value
 from chorus_gateway.engine_client.session import Session
+from chorus_gateway.engine_client.usage import Orphaned, SubmissionId
 from chorus_gateway.errors import Unavailable
 from chorus_gateway.values import BaseModel, Needs
 from chorus_proto.engine.v1 import engine_pb2 as pb
@@ -35,6 +36,7 @@ _CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
 _FIRST_DELAY, _LAST_DELAY = 0.1, 2.0  # seconds between attempts to connect
 _DESCRIBE_TIMEOUT = 5.0
 _TOKENIZER_TIMEOUT = 60.0
+_USAGE_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,26 @@ class EngineClient:
         except grpc.aio.AioRpcError as error:
             raise Unavailable(f"The engine at {self.address} did not give its tokenizer: {error.details()}.") from error
 
+    async def orphaned_usage(self, worker_id: str) -> Orphaned:
+        """What the engine keeps for the worker until it is acknowledged. Unavailable when it does not answer."""
+        request = pb.OrphanedUsageRequest(worker_id=worker_id)
+        try:
+            answer = await self._stub.OrphanedUsage(request, metadata=self._metadata, timeout=_USAGE_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return Orphaned({}, frozenset())
+            raise Unavailable(f"The engine at {self.address} does not answer: {error.details()}.") from error
+        return orphaned_value(answer)
+
+    async def acknowledge_usage(self, worker_id: str, submissions: Sequence[SubmissionId]) -> None:
+        """The engine may forget these. Unavailable when it does not answer."""
+        named = [pb.SubmissionId(request_id=each.request_id, attempt=each.attempt) for each in submissions]
+        request = pb.AcknowledgeUsageRequest(worker_id=worker_id, submissions=named)
+        try:
+            await self._stub.AcknowledgeUsage(request, metadata=self._metadata, timeout=_USAGE_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(f"The engine at {self.address} does not answer: {error.details()}.") from error
+
     async def _converse(self) -> None:
         """One session, from Describe to its end."""
         answer = await self._stub.Describe(pb.DescribeRequest(), metadata=self._metadata, timeout=_DESCRIBE_TIMEOUT)
@@ -157,7 +179,7 @@ class EngineClient:
             return False
         _log.warning("engine lost", extra={"address": self.address, "reason": reason})
         self.session = None
-        session.lost(Failure(Unavailable("The connection to the engine was lost: try again."), retry=True))
+        session.lost(Failure(Unavailable("The connection to the engine was lost: try again."), retry=True, fault=True))
         self._events.lost(self)
         return True
 

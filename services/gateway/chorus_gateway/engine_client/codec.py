@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from chorus_gateway.engine_client.usage import Orphaned, SubmissionId
 from chorus_gateway.errors import (
     DeadlineExceeded,
     GatewayError,
@@ -31,10 +32,12 @@ _MICROSECOND = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How an attempt ended badly. `retry`: another attempt may go well, if no token has been delivered."""
+    """How an attempt ended badly. `retry`: another attempt may go well, if no token has been delivered. `fault`: the
+    engine's own."""
 
     error: GatewayError
     retry: bool = False
+    fault: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def _sampling_message(sampling: Sampling) -> pb.SamplingParams:
 def delta_value(message: pb.Delta) -> Delta:
     tokens = tuple(message.token_ids)
     logprobs = tuple(map(_logprob_value, message.logprobs)) if message.logprobs else ()
-    usage = _usage_value(message.usage) if message.HasField("usage") else None
+    usage = usage_value(message.usage) if message.HasField("usage") else None
     if not message.finish_reason:
         return Delta(tokens, logprobs, usage=usage)
     return Delta(
@@ -135,7 +138,8 @@ def failure_value(message: pb.Delta) -> Failure | None:
     finish = message.finish_reason
     if finish == pb.FINISH_REASON_ERROR:
         code = message.error.code
-        return Failure(_error(code, message.error.message), retry=code in _RETRY)
+        error = _error(code, message.error.message)
+        return Failure(error, retry=code in _RETRY, fault=isinstance(error, Internal))
     if finish == pb.FINISH_REASON_DEADLINE:
         return Failure(DeadlineExceeded("The request ran past its time limit: ask for fewer tokens or try again."))
     if finish == pb.FINISH_REASON_CANCELLED:
@@ -157,8 +161,17 @@ def _logprob_value(message: pb.TokenLogprobs) -> TokenLogprob:
     return TokenLogprob(message.logprob, tuple(zip(message.top_token_ids, message.top_logprobs, strict=True)))
 
 
-def _usage_value(message: pb.Usage) -> Usage:
+def usage_value(message: pb.Usage) -> Usage:
     return Usage(message.prompt_tokens, message.completion_tokens, message.cached_tokens, message.computed_tokens)
+
+
+def orphaned_value(message: pb.OrphanedUsageResponse) -> Orphaned:
+    ended = {_submission(each.submission): usage_value(each.usage) for each in message.ended}
+    return Orphaned(ended, frozenset(map(_submission, message.live)))
+
+
+def _submission(message: pb.SubmissionId) -> SubmissionId:
+    return SubmissionId(message.request_id, message.attempt)
 
 
 def _timing_value(message: pb.Timing) -> Timing:

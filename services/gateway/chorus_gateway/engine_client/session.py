@@ -17,14 +17,17 @@ from chorus_gateway.engine_client.codec import (
     head_message,
     load_value,
     submit_message,
+    usage_value,
 )
 from chorus_gateway.engine_client.residency import Residency
+from chorus_gateway.engine_client.usage import NOTHING_USED, UNKEPT, Account, SubmissionId
 from chorus_gateway.values import Delta, Job
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 # Prompt tokens of one frame: at most five bytes each, so that a frame stays within gRPC's usual 4 MiB message. A single
 # longer prompt goes alone.
 _MAX_FRAME_TOKENS = 400_000
+_MAX_FRAME_ACKNOWLEDGED = 5_000
 
 
 class Listener(Protocol):
@@ -46,7 +49,10 @@ class Session:
         self._returned = 0
         self._head: Head | None = None
         self._head_sent: Head | None = None
-        self._open: dict[str, tuple[int, Listener]] = {}
+        self._open: dict[str, tuple[int, Listener, Account]] = {}
+        self._cancelled: dict[SubmissionId, Account] = {}  # whose final usage is still to come
+        self._acknowledged: list[SubmissionId] = []
+        self._is_lost = False
         self.credits = 0
         self.granted = 0  # credits, since the stream began
         self.load = Load()  # as the engine last told
@@ -56,11 +62,13 @@ class Session:
         """Open submissions."""
         return len(self._open)
 
-    def submit(self, job: Job, listener: Listener, *, attempt: int, counter: float, now: float) -> None:
-        """Spends a credit; there must be one."""
+    def submit(
+        self, job: Job, listener: Listener, *, attempt: int, counter: float, now: float, account: Account = UNKEPT
+    ) -> None:
+        """Spends a credit; there must be one. `account` hears how the submission ended even after it was cancelled."""
         assert self.credits > 0, "a submit needs a credit"
         self.credits -= 1
-        self._open[job.request_id] = (attempt, listener)
+        self._open[job.request_id] = (attempt, listener, account)
         self._submits.append(submit_message(job, attempt=attempt, counter=counter, now=now))
         self._wake()
 
@@ -69,13 +77,16 @@ class Session:
         entry = self._open.pop(request_id, None)
         if entry is None:
             return
-        attempt, _ = entry
+        attempt, _, account = entry
+        submission = SubmissionId(request_id, attempt)
         unsent = next((submit for submit in self._submits if submit.request_id == request_id), None)
         if unsent is not None:
             # A frame's cancels are applied before its submits, so this one would come too early.
             self._submits.remove(unsent)
             self.credits += 1
+            account.ended(submission, NOTHING_USED, _needless)
             return
+        self._cancelled[submission] = account
         self._cancels.append(pb.Cancel(request_id=request_id, attempt=attempt))
         self._wake()
 
@@ -91,6 +102,13 @@ class Session:
             self.credits = 0
             self._wake()
 
+    def acknowledge(self, submission: SubmissionId) -> bool:
+        """Its final usage has been taken down. False when the stream is gone."""
+        if not self._is_lost:
+            self._acknowledged.append(submission)
+            self._wake()
+        return not self._is_lost
+
     def take(self) -> pb.GatewayFrame | None:
         """All that is to be said now, as far as one frame may carry it; None when there is nothing."""
         frame = pb.GatewayFrame(hello=self._hello, cancels=self._cancels, returned_credits=self._returned)
@@ -98,9 +116,16 @@ class Session:
         if self._head != self._head_sent:
             frame.head.CopyFrom(head_message(self._head))
             self._head_sent = self._head
-        empty = not (self._hello or self._cancels or self._returned or frame.submits or frame.HasField("head"))
+        self._take_acknowledged(frame)
+        said = self._hello or self._cancels or self._returned or frame.submits or frame.acknowledged
+        empty = not (said or frame.HasField("head"))
         self._hello, self._cancels, self._returned = None, [], 0
         return None if empty else frame
+
+    def _take_acknowledged(self, frame: pb.GatewayFrame) -> None:
+        if self._acknowledged:
+            now, self._acknowledged = _split(self._acknowledged, _MAX_FRAME_ACKNOWLEDGED)
+            frame.acknowledged.extend(pb.SubmissionId(request_id=each.request_id, attempt=each.attempt) for each in now)
 
     def _next_submits(self) -> list[pb.Submit]:
         chosen: list[pb.Submit] = []
@@ -121,16 +146,29 @@ class Session:
         if frame.HasField("residency"):
             self.residency.receive(frame.residency)
         for message in frame.deltas:
-            attempt, listener = self._open.get(message.request_id, (None, None))
-            if listener is None or attempt != message.attempt:
+            entry = self._open.get(message.request_id)
+            if entry is None or entry[0] != message.attempt:
+                if message.finish_reason:
+                    self._end_cancelled(message)
                 continue
+            _, listener, account = entry
             failure = failure_value(message)
             if message.finish_reason:
                 del self._open[message.request_id]
+                self._settle(account, message)
             if failure is None or message.token_ids:
                 self._deliver(listener, message, failure)
             if failure is not None:
                 listener.failed(failure)
+
+    def _end_cancelled(self, message: pb.Delta) -> None:
+        account = self._cancelled.pop(SubmissionId(message.request_id, message.attempt), None)
+        if account is not None:
+            self._settle(account, message)
+
+    def _settle(self, account: Account, message: pb.Delta) -> None:
+        usage = usage_value(message.usage) if message.HasField("usage") else None
+        account.ended(SubmissionId(message.request_id, message.attempt), usage, self.acknowledge)
 
     @staticmethod
     def _deliver(listener: Listener, message: pb.Delta, failure: Failure | None) -> None:
@@ -141,6 +179,19 @@ class Session:
     def lost(self, failure: Failure) -> None:
         """The stream is gone, and with it every credit and every submission."""
         orphans, self._open = self._open, {}
-        self.credits = 0
-        for _, listener in orphans.values():
+        cancelled, self._cancelled = self._cancelled, {}
+        self.credits, self._is_lost = 0, True
+        for submission, account in cancelled.items():
+            account.broken(submission)
+        for request_id, (attempt, listener, account) in orphans.items():
+            account.broken(SubmissionId(request_id, attempt))
             listener.failed(failure)
+
+
+def _needless(_: SubmissionId) -> bool:
+    """The engine never saw it."""
+    return True
+
+
+def _split(items: list[SubmissionId], count: int) -> tuple[list[SubmissionId], list[SubmissionId]]:
+    return items[:count], items[count:]

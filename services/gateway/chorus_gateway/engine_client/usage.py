@@ -38,10 +38,13 @@ class Unkept:
         pass
 
     def ended(self, submission: SubmissionId, usage: Usage | None, acknowledge: Acknowledge) -> None:
-        acknowledge(submission)
+        pass
 
     def broken(self, submission: SubmissionId) -> None:
         pass
+
+
+UNKEPT = Unkept()
 
 
 @dataclass(frozen=True, slots=True)

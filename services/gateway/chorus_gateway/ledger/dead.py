@@ -31,10 +31,9 @@ class DeadJournal:
         for path in self._files():
             path.unlink(missing_ok=True)
         self._lock_path.unlink(missing_ok=True)
-        self.close()
 
     def close(self) -> None:
-        """Another worker may have it."""
+        """What is left of it another worker may have."""
         os.close(self._lock)
 
     def _files(self) -> list[Path]:
@@ -43,8 +42,5 @@ class DeadJournal:
 
 def find_dead(folder: Path) -> list[DeadJournal]:
     """Each is locked by us from now on."""
-    found = []
-    for path in sorted(folder.glob(f"*{LOCK}")):
-        if (lock := take_lock(path)) is not None:
-            found.append(DeadJournal(path, lock))
-    return found
+    locks = ((path, take_lock(path)) for path in sorted(folder.glob(f"*{LOCK}")))
+    return [DeadJournal(path, lock) for path, lock in locks if lock is not None]

@@ -70,6 +70,12 @@ class Entry:
         ends = [(name, sent.usage) for name, sent in self.tally.sent.items() if sent.ended]
         self._wrote(self._keeper.write(records.closed(self.request_id, closing, ends)))
 
+    def has(self, submission: SubmissionId) -> bool:
+        """Whether the journal has its end, so that its engine may forget it."""
+        sent = self.tally.sent.get(submission)
+        owed = any(name == submission for _, name, _ in self._owed)
+        return sent is not None and sent.ended and self.tally.closing is not None and not owed
+
     def stored(self) -> None:
         """Its row is in SQL: what the journal did not take may be acknowledged now."""
         self._pay()

@@ -60,10 +60,10 @@ class Ledger:
         self._entries[admission.request_id] = entry
         return entry
 
-    def is_open(self, request_id: str) -> bool:
-        """Whether its client's part is not over: what engines say of it is taken down with the end of that."""
-        entry = self._entries.get(request_id)
-        return entry is not None and entry.tally.closing is None
+    def needs(self, submission: SubmissionId) -> bool:
+        """Whether what its engine keeps of it has not been taken down yet."""
+        entry = self._entries.get(submission.request_id.rpartition("-")[0])
+        return entry is not None and not entry.has(submission)
 
     def take(self, count: int) -> list[Entry]:
         """The next to be written: to be given back by `stored` or `put_back`."""

@@ -5,7 +5,7 @@
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from chorus_gateway.engine_client.usage import SubmissionId
@@ -47,7 +47,7 @@ def lines(data: bytes) -> Iterator[bytes]:
 
 
 def apply(line: bytes, tallies: dict[str, Tally]) -> str:
-    """What `line` tells goes into the tallies. Answers the request's id. What was admitted in a lost line is ignored."""
+    """What `line` tells goes into the tallies, unless its request's admission was lost. Answers the request's id."""
     kind, request_id, *rest = json.loads(line)
     if kind == "admit":
         at, tenant, key, base, adapter, generation, band, price, n = rest
@@ -73,7 +73,7 @@ def _apply_closed(tally: Tally, outcome: str, figures: list[int], cost: int, end
         _apply_ended(tally, end)
 
 
-_CHANGES = {"sent": _apply_sent, "ended": _apply_ended, "closed": _apply_closed}
+_CHANGES: Mapping[str, Callable[..., None]] = {"sent": _apply_sent, "ended": _apply_ended, "closed": _apply_closed}
 
 
 def _end(submission: SubmissionId, usage: Usage | None) -> list[Any]:

@@ -48,7 +48,7 @@ class UsageStore:
                 await session.execute(delete(usage_requests).where(usage_requests.c.request_id.in_(ids)))
         return len(ids)
 
-    def _add_sums(self) -> Executable:
+    def _add_sums(self) -> Any:
         insert = _insert(self._database, usage_days)
         grown = {name: usage_days.c[name] + insert.excluded[name] for name in DAY_SUMS}
         return insert.on_conflict_do_update(index_elements=list(DAY_KEYS), set_=grown)

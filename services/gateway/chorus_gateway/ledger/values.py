@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from chorus_gateway.values import Band, Price, Usage
 
+FREE = Price()
+
 
 class Outcome(StrEnum):
     OK = "ok"
@@ -28,7 +30,7 @@ class Admission:
     adapter: str = ""  # "owner/name", or "" for the base model itself
     generation: int = 0
     band: Band = Band.DEFAULT
-    price: Price = Price()
+    price: Price = FREE
     n: int = 1  # answers to each prompt
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from prometheus_client import Counter
 
 from chorus_gateway.engine_client.codec import Failure
+from chorus_gateway.engine_client.usage import UNKEPT, Account
 from chorus_gateway.errors import DeadlineExceeded, GatewayError, Overloaded, Unavailable
 from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue, QueueFull
 from chorus_gateway.queue.lane import Place
@@ -76,9 +77,9 @@ class Dispatcher:
             counts[ticket.job.tenant.id] = running + here, waiting + (not here)
         return counts
 
-    def submit(self, job: Job, sink: Sink) -> Ticket:
+    def submit(self, job: Job, sink: Sink, account: Account = UNKEPT) -> Ticket:
         """Overloaded when the queue is full; Unavailable when the job's base model has had no engine for too long, or
-        the gateway ends."""
+        the gateway ends. `account` hears what each submission came to, also after the job has ended here."""
         if self._closed is not None:
             raise Unavailable(self._closed.message)
         model = job.model.base.digest
@@ -88,7 +89,7 @@ class Dispatcher:
             place = self._turns.enter(job)
         except QueueFull as full:
             raise Overloaded(f"The gateway is overloaded ({full}): try again in a second.", retry_after=1.0) from full
-        ticket = Ticket(job, sink, place.order, self)
+        ticket = Ticket(job, sink, place.order, self, account)
         self._open(ticket)
         self._await_turn(ticket, place)
         if job.deadline is not None:
@@ -97,12 +98,12 @@ class Dispatcher:
         return ticket
 
     @contextmanager
-    def carrying(self, jobs: Sequence[tuple[Job, Sink]]) -> Iterator[list[Ticket]]:
+    def carrying(self, jobs: Sequence[tuple[Job, Sink]], account: Account = UNKEPT) -> Iterator[list[Ticket]]:
         """Submits all; whatever has not ended by the end of the block is cancelled."""
         tickets: list[Ticket] = []
         try:
             for job, sink in jobs:
-                tickets.append(self.submit(job, sink))
+                tickets.append(self.submit(job, sink, account))
             yield tickets
         finally:
             for ticket in tickets:
@@ -215,7 +216,10 @@ class Dispatcher:
         ticket.place, ticket.session = None, session
         self._running += 1
         traced = replace(job, traceparent=ticket.sink.dispatched() or job.traceparent)
-        session.submit(traced, ticket, attempt=ticket.attempt, counter=counter, now=time.monotonic())
+        account = ticket.account
+        account.sent(ticket.submission, turn.member.id)
+        now = time.monotonic()
+        session.submit(traced, ticket, attempt=ticket.attempt, counter=counter, now=now, account=account)
 
     def _await_turn(self, ticket: Ticket, place: Place) -> None:
         ticket.place = place

@@ -121,6 +121,10 @@ class EnginePool:
         """Connected or not."""
         return tuple(self._members.values())
 
+    def clients(self) -> dict[str, EngineClient]:
+        """Of the connected engines, by id."""
+        return {member.id: member.client for member in self._open()}
+
     async def fetch_tokenizer(self, digest: str) -> bytes:
         """From any engine that has it. Unavailable when none answers."""
         error = Unavailable("No engine is connected that has this model's tokenizer: try again in some seconds.")

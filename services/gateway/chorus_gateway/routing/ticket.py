@@ -5,6 +5,7 @@ from typing import Protocol
 
 from chorus_gateway.engine_client.codec import Failure
 from chorus_gateway.engine_client.session import Session
+from chorus_gateway.engine_client.usage import Account, SubmissionId
 from chorus_gateway.errors import GatewayError
 from chorus_gateway.queue.lane import Place
 from chorus_gateway.values import Delta, Job
@@ -35,9 +36,10 @@ class Keeper(Protocol):
 class Ticket:
     """The session's listener."""
 
-    def __init__(self, job: Job, sink: Sink, order: int, keeper: Keeper) -> None:
+    def __init__(self, job: Job, sink: Sink, order: int, keeper: Keeper, account: Account) -> None:
         self.job = job
         self.sink = sink
+        self.account = account
         self.order = order  # of arrival, kept over attempts
         self.place: Place | None = None  # while it waits in the queue
         self.session: Session | None = None  # while an engine has it
@@ -50,6 +52,10 @@ class Ticket:
     def model(self) -> str:
         """Its base model's digest."""
         return self.job.model.base.digest
+
+    @property
+    def submission(self) -> SubmissionId:
+        return SubmissionId(self.job.request_id, self.attempt)
 
     def delta(self, delta: Delta) -> None:
         self._keeper.progress(self, delta)
