@@ -12,7 +12,7 @@ from chorus_client.fleet import Engines, Pins
 from chorus_client.keys import Keys
 from chorus_client.prices import Prices
 from chorus_client.tenants import Tenants
-from chorus_client.transport import Transport
+from chorus_client.transport import connect
 from chorus_client.usage import UsageReports
 
 
@@ -33,16 +33,8 @@ class ChorusAdmin:
         without a byte, of all calls but uploads and imports, which may take a quarter of an hour to be checked.
         `retries`: further attempts when the gateway asks for them (429, 503) or nothing listens. `transport`: httpx's,
         for proxies and certificates of one's own."""
-        self.base_url = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
-        self._transport = Transport(
-            httpx.Client(
-                base_url=self.base_url,
-                headers={"authorization": f"Bearer {admin_key}", "accept": "application/json"},
-                timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
-                transport=transport,
-            ),
-            retries=retries,
-        )
+        self._transport = connect(base_url, admin_key, timeout=timeout, retries=retries, transport=transport)
+        self.base_url = self._transport.base_url
         self.tenants = Tenants(self._transport)
         self.keys = Keys(self._transport)
         self.prices = Prices(self._transport)

@@ -42,9 +42,18 @@ class Keys:
             body["networks"] = [*networks]
         return read(NewKey, self._transport.json("POST", path("tenants", tenant, "keys"), json=body))
 
-    def create_admin(self, *, expires_in: timedelta | float | None = None, name: str = "") -> NewKey:
+    def create_admin(
+        self,
+        *,
+        expires_in: timedelta | float | None = None,
+        name: str = "",
+        networks: Iterable[str] | None = None,
+    ) -> NewKey:
         """A key for everything under /admin."""
-        return read(NewKey, self._transport.json("POST", path("keys"), json=_new(("admin",), expires_in, name)))
+        body = _new(("admin",), expires_in, name)
+        if networks is not None:
+            body["networks"] = [*networks]
+        return read(NewKey, self._transport.json("POST", path("keys"), json=body))
 
     def list(self, tenant: str) -> tuple[Key, ...]:
         """Oldest first, revoked ones too."""

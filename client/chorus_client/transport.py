@@ -20,6 +20,21 @@ def path(*parts: str | int) -> str:
     return "/admin/v1/" + "/".join(quote(str(part), safe="") for part in parts)
 
 
+def connect(
+    base_url: str, key: str, *, timeout: float, retries: int, transport: httpx.BaseTransport | None = None
+) -> "Transport":
+    """`base_url` may end with /v1, as OpenAI's clients want it. `timeout`: seconds without a byte."""
+    return Transport(
+        httpx.Client(
+            base_url=base_url.rstrip("/").removesuffix("/v1").rstrip("/"),
+            headers={"authorization": f"Bearer {key}", "accept": "application/json"},
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
+            transport=transport,
+        ),
+        retries=retries,
+    )
+
+
 class Transport:
     """Tries again, `retries` times, what was refused for the moment or found no one listening."""
 
@@ -27,6 +42,10 @@ class Transport:
         self._http = http
         self._retries = retries
         self._sleep = sleep
+
+    @property
+    def base_url(self) -> str:
+        return str(self._http.base_url).rstrip("/")
 
     def close(self) -> None:
         self._http.close()
