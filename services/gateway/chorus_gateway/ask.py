@@ -39,5 +39,6 @@ class Ask:
     include_stop: bool = False  # deliver the stop string too
     skip_special_tokens: bool = True
     band: Band = Band.DEFAULT
+    client: str = ""  # the address that it comes from
     user: str = ""  # of the tenant's own naming; empty when the client names none
     trace: Mapping[str, str] = field(default_factory=dict)  # W3C traceparent and tracestate headers, as they came

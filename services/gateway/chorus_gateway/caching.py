@@ -9,49 +9,67 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+FRESH = 0.5  # of an entry's life: whoever asks later has it loaded anew, and is answered from the old one meanwhile
 
 
 @dataclass(slots=True)
 class _Entry(Generic[V]):
     value: V
+    fresh_until: float
     expires: float
 
 
 class TtlCache(Generic[K, V]):
     """Least recently loaded entries go first. One look-up a key at a time; the others wait for its result.
 
+    What is asked for all the time is loaded anew before its life is over, so that nobody waits for it. Values that are
+    None are few and kept apart: whoever asks for much that does not exist pushes out nothing else.
+
     A look-up that was under way when its key was invalidated answers those who already waited, but is not kept.
     """
 
-    def __init__(self, *, ttl: float, size: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, ttl: float, size: int = 10_000, absent_size: int = 1_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`ttl` in seconds; 0 keeps nothing."""
         self._ttl = ttl
         self._size = size
+        self._absent_size = absent_size
         self._clock = clock
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+        self._absent: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._loading: dict[K, asyncio.Task[V]] = {}
 
+    def __len__(self) -> int:
+        return len(self._entries) + len(self._absent)
+
     async def get(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
-        entry = self._entries.get(key)
-        if entry and entry.expires > self._clock():
+        entry = self._entries.get(key) or self._absent.get(key)
+        now = self._clock()
+        if entry and entry.expires > now:
+            if entry.fresh_until <= now and key not in self._loading:
+                self._start(key, load)
             return entry.value
-        task = self._loading.get(key)
-        if task is None:
-            task = self._loading[key] = asyncio.ensure_future(self._load(key, load))
-            task.add_done_callback(_consume_error)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._loading.get(key) or self._start(key, load))
 
     def invalidate(self, key: K) -> None:
         self._entries.pop(key, None)
+        self._absent.pop(key, None)
         self._loading.pop(key, None)
 
     def invalidate_where(self, matches: Callable[[K], bool]) -> None:
-        for key in [key for key in (*self._entries, *self._loading) if matches(key)]:
+        for key in [key for key in (*self._entries, *self._absent, *self._loading) if matches(key)]:
             self.invalidate(key)
 
     def clear(self) -> None:
         self._entries.clear()
+        self._absent.clear()
         self._loading.clear()
+
+    def _start(self, key: K, load: Callable[[], Awaitable[V]]) -> "asyncio.Task[V]":
+        task = self._loading[key] = asyncio.ensure_future(self._load(key, load))
+        task.add_done_callback(_consume_error)
+        return task
 
     async def _load(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
         started = self._clock()
@@ -67,10 +85,12 @@ class TtlCache(Generic[K, V]):
     def _keep(self, key: K, value: V, started: float) -> None:
         if self._ttl <= 0:
             return
-        self._entries[key] = _Entry(value, started + self._ttl)
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        kept, other = (self._entries, self._absent) if value is not None else (self._absent, self._entries)
+        other.pop(key, None)
+        kept[key] = _Entry(value, started + FRESH * self._ttl, started + self._ttl)
+        kept.move_to_end(key)
+        while len(kept) > (self._size if kept is self._entries else self._absent_size):
+            kept.popitem(last=False)
 
 
 def _consume_error(task: "asyncio.Task[object]") -> None:

@@ -11,7 +11,7 @@ from pydantic_settings.exceptions import SettingsError
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from chorus_gateway.auth import parse_key
+from chorus_gateway.auth import Network, parse_key, parse_networks
 from chorus_gateway.errors import StartError
 from chorus_gateway.redis_url import check as check_redis_url
 
@@ -38,6 +38,15 @@ def _long_enough(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value()) < 16:
         raise ValueError("it must have at least 16 characters")
     return secret
+
+
+def _optional_secret(secret: SecretStr | None) -> SecretStr | None:
+    return _long_enough(secret) if secret is not None and secret.get_secret_value() else None
+
+
+def _networks(text: str) -> str:
+    parse_networks(text)
+    return text
 
 
 def _admin_key(secret: SecretStr | None) -> SecretStr | None:
@@ -94,6 +103,11 @@ class Settings(BaseSettings):
         "calls to them go without TLS unless it is set",
     )
     key_pepper: Secret = Field(description="secret under which API keys are hashed; at least 16 characters")
+    key_pepper_previous: Annotated[SecretStr | None, AfterValidator(_optional_secret)] = Field(
+        None,
+        description="the secret that was CHORUS_KEY_PEPPER before, while keys are moved to the new one as they are "
+        "used; none by default",
+    )
     namespace_secret: Secret = Field(
         description="secret under which prefix-cache namespaces are derived, the same for all gateways; "
         "at least 16 characters"
@@ -102,12 +116,17 @@ class Settings(BaseSettings):
         None, description="API key that is made an administrator's at start; none by default"
     )
 
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "",
+        description="comma-separated networks (CIDR) of proxies before the gateway, whose x-forwarded-for says where "
+        "a request comes from; none by default",
+    )
     max_body_bytes: int = Field(8 * MIB, ge=1024, description="largest body of a request except uploads, in bytes")
     max_upload_bytes: int = Field(
         8 * GIB, ge=1024, description="largest body of an adapter's upload, in bytes; the store has a limit of its own"
     )
     auth_cache_ttl: float = Field(
-        1.0, ge=0, le=60, description="how long a key's look-up is kept, in seconds; bounds a missed revocation"
+        0.8, ge=0, le=60, description="how long a key's look-up is kept, in seconds; bounds a missed revocation"
     )
     model_cache_ttl: float = Field(
         0.5,
@@ -145,6 +164,10 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
         description="how spans are sent: grpc or http/protobuf",
     )
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        return parse_networks(self.trusted_proxies)
 
     @property
     def static_engines(self) -> tuple[str, ...]:

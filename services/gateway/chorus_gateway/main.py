@@ -20,7 +20,7 @@ from chorus_gateway.api.dependencies import Parts
 from chorus_gateway.api.health import Readiness
 from chorus_gateway.api.models import models_router
 from chorus_gateway.app import BodyLimits, create_app
-from chorus_gateway.auth import Authenticator, AuthEvents, parse_key
+from chorus_gateway.auth import Authenticator, AuthEvents, LastUsed, TrustedProxies, parse_key
 from chorus_gateway.config import Settings, load_settings
 from chorus_gateway.credentials import open_channel, read_credentials
 from chorus_gateway.db import Database, connect, migrate
@@ -30,6 +30,7 @@ from chorus_gateway.live import LiveBoard, LiveReports
 from chorus_gateway.models import Resolver
 from chorus_gateway.models.events import follow_adapters
 from chorus_gateway.pipeline import Pipeline, PipelineLimits
+from chorus_gateway.prices import Prices
 from chorus_gateway.process import Gateway, refuse, run
 from chorus_gateway.queue.fair import FairQueue
 from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
@@ -44,7 +45,7 @@ from chorus_gateway.routing.view import View
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.telemetry.exposition import Exposition
 from chorus_gateway.telemetry.logs import configure_logging
-from chorus_gateway.tenants import KeyStore, TenantStore
+from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore, Terms
 from chorus_gateway.text.cache import TokenizerCache
 from chorus_gateway.workers import Worker
 
@@ -81,7 +82,10 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     events = _redis(settings.redis_url, REDIS_READ_TIMEOUT, stack)
     adapters = _adapters(settings, credentials, stack)
     engines = _engines(settings, credentials, redis)
-    authenticator = Authenticator(keys, pepper=_bytes(settings.key_pepper), cache_ttl=settings.auth_cache_ttl)
+    last_used = LastUsed(keys)
+    authenticator = _authenticator(settings, keys, last_used)
+    prices, adapter_limits = Prices(database), AdapterLimits(database)
+    terms = Terms(prices, adapter_limits, cache_ttl=settings.auth_cache_ttl)
     secret = _bytes(settings.namespace_secret)
     resolver = Resolver(engines, adapters, namespace_secret=secret, cache_ttl=settings.model_cache_ttl)
     quota = RedisQuota(redis)
@@ -90,6 +94,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     pipeline = Pipeline(
         auth=authenticator,
         models=resolver,
+        terms=terms,
         tokenizers=TokenizerCache(engines.fetch_tokenizer),
         quota=DegradingQuota(quota, MemoryQuota(), metrics.quota_degraded),
         claims=routing.claims,
@@ -101,9 +106,12 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     live = LiveReports(dispatcher.census, metrics.tenant_tokens, redis)
     parts = Parts(
         authenticator=authenticator,
-        auth_events=AuthEvents(redis, authenticator),
+        auth_events=AuthEvents(redis, authenticator, terms),
         tenants=TenantStore(database),
         keys=keys,
+        adapter_limits=adapter_limits,
+        prices=prices,
+        proxies=TrustedProxies(settings.proxies),
         adapters=adapters,
         resolver=resolver,
         live=LiveBoard(redis, live, engines.known),
@@ -115,6 +123,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     routers = (chat_router(pipeline), completions_router(pipeline), models_router(authenticator, resolver))
     background = (
         parts.auth_events.listen(),
+        last_used.run(),
         follow_adapters(events, resolver),
         quota.keep_leases(),
         engines.run(),
@@ -160,6 +169,17 @@ async def _keys(settings: Settings, database: Database) -> KeyStore:
         if info.revoked_at is not None:
             log.warning("CHORUS_ADMIN_KEY was revoked and stays so; set another one", extra={"key_id": key.id})
     return keys
+
+
+def _authenticator(settings: Settings, keys: KeyStore, last_used: LastUsed) -> Authenticator:
+    previous = settings.key_pepper_previous
+    return Authenticator(
+        keys,
+        pepper=_bytes(settings.key_pepper),
+        cache_ttl=settings.auth_cache_ttl,
+        previous_peppers=() if previous is None else (_bytes(previous),),
+        last_used=last_used,
+    )
 
 
 def _redis(url: str, timeout: float, stack: AsyncExitStack) -> Redis:

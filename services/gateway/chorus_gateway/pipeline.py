@@ -12,23 +12,31 @@ from chorus_gateway.engine_client.inbox import Inbox
 from chorus_gateway.errors import PermissionDenied
 from chorus_gateway.meter import RequestMeter
 from chorus_gateway.planning import plan_jobs, refuse_hopeless, upper_bound
-from chorus_gateway.quota.base import Quota
+from chorus_gateway.quota.base import Quota, Reservation
+from chorus_gateway.quota.bill import Bill
 from chorus_gateway.reserving import reserved
 from chorus_gateway.routing.claims import Claims
 from chorus_gateway.routing.dispatcher import Dispatcher
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.telemetry.tracing import extract
+from chorus_gateway.tenants.terms import ModelTerms
 from chorus_gateway.text.cache import TokenizerCache
 from chorus_gateway.text.tokenizer import ModelTokenizer
-from chorus_gateway.values import Job, Principal, Reservation, ResolvedModel, Scope, Tenant
+from chorus_gateway.values import Job, Principal, ResolvedModel, Scope, Tenant
 
 
 class Authenticator(Protocol):
-    async def authenticate(self, authorization: str | None, scope: Scope) -> Principal: ...
+    async def authenticate(self, authorization: str | None, scope: Scope, client: str | None = None) -> Principal: ...
 
 
 class Models(Protocol):
-    async def resolve(self, tenant: Tenant, name: str, chooser: str = "") -> ResolvedModel: ...
+    async def resolve(
+        self, tenant: Tenant, name: str, chooser: str = "", allowed: frozenset[str] | None = None
+    ) -> ResolvedModel: ...
+
+
+class TermsOf(Protocol):
+    async def of(self, tenant_id: str, model: ResolvedModel) -> ModelTerms: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Pipeline:
         *,
         auth: Authenticator,
         models: Models,
+        terms: TermsOf,
         tokenizers: TokenizerCache,
         quota: Quota,
         claims: Claims,
@@ -56,6 +65,7 @@ class Pipeline:
     ) -> None:
         self._auth = auth
         self._models = models
+        self._terms = terms
         self._tokenizers = tokenizers
         self._quota = quota
         self._claims = claims
@@ -67,16 +77,18 @@ class Pipeline:
     async def run(self, ask: Ask, answer: Answer) -> None:
         """Answers `ask` by writing to `answer`. Raises a GatewayError; `answer` may have begun by then."""
         with self._tracing.span("gateway.request", parent=extract(ask.trace)), RequestMeter(self._metrics) as meter:
-            tenant = tenant_of(await self._auth.authenticate(ask.authorization, Scope.INFER))
+            principal = await self._auth.authenticate(ask.authorization, Scope.INFER, ask.client)
+            tenant = tenant_of(principal)
             meter.tenant = tenant.id
-            model = await self._models.resolve(tenant, ask.model, ask.user or ask.request_id)
+            model = await self._models.resolve(tenant, ask.model, ask.user or ask.request_id, principal.models)
+            bill = Bill.of(principal, tenant, model, await self._terms.of(tenant.id, model))
             tokenizer = await self._tokenizers.get(model.base.tokenizer_digest)
             refuse_hopeless(ask, model, tokenizer.longest_token)
             prompts = await tokenizer.encode_all(ask.prompts)
-            jobs = self._plan(ask, tenant, model, prompts)
+            jobs = self._plan(ask, tenant, model, bill, prompts)
             choices = self._choices(ask, jobs, tokenizer, meter)
-            bound = upper_bound(jobs, ask.n)
-            async with reserved(self._quota, tenant, ask.request_id, bound, choices.billed) as reservation:
+            wanted = bill.wanted(ask.request_id, upper_bound(jobs, ask.n))
+            async with reserved(self._quota, wanted, lambda: bill.used(choices.billed())) as reservation:
                 # An adapter that no engine has is loaded by one of them, whichever gateway asks first.
                 await self._claims.settle(model)
                 # Each job waits for its turn and a credit, and goes to the engine that suits it best.
@@ -88,10 +100,17 @@ class Pipeline:
                         await answer.write(piece)
             await answer.finish(choices.usage())
 
-    def _plan(self, ask: Ask, tenant: Tenant, model: ResolvedModel, prompts: Sequence[tuple[int, ...]]) -> list[Job]:
-        deadline = time.monotonic() + self._limits.request_timeout
+    def _plan(
+        self, ask: Ask, tenant: Tenant, model: ResolvedModel, bill: Bill, prompts: Sequence[tuple[int, ...]]
+    ) -> list[Job]:
         return plan_jobs(
-            ask, tenant, model, prompts, deadline=deadline, default_max_tokens=self._limits.default_max_tokens
+            ask,
+            tenant,
+            model,
+            prompts,
+            deadline=time.monotonic() + self._limits.request_timeout,
+            default_max_tokens=tenant.default_max_tokens or self._limits.default_max_tokens,
+            largest=bill.largest,
         )
 
     def _choices(self, ask: Ask, jobs: Sequence[Job], tokenizer: ModelTokenizer, meter: RequestMeter) -> Choices:

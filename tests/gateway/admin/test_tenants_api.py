@@ -13,7 +13,10 @@ ACME = {"id": "acme", "weight": 2.5, "limits": {"tokens_per_minute": 100}}
 SHOWN_LIMITS = {
     "requests_per_minute": None,
     "tokens_per_minute": 100,
+    "tokens_per_day": None,
     "concurrent_requests": None,
+    "budget": None,
+    "budget_period": "month",
     "adapters": None,
     "adapter_bytes": None,
     "adapter_rank": None,
@@ -30,7 +33,14 @@ async def created(door: Door, body: dict[str, Any] | None = None) -> dict[str, A
 async def test_a_tenant_is_made_shown_and_listed(door: Door) -> None:
     shown = await created(door)
     assert shown.pop("created_at") > 1_600_000_000
-    assert shown == {"id": "acme", "weight": 2.5, "limits": SHOWN_LIMITS}
+    assert shown == {
+        "id": "acme",
+        "weight": 2.5,
+        "limits": SHOWN_LIMITS,
+        "tiers": ["priority", "default", "flex"],
+        "default_max_tokens": None,
+        "suspended": False,
+    }
     one = (await door.http.get("/admin/v1/tenants/acme", headers=door.admin)).json()
     listed = (await door.http.get("/admin/v1/tenants", headers=door.admin)).json()
     assert listed == {"object": "list", "data": [one]}
@@ -75,7 +85,7 @@ async def test_a_change_keeps_the_rest_and_null_lifts_a_limit(door: Door) -> Non
     answer = await door.http.patch("/admin/v1/tenants/acme", json=change, headers=door.admin)
     assert answer.status_code == 200
     assert answer.json()["weight"] == 2.5
-    assert (await door.parts.tenants.get("acme")).tenant == Tenant("acme", Limits(None, None, 3), 2.5)
+    assert (await door.parts.tenants.get("acme")).tenant == Tenant("acme", Limits(concurrent_requests=3), 2.5)
 
 
 async def test_changed_limits_hold_at_once(door: Door) -> None:

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 from redis.asyncio import Redis
@@ -17,9 +18,19 @@ from tests.gateway.support.redis_server import RedisServer, redis_client
 PEPPER = b"a pepper for tests"
 
 
+@dataclass
+class CountingTerms:
+    invalidations: int = 0
+
+    def invalidate(self) -> None:
+        self.invalidations += 1
+
+
 @asynccontextmanager
-async def listening(redis: Redis, authenticator: Authenticator) -> AsyncIterator[AuthEvents]:
-    events = AuthEvents(redis, authenticator)
+async def listening(
+    redis: Redis, authenticator: Authenticator, terms: CountingTerms | None = None
+) -> AsyncIterator[AuthEvents]:
+    events = AuthEvents(redis, authenticator, terms or CountingTerms())
     async with running(events.listen(), failed=lambda: None):
         yield events
 
@@ -86,6 +97,20 @@ async def test_changed_limits_reach_another_gateway_by_event(redis: Redis, datab
             assert principal.tenant == Tenant("acme", Limits(tokens_per_minute=7))
 
         await eventually(changed)
+
+
+async def test_changed_prices_reach_another_gateway_by_event(redis: Redis, database: Database) -> None:
+    keys, _ = await a_key(database)
+    authenticator, there = Authenticator(keys, pepper=PEPPER, cache_ttl=3600), CountingTerms()
+    async with listening(redis, authenticator) as events, listening(redis, authenticator, there):
+        await subscribers(redis, 2)
+
+        def since(count: int) -> None:
+            assert there.invalidations == count
+
+        await eventually(lambda: since(1))  # what was missed before the subscription
+        await events.terms_changed()
+        await eventually(lambda: since(2))
 
 
 async def test_a_revocation_without_redis_takes_effect_when_the_cache_lapses(database: Database) -> None:

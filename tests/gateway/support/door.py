@@ -9,20 +9,29 @@ import httpx
 from fastapi import APIRouter, FastAPI
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
+from tests.gateway.support.fake_store import TOKEN
 
 from chorus_gateway.adapters import AdapterClient
 from chorus_gateway.api.dependencies import Parts
 from chorus_gateway.api.health import Readiness
 from chorus_gateway.app import BodyLimits, create_app
-from chorus_gateway.auth import ApiKey, Authenticator, AuthEvents, generate_key
+from chorus_gateway.auth import (
+    ApiKey,
+    Authenticator,
+    AuthEvents,
+    LastUsed,
+    TrustedProxies,
+    generate_key,
+    parse_networks,
+)
 from chorus_gateway.db import Database
 from chorus_gateway.live import LiveBoard, LiveReports
 from chorus_gateway.models import Resolver
+from chorus_gateway.prices import Prices
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.telemetry.exposition import Exposition
-from chorus_gateway.tenants import KeyStore, TenantStore
+from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore, Terms
 from chorus_gateway.values import BaseModel, Scope, Tenant
-from tests.gateway.support.fake_store import TOKEN
 
 PEPPER = b"a pepper for tests"
 LIMITS = BodyLimits(default=10_000, upload=1 << 20)
@@ -51,6 +60,8 @@ class Door:
     parts: Parts
     engines: Engines
     admin_key: ApiKey
+    terms: Terms
+    last_used: LastUsed
     http: httpx.AsyncClient  # with no key
 
     @property
@@ -81,13 +92,19 @@ async def open_door(
 ) -> AsyncIterator[Door]:
     async with grpc.aio.insecure_channel(store_address) as channel:
         keys = KeyStore(database, pepper=PEPPER)
-        authenticator = Authenticator(keys, pepper=PEPPER, cache_ttl=60)
+        last_used = LastUsed(keys)
+        authenticator = Authenticator(keys, pepper=PEPPER, cache_ttl=60, last_used=last_used)
+        prices, adapter_limits = Prices(database), AdapterLimits(database)
+        terms = Terms(prices, adapter_limits, cache_ttl=60)
         adapters, engines, metrics = AdapterClient(channel, token=TOKEN), Engines(model), Metrics()
         parts = Parts(
             authenticator=authenticator,
-            auth_events=AuthEvents(redis, authenticator),
+            auth_events=AuthEvents(redis, authenticator, terms),
             tenants=TenantStore(database),
             keys=keys,
+            adapter_limits=adapter_limits,
+            prices=prices,
+            proxies=TrustedProxies(parse_networks("10.9.0.0/16")),
             adapters=adapters,
             resolver=Resolver(engines, adapters, namespace_secret=b"a namespace secret", cache_ttl=60),
             live=LiveBoard(redis, LiveReports(dict, metrics.tenant_tokens, redis), tuple),
@@ -101,4 +118,4 @@ async def open_door(
         app = create_app(parts, LIMITS, routers)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
-            yield Door(app, parts, engines, admin_key, http)
+            yield Door(app, parts, engines, admin_key, terms, last_used, http)

@@ -19,9 +19,10 @@ from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import ModelNotFound, Unauthenticated
 from chorus_gateway.middleware import CatchFailures, RequestId
 from chorus_gateway.models import ModelCard
-from chorus_gateway.pipeline import Pipeline, PipelineLimits
+from chorus_gateway.pipeline import Pipeline, PipelineLimits, TermsOf
 from chorus_gateway.queue.fair import FairQueue
 from chorus_gateway.quota import MemoryQuota
+from chorus_gateway.quota.base import Reservation, Used, Wanted
 from chorus_gateway.routing.claims import ClaimBook, Claims
 from chorus_gateway.routing.demand import Demand
 from chorus_gateway.routing.dispatcher import Dispatcher, DispatchLimits
@@ -31,8 +32,9 @@ from chorus_gateway.routing.registry import NoRegistry, Registry
 from chorus_gateway.routing.turns import Patience, Turns
 from chorus_gateway.routing.view import View
 from chorus_gateway.telemetry import Metrics, Tracing
+from chorus_gateway.tenants.terms import ModelTerms
 from chorus_gateway.text.cache import TokenizerCache
-from chorus_gateway.values import Principal, Reservation, ResolvedModel, Scope, Tenant
+from chorus_gateway.values import Principal, ResolvedModel, Scope, Tenant
 from tests.gateway.support.claims import HeldClaims
 from tests.gateway.support.fake_engine import TOKEN, FakeEngine
 
@@ -46,7 +48,7 @@ class KnownKeys:
     def __init__(self) -> None:
         self.principals = {KEY: Principal("k1", frozenset({Scope.INFER}), Tenant("acme"))}
 
-    async def authenticate(self, authorization: str | None, scope: Scope) -> Principal:
+    async def authenticate(self, authorization: str | None, scope: Scope, client: str | None = None) -> Principal:
         principal = self.principals.get((authorization or "").removeprefix("Bearer "))
         if principal is None:
             raise Unauthenticated("The API key is unknown: check it.", code="invalid_api_key")
@@ -61,16 +63,28 @@ class KnownModels:
         self.adapters = dict(ADAPTERS)
         self.choosers: list[str] = []
 
-    async def resolve(self, tenant: Tenant, name: str, chooser: str = "") -> ResolvedModel:
+    async def resolve(
+        self, tenant: Tenant, name: str, chooser: str = "", allowed: frozenset[str] | None = None
+    ) -> ResolvedModel:
         self.choosers.append(chooser)
         base = self._pool.get(name.partition("@")[0])
         if base is None or ("@" in name and name not in self.adapters):
             raise ModelNotFound(f"The model '{name}' does not exist.", param="model", code="model_not_found")
         return ResolvedModel(name, base, self.adapters.get(name), bytes(32))
 
-    async def list(self, tenant: Tenant) -> tuple[ModelCard, ...]:
+    async def list(self, tenant: Tenant, allowed: frozenset[str] | None = None) -> tuple[ModelCard, ...]:
         bases = [ModelCard(base.name, base.created, "chorus") for base in self._pool.all()]
         return (*bases, *(ModelCard(name, 1, tenant.id, "chorus-demo") for name in self.adapters))
+
+
+class FreeTerms:
+    """Everything costs the same, by default nothing."""
+
+    def __init__(self, terms: ModelTerms | None = None) -> None:
+        self.terms = terms or ModelTerms()
+
+    async def of(self, tenant_id: str, model: ResolvedModel) -> ModelTerms:
+        return self.terms
 
 
 class RecordingQuota(MemoryQuota):
@@ -80,16 +94,20 @@ class RecordingQuota(MemoryQuota):
         super().__init__()
         self.reserved: list[int] = []
         self.settled: list[int] = []
+        self.wanted: list[Wanted] = []
+        self.costs: list[int] = []
 
-    async def reserve(self, tenant: Tenant, request_id: str, tokens: int) -> Reservation:
-        reservation = await super().reserve(tenant, request_id, tokens)
-        self.reserved.append(tokens)
+    async def reserve(self, wanted: Wanted) -> Reservation:
+        reservation = await super().reserve(wanted)
+        self.reserved.append(wanted.tokens)
+        self.wanted.append(wanted)
         return replace(reservation, headers={"x-ratelimit-limit-requests": "7"})
 
-    async def settle(self, reservation: Reservation, tokens: int) -> None:
+    async def settle(self, reservation: Reservation, used: Used) -> None:
         await asyncio.sleep(0)  # as Redis would, so that a cancellation could come in between
-        await super().settle(reservation, tokens)
-        self.settled.append(tokens)
+        await super().settle(reservation, used)
+        self.settled.append(used.tokens)
+        self.costs.append(used.cost)
 
 
 @dataclass
@@ -120,6 +138,7 @@ class GatewaySettings:
     patience: Patience = field(default_factory=lambda: Patience(first=1.0, last=3.0))  # the machine may be busy
     claims: ClaimBook = field(default_factory=HeldClaims)
     registry: Registry = field(default_factory=NoRegistry)
+    terms: TermsOf = field(default_factory=FreeTerms)
     max_jobs: int = 100
     tracer_provider: TracerProvider | None = None
     connected: bool = True  # wait until every engine is
@@ -151,6 +170,7 @@ async def running_gateway(
     pipeline = Pipeline(
         auth=keys,
         models=models,
+        terms=settings.terms,
         tokenizers=TokenizerCache(pool.fetch_tokenizer),
         quota=quota,
         claims=claims,

@@ -10,7 +10,7 @@ from chorus_gateway.tenants import KeyStore, TenantStore
 from chorus_gateway.values import Limits, Scope, Tenant
 
 PEPPER = b"a pepper for tests"
-ACME = Tenant("acme", Limits(60, 1000, 4), weight=2.0)
+ACME = Tenant("acme", Limits(60, 1000, concurrent_requests=4), weight=2.0)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def test_an_id_is_taken_once(tenants: TenantStore) -> None:
 async def test_only_what_is_given_changes(tenants: TenantStore) -> None:
     await tenants.create(ACME)
     changed = await tenants.update("acme", {"tokens_per_minute": None, "weight": 5.0})
-    assert changed.tenant == Tenant("acme", Limits(60, None, 4), weight=5.0)
+    assert changed.tenant == Tenant("acme", Limits(60, concurrent_requests=4), weight=5.0)
     assert (await tenants.get("acme")).tenant == changed.tenant
     with pytest.raises(NotFound):
         await tenants.update("nobody", {})
@@ -98,6 +98,9 @@ async def test_the_pinned_admin_key_is_made_once_and_stays_revoked(database: Dat
     found = await repeppered.find(key.id)
     assert found is not None
     assert found.fingerprint == key.fingerprint(b"another pepper")
+    with pytest.raises(Conflict, match="the last administrator's key"):
+        await keys.revoke(key.id)
+    await keys.create(None, scopes=[Scope.ADMIN])
     await keys.revoke(key.id)
     assert (await keys.ensure_admin(key)).revoked_at is not None
 

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from chorus_gateway.adapters import Adapter, AliasChange, State, Target, Transition, Visibility
-from chorus_gateway.api.admin_schemas import Body, Listing, Name
+from chorus_gateway.api.admin_schemas import Name
+from chorus_gateway.api.schemas_limits import Body, Listing
 
 
 class AdapterView(BaseModel):

@@ -1,14 +1,12 @@
-"""Tenants, their limits and their keys, for administrators."""
+"""Tenants, their limits, and the limits of their use of adapters. For administrators."""
 
-import logging
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from chorus_gateway.api.admin_schemas import (
-    CreatedKey,
-    KeyList,
-    KeyView,
-    NewKey,
+    AdapterLimitsList,
+    AdapterLimitsView,
     NewTenant,
     TenantChange,
     TenantList,
@@ -16,60 +14,87 @@ from chorus_gateway.api.admin_schemas import (
 )
 from chorus_gateway.api.dependencies import WRITES, PartsDep, authenticated
 from chorus_gateway.api.error_schemas import ERRORS
+from chorus_gateway.api.schemas_limits import UseLimitsBody
+from chorus_gateway.errors import Conflict
+from chorus_gateway.models.names import NAME
 from chorus_gateway.values import Scope
 
-log = logging.getLogger(__name__)
-
+ADAPTER_LIMITS = "/tenants/{tenant_id}/adapter-limits"
+AdapterPart = Annotated[str, Path(pattern=f"^{NAME.pattern}$")]
 router = APIRouter(
     prefix="/admin/v1",
+    tags=["Tenants"],
     route_class=authenticated(Scope.ADMIN),
     responses=ERRORS,
 )
 
 
-@router.post("/tenants", status_code=201, tags=["Tenants"], summary="Create a tenant", dependencies=WRITES)
+@router.post("/tenants", status_code=201, summary="Create a tenant", dependencies=WRITES)
 async def create_tenant(body: NewTenant, parts: PartsDep) -> TenantView:
-    """409 when the id is taken."""
+    """409 when the id is taken, or was before."""
     return TenantView.of(await parts.tenants.create(body.to_tenant()))
 
 
-@router.get("/tenants", tags=["Tenants"], summary="All tenants, by id")
+@router.get("/tenants", summary="All tenants, by id")
 async def list_tenants(parts: PartsDep) -> TenantList:
     return TenantList(data=[TenantView.of(record) for record in await parts.tenants.all()])
 
 
-@router.get("/tenants/{tenant_id}", tags=["Tenants"], summary="One tenant")
+@router.get("/tenants/{tenant_id}", summary="One tenant")
 async def get_tenant(tenant_id: str, parts: PartsDep) -> TenantView:
     return TenantView.of(await parts.tenants.get(tenant_id))
 
 
-@router.patch("/tenants/{tenant_id}", tags=["Tenants"], summary="Change weight or limits", dependencies=WRITES)
+@router.patch("/tenants/{tenant_id}", summary="Change weight, limits or tiers, or suspend", dependencies=WRITES)
 async def change_tenant(tenant_id: str, body: TenantChange, parts: PartsDep) -> TenantView:
-    """Only what is given changes; a limit given as `null` is lifted. Every gateway follows within a second."""
+    """Only what is given changes; a limit given as `null` is lifted. Every gateway follows within a second; what a
+    suspended tenant has running ends as it would have."""
     record = await parts.tenants.update(tenant_id, body.columns())
     await parts.auth_events.tenant_changed(tenant_id)
     return TenantView.of(record)
 
 
-@router.post("/tenants/{tenant_id}/keys", status_code=201, tags=["Keys"], summary="Create a key", dependencies=WRITES)
-async def create_key(tenant_id: str, body: NewKey, parts: PartsDep) -> CreatedKey:
-    """The answer is the only place where the key itself is ever shown."""
-    key, info = await parts.keys.create(
-        tenant_id, scopes=map(Scope, body.scopes), name=body.name, expires_in=body.expires_in
-    )
-    log.info("key created", extra={"key_id": key.id, "tenant": tenant_id})
-    return CreatedKey.with_key(info, key.text)
+@router.delete("/tenants/{tenant_id}", status_code=204, summary="Delete a tenant", dependencies=WRITES)
+async def delete_tenant(tenant_id: str, parts: PartsDep) -> None:
+    """For ever, and its id is not given out again. 409 while it has adapters, or a key that is good: nothing is taken
+    from anybody by this."""
+    await parts.tenants.get(tenant_id)
+    adapters = await parts.adapters.list(tenant_id)
+    if adapters:
+        raise Conflict(
+            f"The tenant '{tenant_id}' has adapters ({len(adapters)} generations, such as '{adapters[0].name}'): "
+            "delete them first.",
+            param="tenant",
+        )
+    await parts.tenants.remove(tenant_id)
+    await parts.auth_events.tenant_changed(tenant_id)
 
 
-@router.get("/tenants/{tenant_id}/keys", tags=["Keys"], summary="A tenant's keys, oldest first")
-async def list_keys(tenant_id: str, parts: PartsDep) -> KeyList:
-    return KeyList(data=[KeyView.of(info) for info in await parts.keys.of_tenant(tenant_id)])
+@router.get(ADAPTER_LIMITS, summary="Limits of a tenant's use of single adapters")
+async def list_adapter_limits(tenant_id: str, parts: PartsDep) -> AdapterLimitsList:
+    """By owner and name; adapters without any are not named."""
+    found = await parts.adapter_limits.all(tenant_id)
+    return AdapterLimitsList(data=[AdapterLimitsView.of(record) for record in found])
 
 
-@router.delete("/keys/{key_id}", tags=["Keys"], summary="Revoke a key", dependencies=WRITES)
-async def revoke_key(key_id: str, parts: PartsDep) -> KeyView:
-    """It is refused everywhere within a second. Revoking it again changes nothing."""
-    info = await parts.keys.revoke(key_id)
-    await parts.auth_events.key_changed(key_id)
-    log.info("key revoked", extra={"key_id": key_id})
-    return KeyView.of(info)
+@router.get(ADAPTER_LIMITS + "/{owner}/{name}", summary="Limits of a tenant's use of one adapter")
+async def get_adapter_limits(tenant_id: str, owner: str, name: str, parts: PartsDep) -> AdapterLimitsView:
+    return AdapterLimitsView.of(await parts.adapter_limits.get(tenant_id, owner, name))
+
+
+@router.put(ADAPTER_LIMITS + "/{owner}/{name}", summary="Limit a tenant's use of one adapter", dependencies=WRITES)
+async def set_adapter_limits(
+    tenant_id: str, owner: AdapterPart, name: AdapterPart, body: UseLimitsBody, parts: PartsDep
+) -> AdapterLimitsView:
+    """Beside its limits as a tenant. They replace what was, and hold for an adapter that is uploaded later."""
+    record = await parts.adapter_limits.put(tenant_id, owner, name, body.to_limits())
+    await parts.auth_events.terms_changed()
+    return AdapterLimitsView.of(record)
+
+
+@router.delete(
+    ADAPTER_LIMITS + "/{owner}/{name}", status_code=204, summary="Lift an adapter's limits", dependencies=WRITES
+)
+async def remove_adapter_limits(tenant_id: str, owner: str, name: str, parts: PartsDep) -> None:
+    await parts.adapter_limits.remove(tenant_id, owner, name)
+    await parts.auth_events.terms_changed()

@@ -10,12 +10,13 @@ from fastapi.security import HTTPBearer
 
 from chorus_gateway.adapters import AdapterClient
 from chorus_gateway.api.health import Readiness
-from chorus_gateway.auth import Authenticator, AuthEvents
+from chorus_gateway.auth import Authenticator, AuthEvents, TrustedProxies
 from chorus_gateway.live import LiveBoard
 from chorus_gateway.models import Resolver
+from chorus_gateway.prices import Prices
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.telemetry.exposition import Exposition
-from chorus_gateway.tenants import KeyStore, TenantStore
+from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore
 from chorus_gateway.values import Principal, Scope
 
 # Only describes the scheme on the OpenAPI page; Authenticator reads the header.
@@ -30,6 +31,9 @@ class Parts:
     auth_events: AuthEvents
     tenants: TenantStore
     keys: KeyStore
+    adapter_limits: AdapterLimits
+    prices: Prices
+    proxies: TrustedProxies
     adapters: AdapterClient
     resolver: Resolver
     live: LiveBoard
@@ -65,12 +69,18 @@ def authenticated(scope: Scope) -> type[APIRoute]:
             async def checked(request: Request) -> Response:
                 authenticator = (await parts(request)).authenticator
                 header = request.headers.get("authorization")
-                request.state.principal = await authenticator.authenticate(header, scope)
+                request.state.principal = await authenticator.authenticate(header, scope, client_of(request))
                 return await handler(request)
 
             return checked
 
     return AuthenticatedRoute
+
+
+def client_of(request: Request) -> str:
+    """Where the request comes from, as `ClientAddress` found it; empty where nobody knows."""
+    client: str = getattr(request.state, "client", "")
+    return client
 
 
 async def principal(request: Request) -> Principal:

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from chorus_gateway.adapters import Adapter, Engine, Pin, Resident, Tier, UploadHeader
-from chorus_gateway.api.admin_schemas import Body, Listing, Name
+from chorus_gateway.api.admin_schemas import Name
+from chorus_gateway.api.schemas_limits import Body, Listing
 
 EngineState = Literal["ready", "draining", "stalled"]
 ResidentState = Literal["loading", "ready", "draining"]

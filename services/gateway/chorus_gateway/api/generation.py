@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import BaseModel
 
+from chorus_gateway.api.dependencies import client_of
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.api.schemas import GenerationRequest
 
@@ -28,6 +29,7 @@ def ask_fields(request: Request, body: GenerationRequest) -> dict[str, Any]:
         "include_stop": bool(body.include_stop_str_in_output),
         "skip_special_tokens": body.skip_special_tokens is not False,
         "band": body.band(),
+        "client": client_of(request),
         "user": body.user or "",
         "trace": {name: headers[name] for name in ("traceparent", "tracestate") if name in headers},
     }

@@ -2,17 +2,20 @@
 
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chorus_gateway.auth.addresses import Network, contains, parse_address
 from chorus_gateway.auth.keys import ApiKey, parse_key
+from chorus_gateway.auth.last_used import LastUsed
 from chorus_gateway.caching import TtlCache
 from chorus_gateway.errors import PermissionDenied, Unauthenticated
 from chorus_gateway.values import Principal, Scope
 
 # A scope's holder may also do what these scopes allow.
 IMPLIED = {Scope.ADMIN: frozenset({Scope.ADMIN, Scope.ADAPTERS})}
+NOBODY = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class StoredKey:
     fingerprint: bytes
     expires_at: float | None = None  # seconds since 1970
     revoked_at: float | None = None
+    networks: tuple[Network, ...] | None = None  # that it may be used from; None is any
 
     def alive(self, now: float) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
@@ -36,28 +40,40 @@ class KeyFinder(Protocol):
 
 class Authenticator:
     def __init__(
-        self, keys: KeyFinder, *, pepper: bytes, cache_ttl: float, clock: Callable[[], float] = time.time
+        self,
+        keys: KeyFinder,
+        *,
+        pepper: bytes,
+        cache_ttl: float,
+        previous_peppers: Sequence[bytes] = (),
+        last_used: LastUsed | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`cache_ttl` in seconds bounds how long a revoked key lives on when no event reaches this process."""
+        """`cache_ttl` in seconds bounds how long a revoked key lives on when no event reaches this process. Keys that
+        are stored under one of `previous_peppers` are good too."""
         self._keys = keys
-        self._pepper = pepper
+        self._peppers = (pepper, *previous_peppers)
+        self._last_used = last_used
         self._clock = clock
         self._cache: TtlCache[str, StoredKey | None] = TtlCache(ttl=cache_ttl)
 
-    async def authenticate(self, authorization: str | None, scope: Scope) -> Principal:
-        """Unauthenticated without a valid key, PermissionDenied when it lacks `scope`, Unavailable when the database
-        is away: a client must not be told that its key is wrong when nobody could look."""
+    async def authenticate(self, authorization: str | None, scope: Scope, client: str | None = None) -> Principal:
+        """`client` is the address that the request comes from, empty or None where nobody knows it.
+
+        Unauthenticated without a valid key, PermissionDenied when it lacks `scope`, may not be used from `client` or
+        its tenant is suspended, Unavailable when the database is away: a client must not be told that its key is
+        wrong when nobody could look."""
         key = _bearer(authorization)
         stored = await self._cache.get(key.id, lambda: self._keys.find(key.id))
-        expected = stored.fingerprint if stored else bytes(32)
-        matches = hmac.compare_digest(key.fingerprint(self._pepper), expected)
-        if stored is None or not matches or not stored.alive(self._clock()):
+        now = self._clock()
+        fingerprints = [key.fingerprint(pepper) for pepper in self._peppers]
+        expected = stored.fingerprint if stored else NOBODY
+        matches = [hmac.compare_digest(fingerprint, expected) for fingerprint in fingerprints]
+        if stored is None or not any(matches) or not stored.alive(now):
             raise _refused(key.id)
-        if not _allows(stored.principal, scope):
-            raise PermissionDenied(
-                f"Your API key lacks the scope '{scope}' that this route needs; use a key that has it.",
-                code="permission_denied",
-            )
+        _check(stored, scope, client)
+        if self._last_used is not None:
+            self._last_used.note(key.id, now, None if matches[0] else fingerprints[0])
         return stored.principal
 
     def invalidate(self, key_id: str) -> None:
@@ -66,6 +82,26 @@ class Authenticator:
     def invalidate_all(self) -> None:
         """For a tenant's change, or when events may have been missed."""
         self._cache.clear()
+
+
+def _check(stored: StoredKey, scope: Scope, client: str | None) -> None:
+    """What a valid key may not do all the same."""
+    if stored.networks is not None and not contains(stored.networks, parse_address(client or "")):
+        raise PermissionDenied(
+            f"Your API key may not be used from the address {client or 'that this request comes from'}; use one of "
+            "its networks, or ask your administrator to add yours.",
+            code="address_not_allowed",
+        )
+    tenant = stored.principal.tenant
+    if tenant is not None and tenant.suspended:
+        raise PermissionDenied(
+            f"The tenant '{tenant.id}' is suspended; ask your administrator.", code="tenant_suspended"
+        )
+    if not _allows(stored.principal, scope):
+        raise PermissionDenied(
+            f"Your API key lacks the scope '{scope}' that this route needs; use a key that has it.",
+            code="permission_denied",
+        )
 
 
 def _bearer(authorization: str | None) -> ApiKey:

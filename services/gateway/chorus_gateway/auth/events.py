@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -10,19 +11,26 @@ from chorus_gateway.auth.authenticator import Authenticator
 from chorus_gateway.errors import Unavailable
 
 CHANNEL = "chorus:auth"
+TERMS = "terms"
 RETRY_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
-class AuthEvents:
-    """Messages are `key:<id>` and `tenant:<id>`. They are a hint that saves the cache's short life, never the only
-    means: with Redis away a change takes effect when the cached entry's time is over."""
+class Invalidated(Protocol):
+    def invalidate(self) -> None: ...
 
-    def __init__(self, redis: Redis, authenticator: Authenticator) -> None:
+
+class AuthEvents:
+    """Messages are `key:<id>`, `tenant:<id>` and `terms` (prices, and limits of adapters' use). They are a hint that
+    saves the cache's short life, never the only means: with Redis away a change takes effect when the cached entry's
+    time is over."""
+
+    def __init__(self, redis: Redis, authenticator: Authenticator, terms: Invalidated) -> None:
         """`redis` decodes answers to str."""
         self._redis = redis
         self._authenticator = authenticator
+        self._terms = terms
 
     async def require(self) -> None:
         """Unavailable when a change could not be announced now: administrators' writes fail closed."""
@@ -40,6 +48,10 @@ class AuthEvents:
     async def tenant_changed(self, tenant_id: str) -> None:
         self._authenticator.invalidate_all()
         await self._publish(f"tenant:{tenant_id}")
+
+    async def terms_changed(self) -> None:
+        self._terms.invalidate()
+        await self._publish(TERMS)
 
     async def listen(self) -> None:
         """Runs until cancelled."""
@@ -62,6 +74,9 @@ class AuthEvents:
         data = message["data"]
         if message["type"] == "subscribe":
             self._authenticator.invalidate_all()  # what was said before the subscription was missed
+            self._terms.invalidate()
+        elif data == TERMS:
+            self._terms.invalidate()
         elif isinstance(data, str) and data.startswith("key:"):
             self._authenticator.invalidate(data.removeprefix("key:"))
         else:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from chorus_gateway.errors import Unavailable
 
 TIMEOUT_SECONDS = 2.0
+WRITERS = 0x63686F77  # the advisory lock of exclusive transactions on PostgreSQL; any number but migrate's
 BUSY = "busy_timeout=1500"  # ms that a writer waits for another on SQLite
 # asyncpg's own errors reach us bare while a connection is opened.
 FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
@@ -38,6 +39,18 @@ class Database:
             raise
         except FAILURES as error:
             raise Unavailable("The gateway's database does not answer; try again in a moment.") from error
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[AsyncSession]:
+        """One transaction that no other exclusive one of any gateway runs beside: for what is read before it is
+        written. It must be short."""
+        async with self.session() as session:
+            connection = await session.connection()
+            if connection.dialect.name == "postgresql":
+                await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
+            else:
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield session
 
     async def ping(self) -> None:
         async with self.session() as session:

@@ -6,6 +6,7 @@ from typing import Protocol
 from chorus_gateway.adapters import Adapter, Resolution
 from chorus_gateway.caching import TtlCache
 from chorus_gateway.errors import InvalidRequest, ModelNotFound, NotFound
+from chorus_gateway.models.allowed import allows_adapter, allows_base
 from chorus_gateway.models.canary import in_canary
 from chorus_gateway.models.names import AdapterName, parse_adapter, split_base
 from chorus_gateway.models.namespace import cache_namespace
@@ -91,14 +92,18 @@ class Resolver:
         self._secret = namespace_secret
         self._cache: TtlCache[_Lookup, _Choice | None] = TtlCache(ttl=cache_ttl)
 
-    async def resolve(self, tenant: Tenant, name: str, chooser: str = "") -> ResolvedModel:
+    async def resolve(
+        self, tenant: Tenant, name: str, chooser: str = "", allowed: frozenset[str] | None = None
+    ) -> ResolvedModel:
         """`chooser` decides between an alias's two generations: the same one, the same generation, for as long as the
-        shares stay.
+        shares stay. `allowed` are the models that the asking key may use (Principal.models).
 
-        ModelNotFound, always in the same words, when there is no such model or `tenant` may not use it.
+        ModelNotFound, always in the same words, when there is no such model, or `tenant` or the key may not use it.
         """
         base = self._bases.get(name)
         if base is not None:
+            if not allows_base(allowed, name):
+                raise not_found(name)
             return self._resolved(tenant, name, base)
         found = self._split(name)
         if found is None:
@@ -106,17 +111,21 @@ class Resolver:
         base, adapter = found
         lookup = _Lookup(tenant.id, base.name, adapter)
         choice = await self._cache.get(lookup, lambda: self._look_up(lookup))
-        if choice is None:
+        # Looked up all the same: what a key may not use takes the time of what does not exist.
+        if choice is None or not allows_adapter(allowed, base.name, lookup.owner, adapter.name, tenant.id):
             raise not_found(name)
         return self._resolved(tenant, name, base, choice.choose(lookup, chooser), lookup)
 
-    async def list(self, tenant: Tenant) -> tuple[ModelCard, ...]:
+    async def list(self, tenant: Tenant, allowed: frozenset[str] | None = None) -> tuple[ModelCard, ...]:
         """Base models first, then the adapters on them that the tenant may use, its own and others', each once, with
-        its latest upload's time."""
-        bases = self._bases.all()
-        cards = {base.name: ModelCard(base.name, base.created, "chorus") for base in bases}
+        its latest upload's time. Of those, what the asking key may use."""
+        bases = {base.name: base for base in self._bases.all()}
+        cards = {
+            name: ModelCard(name, base.created, "chorus") for name, base in bases.items() if allows_base(allowed, name)
+        }
         for adapter in await self._adapters.list(tenant.id, usable=True):
-            if adapter.model in cards:
+            mine = allows_adapter(allowed, adapter.model, adapter.tenant, adapter.name, tenant.id)
+            if adapter.model in bases and mine:
                 owner = "" if adapter.tenant == tenant.id else f"{adapter.tenant}/"
                 name = f"{adapter.model}@{owner}{adapter.name}"
                 # Newest generation first.

@@ -4,11 +4,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from chorus_gateway.db import Database, TenantRow
+from chorus_gateway.db import AdapterLimitsRow, ApiKeyRow, Database, TenantRow
 from chorus_gateway.errors import Conflict, NotFound
+from chorus_gateway.tenants.columns import bands_text
 from chorus_gateway.values import Tenant
 
 
@@ -25,23 +26,24 @@ class TenantStore:
         self._database = database
 
     async def create(self, tenant: Tenant) -> TenantRecord:
-        """Conflict when the id is taken."""
-        limits = {**asdict(tenant.limits), "budget_period": tenant.limits.budget_period.value}
+        """Conflict when the id is taken, or was: usage, audit and caches know a deleted tenant by its id."""
+        now = time.time()
         row = TenantRow(
             id=tenant.id,
             weight=tenant.weight,
-            created_at=time.time(),
-            bands=",".join(band.name.lower() for band in sorted(tenant.bands)),
+            created_at=now,
+            bands=bands_text(tenant.bands),
             default_max_tokens=tenant.default_max_tokens,
-            suspended_at=time.time() if tenant.suspended else None,
-            **limits,
+            suspended_at=now if tenant.suspended else None,
+            **asdict(tenant.limits),
         )
         try:
             async with self._database.session() as session:
                 session.add(row)
         except IntegrityError as error:
             raise Conflict(
-                f"The tenant '{tenant.id}' exists already; choose another id, or change it by PATCH.", param="id"
+                f"The tenant '{tenant.id}' exists already or did before; choose another id, or change it by PATCH.",
+                param="id",
             ) from error
         return _record(row)
 
@@ -53,23 +55,51 @@ class TenantStore:
 
     async def all(self) -> tuple[TenantRecord, ...]:
         """Ordered by id."""
+        query = select(TenantRow).where(TenantRow.deleted_at.is_(None)).order_by(TenantRow.id)
         async with self._database.session() as session:
-            rows = await session.scalars(select(TenantRow).order_by(TenantRow.id))
-            return tuple(_record(row) for row in rows)
+            return tuple(_record(row) for row in await session.scalars(query))
 
-    async def update(self, tenant_id: str, changes: Mapping[str, float | int | None]) -> TenantRecord:
-        """`changes` are columns by name: `weight` and the limits. NotFound for an unknown id."""
-        async with self._database.session() as session:
+    async def update(self, tenant_id: str, changes: Mapping[str, object]) -> TenantRecord:
+        """`changes` are columns by name: `weight`, `default_max_tokens`, `bands` (as text) and the limits; and
+        `suspended`. NotFound for an unknown id."""
+        async with self._database.exclusive() as session:
             row = _found(await session.get(TenantRow, tenant_id), tenant_id)
             for column, value in changes.items():
-                setattr(row, column, value)
+                if column == "suspended":
+                    row.suspended_at = (row.suspended_at or time.time()) if value else None
+                else:
+                    setattr(row, column, value)
         return _record(row)
+
+    async def remove(self, tenant_id: str) -> None:
+        """For ever; its id is not given out again. NotFound for an unknown id, Conflict while a key of it is good."""
+        now = time.time()
+        good = select(ApiKeyRow.id).where(
+            ApiKeyRow.tenant_id == tenant_id,
+            ApiKeyRow.revoked_at.is_(None),
+            or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > now),
+        )
+        async with self._database.exclusive() as session:
+            row = _found(await session.get(TenantRow, tenant_id), tenant_id)
+            keys = (await session.scalars(good)).all()
+            if keys:
+                raise Conflict(
+                    f"The tenant '{tenant_id}' has keys that are good ({len(keys)}, such as '{keys[0]}'): revoke them "
+                    "first.",
+                    param="tenant",
+                )
+            row.deleted_at = now
+            await session.execute(delete(AdapterLimitsRow).where(AdapterLimitsRow.tenant_id == tenant_id))
 
 
 def _found(row: TenantRow | None, tenant_id: str) -> TenantRow:
-    if row is None:
-        raise NotFound(f"There is no tenant '{tenant_id}'; create it by POST /admin/v1/tenants.", param="tenant")
+    if row is None or row.deleted_at is not None:
+        raise no_tenant(tenant_id)
     return row
+
+
+def no_tenant(tenant_id: str) -> NotFound:
+    return NotFound(f"There is no tenant '{tenant_id}'; create it by POST /admin/v1/tenants.", param="tenant")
 
 
 def _record(row: TenantRow) -> TenantRecord:
