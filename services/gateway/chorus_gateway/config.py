@@ -145,6 +145,11 @@ class Settings(BaseSettings):
         description="how long a request waits for an engine that has its adapter while another one has room, "
         "in seconds",
     )
+    engine_silence: float = Field(
+        30.0,
+        gt=0,
+        description="an engine that has requests and says nothing for so long counts as one that hangs, in seconds",
+    )
     request_timeout: float = Field(600.0, gt=0, description="longest time a request may take, in seconds")
     shutdown_grace: float = Field(
         10.0,

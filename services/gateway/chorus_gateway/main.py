@@ -37,6 +37,7 @@ from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
 from chorus_gateway.routing.claims import Claims, RedisClaims
 from chorus_gateway.routing.demand import Demand, DemandReports
 from chorus_gateway.routing.dispatcher import Dispatcher, DispatchLimits
+from chorus_gateway.routing.interventions import RedisInterventions
 from chorus_gateway.routing.pool import EnginePool
 from chorus_gateway.routing.promises import Promises
 from chorus_gateway.routing.registry import RedisRegistry
@@ -81,7 +82,8 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     redis = _redis(settings.redis_url, REDIS_TIMEOUT, stack)
     events = _redis(settings.redis_url, REDIS_READ_TIMEOUT, stack)
     adapters = _adapters(settings, credentials, stack)
-    engines = _engines(settings, credentials, redis)
+    interventions = RedisInterventions(redis, uuid.uuid4().hex)
+    engines = _engines(settings, credentials, RedisRegistry(redis), interventions, metrics)
     last_used = LastUsed(keys)
     authenticator = _authenticator(settings, keys, last_used)
     prices, adapter_limits = Prices(database), AdapterLimits(database)
@@ -116,6 +118,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         resolver=resolver,
         live=LiveBoard(redis, live, engines.known),
         readiness=Readiness(database.ping, engines),
+        interventions=interventions,
         metrics=metrics,
         exposition=exposition,
         tracing=tracing,
@@ -194,7 +197,13 @@ def _adapters(settings: Settings, credentials: grpc.ChannelCredentials | None, s
     return AdapterClient(channel, token=settings.service_token.get_secret_value())
 
 
-def _engines(settings: Settings, credentials: grpc.ChannelCredentials | None, redis: Redis) -> EnginePool:
+def _engines(
+    settings: Settings,
+    credentials: grpc.ChannelCredentials | None,
+    registry: RedisRegistry,
+    interventions: RedisInterventions,
+    metrics: Metrics,
+) -> EnginePool:
     worker_id, started = uuid.uuid4().hex, int(time.time())
     token = settings.service_token.get_secret_value()
 
@@ -208,7 +217,16 @@ def _engines(settings: Settings, credentials: grpc.ChannelCredentials | None, re
             credentials=credentials,
         )
 
-    return EnginePool(RedisRegistry(redis), connect_engine, addresses=settings.static_engines)
+    pool = EnginePool(
+        registry,
+        connect_engine,
+        addresses=settings.static_engines,
+        silence=settings.engine_silence,
+        interventions=interventions,
+        ejections=metrics.engine_ejections_total,
+    )
+    metrics.engines_ejected.set_function(lambda: sum(member.health.ejected for member in pool.known()))
+    return pool
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import httpx
 from fastapi import APIRouter, FastAPI
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
-from tests.gateway.support.fake_store import TOKEN
 
 from chorus_gateway.adapters import AdapterClient
 from chorus_gateway.api.dependencies import Parts
@@ -28,10 +27,12 @@ from chorus_gateway.db import Database
 from chorus_gateway.live import LiveBoard, LiveReports
 from chorus_gateway.models import Resolver
 from chorus_gateway.prices import Prices
+from chorus_gateway.routing.interventions import RedisInterventions
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.telemetry.exposition import Exposition
 from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore, Terms
 from chorus_gateway.values import BaseModel, Scope, Tenant
+from tests.gateway.support.fake_store import TOKEN
 
 PEPPER = b"a pepper for tests"
 LIMITS = BodyLimits(default=10_000, upload=1 << 20)
@@ -109,6 +110,7 @@ async def open_door(
             resolver=Resolver(engines, adapters, namespace_secret=b"a namespace secret", cache_ttl=60),
             live=LiveBoard(redis, LiveReports(dict, metrics.tenant_tokens, redis), tuple),
             readiness=Readiness(database.ping, engines),
+            interventions=RedisInterventions(redis, "worker"),
             metrics=metrics,
             exposition=Exposition(metrics),
             tracing=Tracing(tracer_provider),

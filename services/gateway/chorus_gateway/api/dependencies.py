@@ -14,6 +14,7 @@ from chorus_gateway.auth import Authenticator, AuthEvents, TrustedProxies
 from chorus_gateway.live import LiveBoard
 from chorus_gateway.models import Resolver
 from chorus_gateway.prices import Prices
+from chorus_gateway.routing.interventions import RedisInterventions
 from chorus_gateway.telemetry import Metrics, Tracing
 from chorus_gateway.telemetry.exposition import Exposition
 from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore
@@ -38,6 +39,7 @@ class Parts:
     resolver: Resolver
     live: LiveBoard
     readiness: Readiness
+    interventions: RedisInterventions
     metrics: Metrics
     exposition: Exposition
     tracing: Tracing

@@ -157,6 +157,8 @@ class Dispatcher:
     def progress(self, ticket: Ticket, delta: Delta) -> None:
         job = ticket.job
         if delta.token_ids:
+            if not ticket.started and ticket.member is not None:
+                self._pool.ejector.answered(ticket.member, ticket.trial)
             ticket.started = True
             self._queue.charge(job.tenant, job.band, OUTPUT_WEIGHT * len(delta.token_ids))
         if delta.finish is not None:
@@ -166,6 +168,8 @@ class Dispatcher:
             self._end(ticket, Unavailable("The answer was read too slowly and was ended: read it as it comes."))
 
     def failure(self, ticket: Ticket, failure: Failure) -> None:
+        if failure.fault:
+            self._blame(ticket)
         self._leave_engine(ticket)
         if not (failure.retry and self._may_try_again(ticket)):
             self._end(ticket, failure.error)
@@ -214,6 +218,7 @@ class Dispatcher:
         if job.model.adapter is not None:
             self._sent.labels(turn.tier.name.lower()).inc()
         ticket.place, ticket.session = None, session
+        ticket.member, ticket.trial = turn.member, turn.member.health.sent()
         self._running += 1
         traced = replace(job, traceparent=ticket.sink.dispatched() or job.traceparent)
         account = ticket.account
@@ -228,6 +233,13 @@ class Dispatcher:
     def _leave_engine(self, ticket: Ticket) -> None:
         ticket.session = None
         self._running -= 1
+        if ticket.trial and ticket.member is not None:
+            ticket.member.health.withdrawn(ticket.trial)  # nothing, once it was judged
+            ticket.trial = False
+
+    def _blame(self, ticket: Ticket) -> None:
+        if ticket.member is not None:
+            self._pool.ejector.failed(ticket.member, ticket.trial)
 
     def _retry(self, ticket: Ticket) -> None:
         self._await_turn(ticket, self._turns.reenter(ticket.job, ticket.order))
@@ -243,6 +255,8 @@ class Dispatcher:
             self._later(ticket, self._limits.grace, self._hung)
 
     def _hung(self, ticket: Ticket) -> None:
+        if ticket.session is not None:
+            self._blame(ticket)
         self._end(ticket, DeadlineExceeded("The request's time ran out and its engine did not answer: try again."))
 
     def _end(self, ticket: Ticket, error: GatewayError) -> None:

@@ -1,11 +1,12 @@
 """One engine as the pool holds it."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chorus_gateway.engine_client.client import Description, EngineClient
 from chorus_gateway.engine_client.residency import Tier
 from chorus_gateway.engine_client.session import Session
+from chorus_gateway.routing.health import Health
 from chorus_gateway.routing.registry import Announcement
 
 
@@ -15,6 +16,10 @@ class Member:
     task: asyncio.Task[None]
     announced: Announcement | None = None
     told: tuple[bool, bool] = (False, False)  # whether it takes requests, and may hang, as listeners know it
+    drained: bool = False  # by an administrator's order
+    silent: bool = False  # it has requests of ours and has said nothing for too long
+    frames: int = 0  # that it has sent
+    health: Health = field(default_factory=Health)
 
     @property
     def description(self) -> Description:
@@ -38,18 +43,23 @@ class Member:
 
     @property
     def draining(self) -> bool:
-        return self.announced is not None and self.announced.draining
+        return self.drained or (self.announced is not None and self.announced.draining)
 
     @property
     def stalled(self) -> bool:
-        """It may hang, as its stream or Redis says."""
+        """It may hang, as its silence, its stream or Redis says."""
         announced = self.announced is not None and self.announced.stalled
-        return announced or (self.client.session is not None and self.client.session.load.stalled)
+        return self.silent or announced or (self.client.session is not None and self.client.session.load.stalled)
+
+    @property
+    def willing(self) -> bool:
+        """Whether it can be sent requests, well or not."""
+        return self.client.session is not None and not self.draining and not self.stalled
 
     @property
     def takes(self) -> bool:
         """Whether it may be sent requests."""
-        return self.client.session is not None and not self.draining and not self.stalled
+        return self.willing and self.health.admits
 
     @property
     def load(self) -> int:

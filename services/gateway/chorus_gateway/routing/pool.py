@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import Unavailable
+from chorus_gateway.routing.ejection import Ejector
+from chorus_gateway.routing.interventions import Interventions, NoInterventions
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.registry import Announcement, Registry
 from chorus_gateway.values import BaseModel
@@ -48,8 +51,21 @@ class EnginePool:
     """
 
     def __init__(
-        self, registry: Registry, connect: Connect, *, addresses: Sequence[str] = (), poll_interval: float = 0.5
+        self,
+        registry: Registry,
+        connect: Connect,
+        *,
+        addresses: Sequence[str] = (),
+        poll_interval: float = 0.5,
+        silence: float = 30.0,
+        interventions: Interventions | None = None,
+        ejections: Counter | None = None,
     ) -> None:
+        """An engine that has requests and sends no frame for `silence` seconds counts as one that may hang."""
+        self.ejector = Ejector(self.members, self._tell, ejections)
+        self._interventions = interventions or NoInterventions()
+        self._silence = silence
+        self._spoke: dict[Member, tuple[int, float]] = {}  # frames, and when there were fewer, of those with requests
         self._registry = registry
         self._connect = connect
         self._addresses = tuple(addresses)
@@ -69,6 +85,7 @@ class EnginePool:
             self._reconcile(())
             while True:
                 await self._poll()
+                self._watch_silence()
                 await asyncio.sleep(self._poll_interval)
         finally:
             await self._close(list(self._members))
@@ -85,19 +102,22 @@ class EnginePool:
     def connected(self, engine: EngineClient) -> None:
         assert engine.description is not None
         self._learn(engine.description.base)
-        self._lost_at.pop(engine.description.base.digest, None)
+        self._note_absence(engine.description.base.digest)
         self._tell(self._members[engine.address])
 
     def news(self, engine: EngineClient) -> None:
         member = self._members[engine.address]
+        member.frames += 1
+        member.silent = False
         self._tell(member)
         if self._listener is not None:
             self._listener.news(member)
 
     def lost(self, engine: EngineClient) -> None:
-        if engine.description is not None and not self.members(engine.description.base.digest):
-            self._lost_at[engine.description.base.digest] = time.monotonic()
+        if engine.description is not None:
+            self._note_absence(engine.description.base.digest)
         if (member := self._members.get(engine.address)) is not None:
+            member.silent = False
             self._tell(member)
 
     def _tell(self, member: Member) -> None:
@@ -109,7 +129,7 @@ class EnginePool:
                 self._listener.turned(member)
 
     def absent_for(self, model: str) -> float:
-        """Seconds since the last engine of a base model (digest) was lost; 0 while there is one."""
+        """Seconds since the last engine of a base model (digest) was lost or ordered to drain; 0 while there is one."""
         lost_at = self._lost_at.get(model)
         return 0.0 if lost_at is None else time.monotonic() - lost_at
 
@@ -157,6 +177,7 @@ class EnginePool:
     async def _poll(self) -> None:
         try:
             announced = await self._registry.read()
+            await self._intervene()
         except (RedisError, OSError, ValueError) as error:
             if self._readable:
                 _log.warning("engine registry unreadable, keeping the engines known", extra={"reason": str(error)})
@@ -166,6 +187,38 @@ class EnginePool:
         self._reconcile(announced)
         gone = [address for address, member in self._members.items() if self._gone(address, member)]
         await self._close(gone)
+
+    async def _intervene(self) -> None:
+        by_id = {member.id: member for member in self._members.values() if member.client.description is not None}
+        drained = await self._interventions.drained(by_id.keys())
+        for engine, member in by_id.items():
+            if member.drained is not (engine in drained):
+                member.drained = engine in drained
+                _log.info("engine drains" if member.drained else "engine drains no more", extra={"engine": engine})
+                self._note_absence(member.description.base.digest)
+                self._tell(member)
+        await self._interventions.show_ejected([each for each, member in by_id.items() if member.health.ejected])
+
+    def _watch_silence(self) -> None:
+        now = time.monotonic()
+        spoke = {}
+        for member in self._open():
+            if len(member.session):
+                frames, since = self._spoke.get(member, (-1, now))
+                spoke[member] = (frames, since) if frames == member.frames else (member.frames, now)
+        self._spoke = spoke
+        for member, (_, since) in spoke.items():
+            if now - since > self._silence and not member.silent:
+                _log.warning("engine is silent", extra={"engine": member.id, "address": member.client.address})
+                member.silent = True
+                self.ejector.failed(member, trial=True)
+                self._tell(member)
+
+    def _note_absence(self, model: str) -> None:
+        if any(not member.drained for member in self.members(model)):
+            self._lost_at.pop(model, None)
+        else:
+            self._lost_at.setdefault(model, time.monotonic())
 
     def _reconcile(self, announced: Sequence[Announcement]) -> None:
         """Connects to whoever is new; those who are gone are closed by the caller."""

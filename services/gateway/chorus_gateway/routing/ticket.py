@@ -8,6 +8,7 @@ from chorus_gateway.engine_client.session import Session
 from chorus_gateway.engine_client.usage import Account, SubmissionId
 from chorus_gateway.errors import GatewayError
 from chorus_gateway.queue.lane import Place
+from chorus_gateway.routing.member import Member
 from chorus_gateway.values import Delta, Job
 
 
@@ -43,6 +44,8 @@ class Ticket:
         self.order = order  # of arrival, kept over attempts
         self.place: Place | None = None  # while it waits in the queue
         self.session: Session | None = None  # while an engine has it
+        self.member: Member | None = None  # that engine, or the last one that had it
+        self.trial = False  # it tries an engine that was ejected
         self.attempt = 0
         self.started = False  # a token has been delivered: no other attempt may be made
         self.timers: list[asyncio.TimerHandle] = []

@@ -17,7 +17,8 @@ class View:
     def __init__(self, members: Sequence[Member], promises: Promises) -> None:
         """`members` are connected."""
         self.members = members
-        self.takers = [member for member in members if member.takes]
+        # One that was ejected is better than none.
+        self.takers = [member for member in members if member.takes] or [each for each in members if each.willing]
         self._promises = promises
         self._targets: dict[Aim, Sequence[Member]] = {ANYWHERE: self.takers}
 

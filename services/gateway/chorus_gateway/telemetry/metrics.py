@@ -63,6 +63,14 @@ class Metrics:
         self.http_requests_total = Counter(
             "http_requests_total", "Answered HTTP requests.", ["route", "status"], registry=registry
         )
+        self.engine_ejections_total = Counter(
+            "engine_ejections_total",
+            "Times that an engine was ejected because requests failed there.",
+            registry=registry,
+        )
+        self.engines_ejected = Gauge(
+            "engines_ejected", "Engines that get no requests because they failed.", registry=registry
+        )
         self.gateway_worker_starts = Gauge(
             "gateway_worker_starts", "Times that this worker's process was started.", registry=registry
         )
