@@ -155,6 +155,7 @@ class Job:
     band: Band = Band.DEFAULT
     deadline: float | None = None  # seconds on the monotonic clock
     traceparent: str = ""
+    aged: bool = False  # its band was passed over too often: it goes before all others
 
 
 class FinishReason(StrEnum):

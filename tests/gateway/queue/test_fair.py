@@ -1,12 +1,23 @@
+from typing import Any
+
 import pytest
 
-from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue, QueueFull
-from chorus_gateway.values import Band, Job, Tenant
+from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue, QueueRules
+from chorus_gateway.queue.room import QueueFull
+from chorus_gateway.values import Band, Job, Sampling, Tenant
 from tests.gateway.support.values import BASE_DIGEST, base, job
 
 
-def queue(max_jobs: int = 1000, max_bytes: int = 1 << 20) -> FairQueue:
-    return FairQueue(max_jobs=max_jobs, max_bytes=max_bytes)
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def queue(max_jobs: int = 1000, max_bytes: int = 1 << 20, clock: Clock | None = None, **rules: Any) -> FairQueue:
+    return FairQueue(max_jobs=max_jobs, max_bytes=max_bytes, rules=QueueRules(**rules), clock=clock or Clock())
 
 
 def next_job(fair: FairQueue, model: str = BASE_DIGEST) -> Job:
@@ -131,4 +142,70 @@ def test_many_idle_tenants_are_forgotten() -> None:
     for at in range(30_000):
         fair.push(job("x", tenant=f"tenant-{at}"))
         next_job(fair)
-    assert sum(len(counters) for counters in fair._counters.values()) < 20_000
+    assert sum(len(counters.values) for counters in fair.counters.values()) < 20_000
+
+
+def test_the_last_eighth_is_for_tenants_that_have_nothing_waiting() -> None:
+    fair = queue(max_jobs=16)
+    for at in range(14):
+        fair.push(job(f"h{at}", tenant="heavy"))
+    with pytest.raises(QueueFull):
+        fair.push(job("h", tenant="heavy"))
+    fair.push(job("l", tenant="light"))
+    with pytest.raises(QueueFull):
+        fair.push(job("l", tenant="light"))
+    fair.push(job("o", tenant="other"))
+    with pytest.raises(QueueFull):
+        fair.push(job("t", tenant="third"))
+    fair.check()
+
+
+def test_a_band_is_passed_over_so_many_times_and_no_more() -> None:
+    fair = queue(band_patience=4)
+    for band in Band:
+        for at in range(20):
+            fair.push(job(f"{band.name[0]}{at}", band=band))
+    served = "".join(next_job(fair).request_id[0] for _ in range(18))
+    assert served == "PPPP" + "DF" + "PPPP" + "DF" + "PPPP" + "DF"
+
+
+def test_the_shortest_of_a_tenant_goes_first_but_a_long_one_is_not_left_behind_for_ever() -> None:
+    fair = queue(shortest_first=True)
+    fair.push(job("long", sampling=Sampling(max_tokens=640)))
+    fair.push(job("other", tenant="other", sampling=Sampling(max_tokens=6400)))
+    for at in range(30):
+        fair.push(job(f"short{at}", sampling=Sampling(max_tokens=1)))
+    names = order(fair)
+    assert names[:2] == ["other", "short0"], "among tenants it is the counters and arrival that count"
+    assert names.index("long") == 9, "it fell behind by a place for each 64 of its tokens"
+
+
+def test_how_long_a_job_would_wait() -> None:
+    clock = Clock()
+    fair = queue(clock=clock)
+    assert fair.wait(job(), 0.0) == 0.0
+    for at in range(100):
+        fair.push(job(f"h{at}", tenant="heavy"))
+    for _ in range(40):
+        clock.now += 0.5
+        next_job(fair)
+    assert fair.wait(job(tenant="heavy"), 0.0) == pytest.approx(61 * 0.5, rel=0.1)
+    assert fair.wait(job(tenant="light"), 0.0) == pytest.approx(2 * 0.5, rel=0.1), "it takes turns with the other"
+    assert fair.wait(job(tenant=Tenant("half", weight=0.5)), 0.0) == pytest.approx(3 * 0.5, rel=0.1)
+    assert fair.wait(job(tenant="light", band=Band.FLEX), 0.0) == pytest.approx(61 * 0.5, rel=0.1)
+    assert fair.wait(job(tenant="heavy", band=Band.PRIORITY), 0.0) == pytest.approx(0.5, rel=0.1)
+    clock.now += 30
+    assert fair.wait(job(tenant="heavy"), 0.0) > 61 * 1.0, "nothing leaves any more"
+    assert fair.wait(job(tenant="light"), 1e9) <= 1e9
+
+
+def test_the_stride_is_what_a_job_is_expected_to_cost() -> None:
+    fair = queue()
+    fair.push(job("r", tenant=Tenant("t", weight=2.0), prompt=(1,) * 10, sampling=Sampling(max_tokens=1000)))
+    (front,) = fair.fronts(BASE_DIGEST)
+    assert front.stride == (10 + OUTPUT_WEIGHT * 128) / 2
+    for _ in range(1000):
+        fair.learn(20)
+    assert fair.fronts(BASE_DIGEST)[0].stride == pytest.approx((10 + OUTPUT_WEIGHT * 20) / 2)
+    fair.push(job("short", tenant="a", sampling=Sampling(max_tokens=5)))
+    assert fair.fronts(BASE_DIGEST)[0].stride <= 30

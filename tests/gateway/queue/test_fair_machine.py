@@ -6,8 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from chorus_gateway.queue.fair import FairQueue, QueueFull
+from chorus_gateway.queue.counters import Agreed
+from chorus_gateway.queue.fair import FairQueue, QueueRules
 from chorus_gateway.queue.lane import ANYWHERE, Aim, Place
+from chorus_gateway.queue.room import QueueFull
 from chorus_gateway.values import Band, BaseModel, Tenant
 from tests.gateway.support.values import base, job
 
@@ -20,10 +22,16 @@ class FairQueueMachine(RuleBasedStateMachine):
     """Beside the queue stands a plain list of what waits, sorted anew for every question."""
 
     dispatched: Bundle[Place] = Bundle("dispatched")
+    shortest_first = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = FairQueue(max_jobs=12, max_bytes=400)
+        rules = QueueRules(band_patience=1 << 30, shortest_first=self.shortest_first)
+        self.queue = FairQueue(max_jobs=16, max_bytes=480, rules=rules)
+        for counters in self.queue.counters.values():
+            counters.shared = True
+        self.told: dict[Band, dict[str, float]] = {band: {} for band in Band}  # what the others have heard, by tenant
+        self.served: dict[Band, dict[str, float]] = {band: defaultdict(float) for band in Band}
         self.waiting: list[Place] = []
 
     @rule(
@@ -36,10 +44,14 @@ class FairQueueMachine(RuleBasedStateMachine):
     def arrives(self, tenant: Tenant, model: BaseModel, band: Band, length: int, aim: Aim) -> None:
         arriving = job("r", tenant=tenant, model=model, band=band, prompt=(1,) * length)
         size = 8 * (length + sum(len(place.job.prompt) for place in self.waiting))
+        first = all(place.job.tenant != tenant for place in self.waiting)
+        full = len(self.waiting) >= (16 if first else 14) or size > (480 if first else 420)
         try:
             self.waiting.append(self.queue.push(arriving, aim))
         except QueueFull:
-            assert len(self.waiting) >= 12 or size > 400
+            assert full
+        else:
+            assert not full
 
     @rule(target=dispatched, model=st.sampled_from(MODELS), aims=st.sets(st.sampled_from(AIMS)))
     def is_dispatched(self, model: BaseModel, aims: set[Aim]) -> Place | MultipleResults[Place]:
@@ -52,6 +64,7 @@ class FairQueueMachine(RuleBasedStateMachine):
             return multiple()
         self.queue.pop(place)
         self.waiting.remove(place)
+        self.served[place.job.band][place.job.tenant.id] += len(place.job.prompt) / place.job.tenant.weight
         return place
 
     @rule(place=consumes(dispatched), aim=st.sampled_from(AIMS))
@@ -72,6 +85,25 @@ class FairQueueMachine(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), band=st.sampled_from(list(Band)), tokens=st.integers(1, 20))
     def is_served(self, tenant: Tenant, band: Band, tokens: int) -> None:
         self.queue.charge(tenant, band, tokens)
+        self.served[band][tenant.id] += tokens / tenant.weight
+
+    @rule(band=st.sampled_from(list(Band)), most=st.integers(1, 4), more=st.integers(0, 30), answered=st.booleans())
+    def is_shared(self, band: Band, most: int, more: int, answered: bool) -> None:
+        """Other workers have served every tenant `more` meanwhile. What nobody answered is told again."""
+        counters = self.queue.counters[band]
+        batch = counters.take(self.queue.tenants(band), most)
+        assert len(batch) <= max(most, 3)
+        assert counters.take((), most).items() <= batch.items(), "as it was, until it is answered"
+        before = dict(counters.values)
+        if not answered:
+            return
+        for tenant, entry in batch.items():
+            self.told[band][tenant] = self.told[band].get(tenant, 0.0) + entry.delta
+        totals = {tenant: entry.known + entry.delta + more for tenant, entry in batch.items()}
+        counters.agree(Agreed(totals, None, counters.served))
+        for tenant, total in totals.items():
+            unheard = self.served[band][tenant] - self.told[band][tenant]
+            assert abs(counters.values[tenant] - max(before[tenant], total + unheard)) < 1e-6
 
     @invariant()
     def laws_hold(self) -> None:
@@ -89,7 +121,7 @@ class FairQueueMachine(RuleBasedStateMachine):
     def best(self, model: str, aims: set[Aim]) -> Place | None:
         mine = [place for place in self.waiting if place.job.model.base.digest == model and place.aim in aims]
         firsts: dict[tuple[Band, str], Place] = {}
-        for place in sorted(mine, key=lambda place: place.order):
+        for place in sorted(mine, key=lambda place: (place.rank, place.order)):
             firsts.setdefault((place.job.band, place.job.tenant.id), place)
         key = lambda place: (place.job.band, self.queue.counter(place.job), place.order)  # noqa: E731
         return min(firsts.values(), key=key, default=None)
@@ -97,3 +129,11 @@ class FairQueueMachine(RuleBasedStateMachine):
 
 FairQueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestFairQueue = FairQueueMachine.TestCase
+
+
+class ShortestFirstMachine(FairQueueMachine):
+    shortest_first = True
+
+
+ShortestFirstMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestShortestFirst = ShortestFirstMachine.TestCase

@@ -47,6 +47,9 @@ class Head:
     waiting: int
     band: Band
     counter: float
+    tenant: str = ""
+    stride: float = 0.0  # by how much the job is expected to let its tenant's counter grow
+    aged: bool = False  # as in Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,14 @@ def load_value(message: pb.Load) -> Load:
 def head_message(head: Head | None) -> pb.Head:
     if head is None:
         return pb.Head(waiting=0)
-    return pb.Head(waiting=head.waiting, band=_BAND[head.band], counter=head.counter)
+    return pb.Head(
+        waiting=head.waiting,
+        band=_BAND[head.band],
+        counter=head.counter,
+        tenant_tag=head.tenant,
+        stride=head.stride,
+        aged=head.aged,
+    )
 
 
 def submit_message(job: Job, *, attempt: int, counter: float, now: float) -> pb.Submit:
@@ -96,6 +106,7 @@ def submit_message(job: Job, *, attempt: int, counter: float, now: float) -> pb.
         sampling=_sampling_message(job.sampling),
         timeout_ms=timeout_ms,
         traceparent=job.traceparent,
+        aged=job.aged,
     )
 
 

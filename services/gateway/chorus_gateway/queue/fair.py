@@ -1,67 +1,83 @@
-"""Fair order among tenants (Virtual Token Counter, OSDI'24), inside strict priority bands.
+"""Fair order among tenants (Virtual Token Counter, OSDI'24), inside priority bands.
 
 A tenant's counter grows with the tokens that it is served, over its weight: a prompt's tokens when the job is
 dispatched, output tokens as they are produced, one output token counting as two. The tenant with the lowest counter
-goes next. A tenant that returns to a band is lifted to the lowest counter of those who wait there, so that idleness is
-not saved up.
+goes next. A tenant that returns to a band is lifted to the lowest counter of those who wait there, at whichever gateway
+worker, so that idleness is not saved up. Counters are those of all workers where `sharing` carries them around.
 
 A job may be aimed at some engines. Jobs of one aim share a lane, and counters are the same in all lanes, so the best of
-the first ones of any set of lanes is the best of all their jobs. Nothing here waits, knows the time, or knows what an
-aim means.
+the first ones of any set of lanes is the best of all their jobs. Nothing here waits, or knows what an aim means.
 """
 
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from chorus_gateway.queue.counters import Counters
 from chorus_gateway.queue.lane import ANYWHERE, Aim, Lane, Place
+from chorus_gateway.queue.pace import Pace
+from chorus_gateway.queue.patience import Patience
+from chorus_gateway.queue.room import Room
 from chorus_gateway.values import Band, Job, Tenant
 
 INPUT_WEIGHT = 1.0
 OUTPUT_WEIGHT = 2.0
-_MANY_COUNTERS = 10_000  # from here on, counters that say nothing are forgotten
-
-
-class QueueFull(Exception):
-    """The message says which bound was reached."""
+_FIRST_GUESS, _LEARNING = 128.0, 1 / 64  # output tokens of a job, and how much each one that ends changes the guess
+_SIZE_TILT = 1 / 64  # places that a job falls behind for each of its tokens, where the shortest goes first
 
 
 class Front(NamedTuple):
     """The first job of a lane. Of several, the one with the lowest rank goes first."""
 
-    rank: tuple[Band, float, int]  # band, counter of the job's tenant, order
+    rank: tuple[int, float, int]  # band, counter of the job's tenant, order
     place: Place
     waiting: int  # jobs in the lane
+    stride: float = 0.0  # by how much the job is expected to let its tenant's counter grow
+    aged: bool = False  # its band was passed over too often: the rank's band is above all
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRules:
+    band_patience: int = 16  # jobs of higher bands that may go before a band that waits
+    shortest_first: bool = False  # inside a tenant's turn; a job falls behind by a place for every 64 tokens
 
 
 class FairQueue:
     """Places of jobs for several base models, bounded by count and by the prompts' bytes."""
 
-    def __init__(self, *, max_jobs: int, max_bytes: int) -> None:
-        self._max_jobs = max_jobs
-        self._max_bytes = max_bytes
+    def __init__(
+        self,
+        *,
+        max_jobs: int,
+        max_bytes: int,
+        rules: QueueRules = QueueRules(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.counters = {band: Counters() for band in Band}
+        self._room = Room(max_jobs, max_bytes)
+        self._rules = rules
+        self._clock = clock
         self._lanes: dict[str, dict[tuple[Band, Aim], Lane]] = {}  # by base model's digest
-        self._counters: dict[Band, dict[str, float]] = {band: {} for band in Band}
-        self._served = dict.fromkeys(Band, 0.0)  # counter of the tenant served last
+        self._patience = Patience(rules.band_patience)
+        self._paces: dict[str, Pace] = {}  # by base model
+        self._guess = _FIRST_GUESS
         self._orders = 0
-        self._count = 0
-        self._bytes = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self._room.count
 
     def push(self, job: Job, aim: Aim = ANYWHERE) -> Place:
         """QueueFull when a bound is reached."""
-        place = Place(job, self._orders, aim)
-        if self._count >= self._max_jobs:
-            raise QueueFull(f"{self._count} requests wait already, which is the limit")
-        if self._bytes + place.size > self._max_bytes:
-            raise QueueFull(f"the prompts that wait fill {self._bytes} of {self._max_bytes} bytes")
+        place = self._place(job, self._orders, aim)
+        self._room.admit(place)
         self._orders += 1
         self._enter(place)
         return place
 
     def requeue(self, job: Job, order: int, aim: Aim = ANYWHERE) -> Place:
         """A job that was dispatched and came back: to its old place, whatever the bounds."""
-        place = Place(job, order, aim)
+        place = self._place(job, order, aim)
         self._enter(place)
         return place
 
@@ -69,34 +85,55 @@ class FairQueue:
         """Of every lane of a base model (digest), in order."""
         lanes = self._lanes.get(model, {})
         fronts = [self._front(lane, band) for (band, _), lane in lanes.items()]
-        return sorted(fronts, key=lambda front: front.rank) if len(fronts) > 1 else fronts
+        if len(fronts) > 1:
+            fronts.sort(key=lambda front: front.rank)
+            if fronts[0].rank[0] != fronts[-1].rank[0]:
+                self._raise_aged(model, fronts)
+        return fronts
 
     def pop(self, place: Place) -> None:
         """Dispatched: its prompt is charged to its tenant."""
         job = place.job
+        model = job.model.base.digest
+        self._patience.dispatched(model, job.band)
+        self._paces[model].dispatched()
         self.remove(place)
         self.charge(job.tenant, job.band, INPUT_WEIGHT * len(job.prompt))
-        self._served[job.band] = self.counter(job)
+        self.counters[job.band].served = self.counter(job)
 
     def remove(self, place: Place) -> None:
         self._leave_lane(place)
-        self._count -= 1
-        self._bytes -= place.size
+        self._room.leave(place)
 
     def move(self, place: Place, aim: Aim) -> None:
         """To another lane, at the place that its order gives it there."""
-        self._leave_lane(place)
+        job = place.job
+        lanes = self._lanes[job.model.base.digest]
+        self._take_out(lanes, place)
         place.aim = aim
-        self._join_lane(place)
+        lanes.setdefault((job.band, aim), Lane()).add(place, self.counter(job))
 
     def charge(self, tenant: Tenant, band: Band, tokens: float) -> None:
         """`tokens` weighted as input or output; the tenant's own weight is applied here."""
-        counters = self._counters[band]
-        counters[tenant.id] = counters.get(tenant.id, self._served[band]) + tokens / tenant.weight
+        self.counters[band].charge(tenant.id, tokens / tenant.weight)
+
+    def learn(self, output_tokens: int) -> None:
+        """A job has ended with as many."""
+        self._guess += _LEARNING * (output_tokens - self._guess)
 
     def counter(self, job: Job) -> float:
         """Of the job's tenant, which must wait in the job's band."""
-        return self._counters[job.band][job.tenant.id]
+        return self.counters[job.band].values[job.tenant.id]
+
+    def wait(self, job: Job, enough: float) -> float:
+        """Seconds that a job which comes now is expected to wait, by the pace of the last half minute and its tenant's
+        share of it. A bound that is not above `enough` may be the answer too."""
+        model = job.model.base.digest
+        pace = self._paces.get(model)
+        if pace is None or model not in self._lanes:
+            return 0.0
+        most = pace.seconds(self.waiting(model))
+        return most if most <= enough else pace.seconds(self._ahead(job))
 
     def waiting(self, model: str) -> int:
         return sum(lane.waiting for lane in self._lanes.get(model, {}).values())
@@ -109,6 +146,16 @@ class FairQueue:
         """Digests of the base models that jobs wait for."""
         return tuple(self._lanes)
 
+    def tenants(self, band: Band) -> tuple[str, ...]:
+        """Those that wait in a band, for whatever model."""
+        return self._room.tenants(band)
+
+    def lowest(self, band: Band) -> float | None:
+        """The lowest counter that waits in a band."""
+        values = self.counters[band].values
+        lanes = (lane for lanes in self._lanes.values() for (other, _), lane in lanes.items() if other is band)
+        return min((values[lane.first(values).job.tenant.id] for lane in lanes), default=None)
+
     def places(self, model: str) -> list[Place]:
         """All that wait for a base model, in no order."""
         lanes = self._lanes.get(model, {}).values()
@@ -117,56 +164,84 @@ class FairQueue:
     def check(self) -> None:
         """What is counted is what waits, and every tenant that waits has its heap entry and its counter."""
         places = [place for model in self._lanes for place in self.places(model)]
-        assert self._count == len(places) == sum(self.waiting(model) for model in self._lanes)
-        assert self._bytes == sum(place.size for place in places)
+        self._room.check(places)
+        self._patience.check({(place.job.model.base.digest, place.job.band) for place in places})
         for (band, aim), lane in [entry for lanes in self._lanes.values() for entry in lanes.items()]:
+            counters = self.counters[band]
+            counters.check()
+            assert lane.waiting == sum(map(len, lane.jobs.values()))
             assert lane.jobs.keys() == lane.keys.keys()
-            assert all(tenant in self._counters[band] for tenant in lane.jobs)
+            assert all(tenant in counters.values for tenant in lane.jobs)
             assert all(place.aim == aim for jobs in lane.jobs.values() for place in jobs)
+            assert all(jobs == sorted(jobs, key=lambda each: (each.rank, each.order)) for jobs in lane.jobs.values())
             assert {(key, tenant) for tenant, key in lane.keys.items()} <= set(lane.heap)
 
-    def _enter(self, place: Place) -> None:
-        self._lift(place.job)
-        self._join_lane(place)
-        self._count += 1
-        self._bytes += place.size
+    def _place(self, job: Job, order: int, aim: Aim) -> Place:
+        size = len(job.prompt) + job.sampling.max_tokens if self._rules.shortest_first else 0
+        return Place(job, order, aim, order + size * _SIZE_TILT)
 
-    def _join_lane(self, place: Place) -> None:
+    def _enter(self, place: Place) -> None:
         job = place.job
-        lanes = self._lanes.setdefault(job.model.base.digest, {})
-        lanes.setdefault((job.band, place.aim), Lane()).add(place, self.counter(job))
+        counters, model = self.counters[job.band], job.model.base.digest
+        if not self._room.waits(job.tenant.id, job.band):
+            lowest = self.lowest(job.band)
+            counters.forget(counters.served if lowest is None else lowest, self.tenants(job.band))
+            counters.lift(job.tenant.id, lowest)
+        self._room.enter(place)
+        self._lanes.setdefault(model, {}).setdefault((job.band, place.aim), Lane()).add(place, self.counter(job))
+        self._patience.waits(model, job.band)
+        if model not in self._paces:
+            self._paces[model] = Pace(self._clock)
+        self._paces[model].waits()
 
     def _leave_lane(self, place: Place) -> None:
-        job = place.job
-        lanes = self._lanes[job.model.base.digest]
-        lane = lanes[job.band, place.aim]
-        lane.remove(place)
-        if not lane.waiting:
-            del lanes[job.band, place.aim]
+        model, band = place.job.model.base.digest, place.job.band
+        lanes = self._lanes[model]
+        self._take_out(lanes, place)
+        if not any(other is band for other, _ in lanes):
+            self._patience.emptied(model, band)
         if not lanes:
-            del self._lanes[job.model.base.digest]
+            self._paces[model].emptied()
+            del self._lanes[model]
 
-    def _lift(self, job: Job) -> None:
-        band, counters = job.band, self._counters[job.band]
-        lanes = [lane for lanes in self._lanes.values() for (other, _), lane in lanes.items() if other == band]
-        if any(job.tenant.id in lane.jobs for lane in lanes):
-            return
-        waiting = [counters[lane.first(counters).job.tenant.id] for lane in lanes]
-        lowest = min(waiting, default=self._served[band])
-        if len(counters) > _MANY_COUNTERS:
-            self._forget_idle(band, lowest)
-        counters[job.tenant.id] = max(counters.get(job.tenant.id, 0.0), lowest)
-
-    def _forget_idle(self, band: Band, lowest: float) -> None:
-        """A counter that a return would lift anyway says nothing."""
-        lanes = [lane for lanes in self._lanes.values() for (other, _), lane in lanes.items() if other == band]
-        waiting = {tenant for lane in lanes for tenant in lane.jobs}
-        counters = self._counters[band]
-        idle = [tenant for tenant, counter in counters.items() if counter <= lowest and tenant not in waiting]
-        for tenant in idle:
-            del counters[tenant]
+    @staticmethod
+    def _take_out(lanes: dict[tuple[Band, Aim], Lane], place: Place) -> None:
+        key = (place.job.band, place.aim)
+        lanes[key].remove(place)
+        if not lanes[key].waiting:
+            del lanes[key]
 
     def _front(self, lane: Lane, band: Band) -> Front:
-        counters = self._counters[band]
-        place = lane.first(counters)
-        return Front((band, counters[place.job.tenant.id], place.order), place, lane.waiting)
+        values = self.counters[band].values
+        place = lane.first(values)
+        job = place.job
+        output = min(self._guess, job.sampling.max_tokens)
+        stride = (INPUT_WEIGHT * len(job.prompt) + OUTPUT_WEIGHT * output) / job.tenant.weight
+        return Front((band, values[job.tenant.id], place.order), place, lane.waiting, stride)
+
+    def _raise_aged(self, model: str, fronts: list[Front]) -> None:
+        """The first of each band that was passed over too often goes before all."""
+        for band in {front.place.job.band for front in fronts}:
+            if self._patience.over(model, band):
+                at = next(at for at, front in enumerate(fronts) if front.place.job.band is band)
+                fronts[at] = fronts[at]._replace(rank=(0, *fronts[at].rank[1:]), aged=True)
+        fronts.sort(key=lambda front: front.rank)
+
+    def _ahead(self, job: Job) -> float:
+        """Jobs that are expected to be dispatched before one that comes now: all of higher bands, its tenant's own, and
+        of every other tenant in its band as many as its weight lets go meanwhile."""
+        ahead, own, others = 0.0, 0, list[tuple[float, int]]()
+        for band, jobs in self._waiting_by_tenant(job.model.base.digest):
+            if band < job.band:
+                ahead += len(jobs)
+            elif band is job.band and jobs[0].job.tenant.id == job.tenant.id:
+                own += len(jobs)
+            elif band is job.band:
+                others.append((jobs[0].job.tenant.weight, len(jobs)))
+        turns = (own + 1) / job.tenant.weight
+        return ahead + own + sum(min(weight * turns, count) for weight, count in others)
+
+    def _waiting_by_tenant(self, model: str) -> Iterator[tuple[Band, list[Place]]]:
+        for (band, _), lane in self._lanes.get(model, {}).items():
+            for jobs in lane.jobs.values():
+                yield band, jobs

@@ -11,8 +11,9 @@ from prometheus_client import Counter
 from chorus_gateway.engine_client.codec import Failure
 from chorus_gateway.engine_client.usage import UNKEPT, Account
 from chorus_gateway.errors import DeadlineExceeded, GatewayError, Overloaded, Unavailable
-from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue, QueueFull
+from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue
 from chorus_gateway.queue.lane import Place
+from chorus_gateway.queue.room import QueueFull
 from chorus_gateway.routing.claims import Claims
 from chorus_gateway.routing.demand import Demand
 from chorus_gateway.routing.member import Member
@@ -30,6 +31,7 @@ class DispatchLimits:
     retry_delay: float = 0.1  # seconds before a second attempt, doubled for each further one
     engine_patience: float = 10.0  # seconds that jobs wait while no engine of their base model is connected
     grace: float = 1.0  # seconds past its deadline that a running job's engine has to end it
+    max_wait: float = 60.0  # seconds that a job may wait for an engine's credit
 
 
 class Dispatcher:
@@ -85,6 +87,7 @@ class Dispatcher:
         model = job.model.base.digest
         if self._pool.absent_for(model) > self._limits.engine_patience:
             raise _no_engine(job)
+        self._refuse_late(job)
         try:
             place = self._turns.enter(job)
         except QueueFull as full:
@@ -95,6 +98,8 @@ class Dispatcher:
         if job.deadline is not None:
             self._later(ticket, job.deadline - time.monotonic(), self._expire)
         self._pump(model)
+        if ticket.place is not None:
+            self._later(ticket, self._limits.max_wait, self._outwait)
         return ticket
 
     @contextmanager
@@ -122,6 +127,11 @@ class Dispatcher:
         else:
             return
         self._pump(ticket.model)
+
+    def reorder(self) -> None:
+        """Counters have changed: every engine is told what is best now."""
+        for model in self._queue.models():
+            self._pump(model)
 
     async def drain(self, grace: float, error: GatewayError) -> None:
         """New jobs are refused with `error`; what has not ended after `grace` seconds ends with it."""
@@ -162,6 +172,8 @@ class Dispatcher:
             ticket.started = True
             self._queue.charge(job.tenant, job.band, OUTPUT_WEIGHT * len(delta.token_ids))
         if delta.finish is not None:
+            if delta.usage is not None:
+                self._queue.learn(delta.usage.completion_tokens)
             self._leave_engine(ticket)
             self._close(ticket)
         if not ticket.sink.delta(delta) and delta.finish is None:
@@ -220,7 +232,7 @@ class Dispatcher:
         ticket.place, ticket.session = None, session
         ticket.member, ticket.trial = turn.member, turn.member.health.sent()
         self._running += 1
-        traced = replace(job, traceparent=ticket.sink.dispatched() or job.traceparent)
+        traced = replace(job, traceparent=ticket.sink.dispatched() or job.traceparent, aged=turn.aged)
         account = ticket.account
         account.sent(ticket.submission, turn.member.id)
         now = time.monotonic()
@@ -253,6 +265,25 @@ class Dispatcher:
         else:
             # The engine ends it by itself; if it does not, it hangs.
             self._later(ticket, self._limits.grace, self._hung)
+
+    def _refuse_late(self, job: Job) -> None:
+        """Overloaded when its turn is not expected to come in time."""
+        limit = self._limits.max_wait
+        left = limit if job.deadline is None else min(limit, job.deadline - time.monotonic())
+        wait = self._queue.wait(job, left)
+        if wait > left:
+            retry = max(1.0, wait - left)
+            raise Overloaded(
+                f"The gateway is overloaded: the request would wait about {wait:.0f} s for an engine and may wait"
+                f" {left:.0f} s: try again in {retry:.0f} s.",
+                retry_after=retry,
+            )
+
+    def _outwait(self, ticket: Ticket) -> None:
+        if ticket.place is not None:
+            wait = max(1.0, self._queue.wait(ticket.job, 0.0))
+            message = f"The request has waited {self._limits.max_wait:.0f} s for an engine: try again in {wait:.0f} s."
+            self._end(ticket, Overloaded(message, retry_after=wait))
 
     def _hung(self, ticket: Ticket) -> None:
         if ticket.session is not None:

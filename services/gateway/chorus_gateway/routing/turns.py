@@ -34,6 +34,12 @@ class Turn:
     place: Place
     member: Member  # has a credit
     tier: Tier  # where the engine shows the job's adapter
+    aged: bool = False  # it goes before all, as its band was passed over too often
+
+    @property
+    def near(self) -> bool:
+        """Whether it can run there without an adapter being brought to a slot."""
+        return self.place.job.model.adapter is None or self.tier is Tier.GPU
 
 
 class Turns:
@@ -46,8 +52,13 @@ class Turns:
         promises: Promises,
         patience: Patience,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        deficit: float = 0.0,
     ) -> None:
+        """`deficit`: weighted tokens by which a tenant may be behind another one of its band and be passed over, if the
+        other's job needs no adapter brought to a slot and its own does."""
         self.patience = patience
+        self._deficit = deficit
         self._queue = queue
         self._look = look
         self._promises = promises
@@ -76,7 +87,7 @@ class Turns:
         tells every engine what waits for it. What an engine granted for nothing is given back."""
         while True:
             fronts, view = self._queue.fronts(model), self._look(model)
-            turn = _next(fronts, view)
+            turn = _next(fronts, view, self._deficit)
             if turn is None:
                 break
             send(turn)
@@ -182,15 +193,33 @@ class Turns:
             del self._by_adapter[model.adapter]
 
 
-def _next(fronts: Sequence[Front], view: View) -> Turn | None:
-    """`fronts` are in fair order."""
+def _next(fronts: Sequence[Front], view: View, deficit: float) -> Turn | None:
+    """`fronts` are in fair order. The first that can be sent, or one little behind it that has its adapter nearer."""
+    best: tuple[Front, Turn] | None = None
     for front in fronts:
+        if best is not None and not _close(best[0], front, deficit):
+            break
         ready = [member for member in view.targets(front.place.aim) if member.session.credits]
-        if ready:
-            adapter = front.place.job.model.adapter
-            member = view.best(ready, adapter)
-            return Turn(front.place, member, Tier.ABSENT if adapter is None else member.tier(adapter))
-    return None
+        if not ready:
+            continue
+        turn = _turn(front, ready, view)
+        if turn.near:
+            return turn
+        best = best or (front, turn)
+        if not deficit:
+            break
+    return None if best is None else best[1]
+
+
+def _close(first: Front, other: Front, deficit: float) -> bool:
+    """In counters of one band, that is."""
+    return first.rank[0] == other.rank[0] and other.rank[1] <= first.rank[1] + deficit
+
+
+def _turn(front: Front, ready: Sequence[Member], view: View) -> Turn:
+    adapter = front.place.job.model.adapter
+    member = view.best(ready, adapter)
+    return Turn(front.place, member, Tier.ABSENT if adapter is None else member.tier(adapter), front.aged)
 
 
 def _advertise(fronts: Sequence[Front], view: View) -> None:
@@ -206,5 +235,6 @@ def _advertise(fronts: Sequence[Front], view: View) -> None:
             member.session.return_credits()
             member.session.advertise(None)
         else:
-            band, counter, _ = front_.rank
-            member.session.advertise(Head(waiting[member], band, counter))
+            job, counter = front_.place.job, front_.rank[1]
+            head = Head(waiting[member], job.band, counter, job.tenant.id, front_.stride, front_.aged)
+            member.session.advertise(head)

@@ -1,0 +1,103 @@
+"""Virtual token counters of one band's tenants: as far as all gateway workers agree, and what was served here since."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+_MANY = 10_000  # from here on, counters that say nothing are forgotten
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one worker tells the others of a tenant."""
+
+    delta: float = 0.0  # served here and not told yet
+    known: float = 0.0  # the counter that was agreed on last, or that it had here before the first time
+    returned: bool = False  # it began to wait here
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What all workers together say."""
+
+    counters: Mapping[str, float]  # of the tenants asked for
+    lowest: float | None  # of the tenants that wait at other workers
+    served: float  # counter of the tenant served last anywhere
+
+
+@dataclass(slots=True)
+class Counters:
+    """`values` is what order goes by; a value never falls.
+
+    What is charged here is told to the others in batches: `take`, then `agree` or, when nobody answered, `take` again
+    for the same batch. A tenant that begins to wait is lifted to the lowest counter of those who wait anywhere.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    served: float = 0.0  # counter of the tenant served last
+    elsewhere: float | None = None  # lowest of those who wait at other workers, as they said last
+    shared: bool = False  # whether anybody ever takes what is to be told
+    _untold: dict[str, float] = field(default_factory=dict)
+    _returned: set[str] = field(default_factory=set)
+    _batch: dict[str, Entry] = field(default_factory=dict)  # told, and not answered yet
+
+    def charge(self, tenant: str, amount: float) -> None:
+        """Tokens, weighted as input or output and divided by the tenant's weight."""
+        self.values[tenant] = self.values.get(tenant, self.served) + amount
+        if self.shared:
+            self._untold[tenant] = self._untold.get(tenant, 0.0) + amount
+
+    def lift(self, tenant: str, lowest: float | None) -> None:
+        """It begins to wait here; `lowest` is that of the others who do."""
+        floors = [floor for floor in (lowest, self.elsewhere) if floor is not None]
+        self.values[tenant] = max(self.values.get(tenant, 0.0), min(floors, default=self.served))
+        if self.shared:
+            self._returned.add(tenant)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the others have something to hear."""
+        return bool(self._untold or self._returned or self._batch)
+
+    def take(self, also: Iterable[str], most: int) -> Mapping[str, Entry]:
+        """At most `most` tenants, first those with news; `also`: others whose counters are of interest here. What was
+        taken and not answered is taken again as it was."""
+        if not self._batch:
+            tenants = list(dict.fromkeys((*self._untold, *self._returned)))[:most]
+            self._batch = {tenant: self._entry(tenant) for tenant in tenants}
+        batch = dict(self._batch)
+        for tenant in also:
+            if len(batch) >= most:
+                break
+            batch.setdefault(tenant, Entry(known=self.values[tenant] - self._untold.get(tenant, 0.0)))
+        return batch
+
+    def agree(self, agreed: Agreed) -> None:
+        """The answer to what was taken last."""
+        self._batch = {}
+        self.elsewhere, self.served = agreed.lowest, max(self.served, agreed.served)
+        for tenant, counter in agreed.counters.items():
+            current = counter + self._untold.get(tenant, 0.0)
+            if current > self.values.get(tenant, 0.0):
+                self.values[tenant] = current
+
+    def alone(self) -> None:
+        """Nobody answers: what others said of who waits there is true no more."""
+        self.elsewhere = None
+
+    def forget(self, lowest: float, waiting: Iterable[str]) -> None:
+        """A counter that a return would lift anyway says nothing."""
+        if len(self.values) <= _MANY:
+            return
+        kept = {*waiting, *self._untold, *self._returned, *self._batch}
+        self.values = {tenant: value for tenant, value in self.values.items() if value > lowest or tenant in kept}
+
+    def check(self) -> None:
+        """What is to be told was counted here too."""
+        assert self._untold.keys() | self._returned | self._batch.keys() <= self.values.keys()
+        assert all(amount >= 0 for amount in self._untold.values())
+
+    def _entry(self, tenant: str) -> Entry:
+        delta = self._untold.pop(tenant, 0.0)
+        returned = tenant in self._returned
+        self._returned.discard(tenant)
+        return Entry(delta, self.values[tenant] - delta, returned)
