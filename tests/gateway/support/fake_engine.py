@@ -15,6 +15,7 @@ from chorus_proto.engine.v1 import engine_pb2_grpc
 from tests.gateway.support.fake_logprobs import logprobs_of
 from tests.gateway.support.fake_refusals import refusal
 from tests.gateway.support.fake_residency import FakeResidency, joined
+from tests.gateway.support.fake_usage import FakeUsage
 
 TOKEN = "a-secret-of-the-services"
 CHUNK = 1 << 20
@@ -60,6 +61,7 @@ class Running:
 class Stream:
     """A gateway's session, as the engine sees it."""
 
+    worker_id: str
     frames: asyncio.Queue[pb.EngineFrame | None] = field(default_factory=asyncio.Queue)
     head: pb.Head = field(default_factory=pb.Head)
     credits: int = 0  # granted and not spent
@@ -90,6 +92,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         self.keep_deadlines = True
         self.stalled = False
         self.adapters = FakeResidency(self._tell)
+        self.usage = FakeUsage()
         self._bundle = bundle
         self._token = token
         self._streams: list[Stream] = []
@@ -162,13 +165,25 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         for at in range(0, len(self._bundle), CHUNK):
             yield pb.TokenizerChunk(data=self._bundle[at : at + CHUNK])
 
+    async def OrphanedUsage(self, request: pb.OrphanedUsageRequest, context: object) -> pb.OrphanedUsageResponse:
+        await self._check(context)
+        streams = [stream for stream in self._streams if stream.worker_id == request.worker_id]
+        return self.usage.answer(request.worker_id, [name for stream in streams for name in stream.running])
+
+    async def AcknowledgeUsage(
+        self, request: pb.AcknowledgeUsageRequest, context: object
+    ) -> pb.AcknowledgeUsageResponse:
+        await self._check(context)
+        self.usage.acknowledge(request.worker_id, request.submissions)
+        return pb.AcknowledgeUsageResponse()
+
     async def Session(self, request_iterator: Any, context: object) -> AsyncIterator[pb.EngineFrame]:
         await self._check(context)
         frames: AsyncIterator[pb.GatewayFrame] = aiter(request_iterator)
         first = await anext(frames, None)
         if first is None or not first.HasField("hello"):
             await _context(context).abort(grpc.StatusCode.FAILED_PRECONDITION, "the first frame must carry hello")
-        stream = Stream()
+        stream = Stream(first.hello.worker_id)
         self._streams.append(stream)
         stream.frames.put_nowait(pb.EngineFrame(residency=self.adapters.whole()))
         reader = asyncio.create_task(self._read(stream, first, frames))
@@ -180,6 +195,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             self._streams.remove(stream)
             for running in stream.running.values():
                 running.task.cancel()
+                self.usage.keep(stream.worker_id, running.end(pb.FINISH_REASON_CANCELLED))
             self._grant()
 
     def _joined(self, stream: Stream, frame: pb.EngineFrame) -> pb.EngineFrame:
@@ -209,6 +225,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             self._submit(stream, submit)
         if frame.HasField("head"):
             stream.head.CopyFrom(frame.head)
+        self.usage.acknowledge(stream.worker_id, frame.acknowledged)
         self._grant()
 
     def _cancel(self, stream: Stream, cancel: pb.Cancel) -> None:
@@ -269,6 +286,8 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         return last
 
     def _send(self, stream: Stream, delta: pb.Delta) -> None:
+        if delta.finish_reason:
+            self.usage.keep(stream.worker_id, delta)
         stream.frames.put_nowait(pb.EngineFrame(deltas=[delta]))
 
     def _grant(self) -> None:
