@@ -63,6 +63,9 @@ class Keys:
         """Administrators' keys, oldest first, revoked ones too."""
         return read_list(Key, self._transport.json("GET", path("keys")))
 
+    def get(self, key_id: str) -> Key:
+        return read(Key, self._transport.json("GET", path("keys", key_id)))
+
     def change(
         self,
         key_id: str,

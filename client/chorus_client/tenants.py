@@ -80,6 +80,10 @@ class Tenants:
             body["suspended"] = suspended
         return read(Tenant, self._transport.json("PATCH", path("tenants", tenant), json=body))
 
+    def delete(self, tenant: str) -> None:
+        """For ever: its id is not given out again. Conflict while it has adapters, or a key that is good."""
+        self._transport.json("DELETE", path("tenants", tenant))
+
     def adapter_limits(self, tenant: str) -> tuple[AdapterLimits, ...]:
         """By adapter, those that have any."""
         return read_list(AdapterLimits, self._transport.json("GET", path("tenants", tenant, "adapter-limits")))

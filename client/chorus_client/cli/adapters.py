@@ -65,7 +65,9 @@ def push(
 @app.command("import")
 def import_(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="s3://bucket/prefix, of a bucket that the store may read.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="s3://bucket/prefix, of a bucket that the store may read.")
+    ],
     tenant: Annotated[str, typer.Option("--tenant", "-t", envvar="CHORUS_TENANT", help="Whose adapter it will be.")],
     name: Annotated[str, typer.Option("--name", "-n")],
     model: Annotated[str | None, typer.Option("--model", "-m", help="Its base model.")] = None,

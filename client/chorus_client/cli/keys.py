@@ -91,6 +91,13 @@ def list_(context: typer.Context, tenant: Tenant = None, admin: Admin = False, o
     show_all(found, COLUMNS, output, nothing="There are no keys.")
 
 
+@app.command()
+def show(context: typer.Context, key: KeyId, output: Output = Form.TABLE) -> None:
+    """One key, without the key itself."""
+    with administration(context) as client:
+        show_one(client.keys.get(key), ROWS, output)
+
+
 @app.command("set")
 def set_(
     context: typer.Context,

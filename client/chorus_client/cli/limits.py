@@ -81,7 +81,8 @@ def set_(
         if adapter:
             found = lines(adapter, _limit_use(admin, tenant, adapter, wanted))
         elif key:
-            _check_key(admin, tenant, key)
+            if admin.keys.get(key).tenant != tenant:
+                raise Failure(f"The key {key!r} is not the tenant {tenant!r}'s.")
             found = lines(key, admin.keys.change(key, limits=wanted).limits)  # type: ignore[arg-type]  # names checked
         else:
             found = lines(tenant, admin.tenants.change(tenant, limits=wanted).limits)  # type: ignore[arg-type]
@@ -109,8 +110,3 @@ def _limit_use(admin: ChorusAdmin, tenant: str, adapter: str, changes: dict[str,
     had = [use.limits for use in admin.tenants.adapter_limits(tenant) if use.adapter == adapter]
     before = asdict(had[0]) if had else {}
     return admin.tenants.limit_adapter(tenant, owner, name, UseLimits(**{**before, **changes})).limits
-
-
-def _check_key(admin: ChorusAdmin, tenant: str, key: str) -> None:
-    if key not in [known.id for known in admin.keys.list(tenant)]:
-        raise Failure(f"The tenant {tenant!r} has no key {key!r}.")

@@ -99,6 +99,13 @@ def set_(
 
 
 @app.command()
+def delete(context: typer.Context, tenant: TenantId) -> None:
+    """Delete a tenant for ever. It must have no adapters and no key that is good."""
+    with administration(context) as admin:
+        admin.tenants.delete(tenant)
+
+
+@app.command()
 def suspend(context: typer.Context, tenant: TenantId, output: Output = Form.TABLE) -> None:
     """Refuse the tenant's requests until `chorus tenants resume`."""
     with administration(context) as admin:

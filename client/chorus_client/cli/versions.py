@@ -55,7 +55,9 @@ def alias(
     context: typer.Context,
     adapter: AdapterName,
     alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Such as prod.")],
-    generation: Annotated[int | None, typer.Argument(metavar="[GENERATION]", min=1, help="That it shall point at.")] = None,
+    generation: Annotated[
+        int | None, typer.Argument(metavar="[GENERATION]", min=1, help="That it shall point at.")
+    ] = None,
     tenant: OfTenant = None,
     canary: Annotated[int | None, typer.Option(min=1, help="A second generation, for --percent of requests.")] = None,
     percent: Annotated[int, typer.Option(min=1, max=99, help="The canary's share.")] = 10,
