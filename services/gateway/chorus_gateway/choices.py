@@ -60,12 +60,15 @@ class Choices:
             cached_tokens=sum(choice.usage.cached_tokens for choice in first if choice.usage),
         )
 
-    def billed(self) -> int:
-        """Tokens of what the client got so far: a prompt counts from the first token of any of its answers."""
+    def billed(self) -> Usage:
+        """What the client got so far: a prompt counts from the first token of any of its answers."""
         groups = [self._all[at : at + self._n] for at in range(0, len(self._all), self._n)]
-        answered = [group for group in groups if any(choice.tokens for choice in group)]
-        prompts = sum(len(group[0].job.prompt) for group in answered)
-        return prompts + sum(choice.tokens for choice in self._all)
+        answered = [group[0] for group in groups if any(choice.tokens for choice in group)]
+        return Usage(
+            prompt_tokens=sum(len(choice.job.prompt) for choice in answered),
+            completion_tokens=sum(choice.tokens for choice in self._all),
+            cached_tokens=sum(choice.usage.cached_tokens for choice in answered if choice.usage),
+        )
 
     @contextmanager
     def open(self) -> Iterator[None]:

@@ -81,7 +81,11 @@ class RateLimited(GatewayError):
 
 
 class QuotaExceeded(GatewayError):
-    pass
+    """`headers` are the x-ratelimit-* of the refusal."""
+
+    def __init__(self, message: str, *, code: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, code=code)
+        self.headers = dict(headers or {})
 
 
 class Overloaded(GatewayError):

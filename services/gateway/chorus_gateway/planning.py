@@ -1,11 +1,11 @@
 """From what a client asks for to the jobs that answer it, within the model's context and the tenant's limits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from chorus_gateway.ask import Ask, ChatPrompt, Prompt
 from chorus_gateway.errors import InvalidRequest
-from chorus_gateway.values import Job, ResolvedModel, Sampling, Tenant
+from chorus_gateway.values import Job, ResolvedModel, Sampling, Tenant, Usage
 
 _SEEDS = 1 << 64
 
@@ -45,11 +45,15 @@ def plan_jobs(
     *,
     deadline: float,
     default_max_tokens: int,
+    largest: Callable[[int, int], int | None],
 ) -> list[Job]:
-    """n jobs for each prompt, in order. InvalidRequest when a prompt is empty or does not fit the context."""
+    """n jobs for each prompt, in order. InvalidRequest when a prompt is empty or does not fit the context.
+
+    `largest`: of a prompt's tokens and a number of answers, the most tokens of each that quotas could ever grant.
+    """
     jobs: list[Job] = []
     for prompt in prompts:
-        most = _max_tokens(ask, tenant, model, len(prompt), default_max_tokens)
+        most = _max_tokens(ask, model, len(prompt), default_max_tokens, largest)
         if ask.sampling.min_tokens > most:
             raise InvalidRequest(
                 f"min_tokens: {ask.sampling.min_tokens} is more than the {most} tokens that the answer may have.",
@@ -70,12 +74,14 @@ def plan_jobs(
     return jobs
 
 
-def upper_bound(jobs: Sequence[Job], n: int) -> int:
-    """Most tokens that the jobs can be billed: each prompt once, each answer in full."""
-    return sum(len(job.prompt) for job in jobs[::n]) + sum(job.sampling.max_tokens for job in jobs)
+def upper_bound(jobs: Sequence[Job], n: int) -> Usage:
+    """Most that the jobs can be billed: each prompt once, each answer in full."""
+    return Usage(sum(len(job.prompt) for job in jobs[::n]), sum(job.sampling.max_tokens for job in jobs))
 
 
-def _max_tokens(ask: Ask, tenant: Tenant, model: ResolvedModel, prompt: int, default: int) -> int:
+def _max_tokens(
+    ask: Ask, model: ResolvedModel, prompt: int, default: int, largest: Callable[[int, int], int | None]
+) -> int:
     context = model.base.max_model_len
     if prompt == 0:
         raise InvalidRequest("The prompt has no tokens: it needs at least one.", param=ask.prompt_field)
@@ -87,10 +93,9 @@ def _max_tokens(ask: Ask, tenant: Tenant, model: ResolvedModel, prompt: int, def
         )
     left = context - prompt
     if ask.max_tokens is None:
-        # A true upper bound is reserved: one that the tenant could never be granted would refuse every request.
-        grant = tenant.limits.tokens_per_minute
-        granted = left if grant is None else max(1, (grant - prompt) // ask.n)
-        return min(left, default, granted)
+        # A true upper bound is reserved: one that could never be granted would refuse every request.
+        granted = largest(prompt, ask.n)
+        return min(left, default) if granted is None else min(left, default, granted)
     if ask.max_tokens > left:
         raise _too_long(
             f"This model's maximum context length is {context} tokens, but the prompt has {prompt} tokens and"

@@ -4,20 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
-from chorus_gateway.quota.base import Quota
-from chorus_gateway.values import Reservation, Tenant
+from chorus_gateway.quota.base import Quota, Reservation, Used, Wanted
 
 
 @asynccontextmanager
-async def reserved(
-    quota: Quota, tenant: Tenant, request_id: str, tokens: int, used: Callable[[], int]
-) -> AsyncIterator[Reservation]:
-    """Reserves `tokens` and settles for `used()` at the end. A cancellation waits for either to be complete, so that
-    a reservation made is always settled."""
+async def reserved(quota: Quota, wanted: Wanted, used: Callable[[], Used]) -> AsyncIterator[Reservation]:
+    """Reserves what is wanted and settles for `used()` at the end. A cancellation waits for either to be complete, so
+    that a reservation made is always settled."""
     made: list[Reservation] = []
 
     async def reserve() -> None:
-        made.append(await quota.reserve(tenant, request_id, tokens))
+        made.append(await quota.reserve(wanted))
 
     try:
         await _finish(reserve())

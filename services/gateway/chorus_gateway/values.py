@@ -1,6 +1,5 @@
 """The values that a request's steps hand to one another (docs/request-path.md), in the order in which they appear."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -111,16 +110,6 @@ class ResolvedModel:
     adapter_name: str = ""
     generation: int = 0
     needs: Needs = NOTHING  # of the adapter
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """Held from `reserve` to `settle`; lapses by itself after its lease."""
-
-    id: str
-    tenant: Tenant
-    tokens: int
-    headers: Mapping[str, str] = field(default_factory=dict)  # x-ratelimit-*
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,60 +1,93 @@
+import asyncio
 import logging
 import time
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from chorus_gateway.errors import RateLimited
+from chorus_gateway.errors import RateLimited, Unavailable
 from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
-from chorus_gateway.values import Limits, Tenant
+from chorus_gateway.quota.base import Subject, Used
+from tests.gateway.quota.conftest import TIMEOUT, Clock, adapter, budget, key, tenant, wanted
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
-TENANT = Tenant("acme", Limits(requests_per_minute=5))
+WHO = tenant(requests_per_minute=5)
+METERED = [budget(1000), tenant(tokens_per_day=100), key(tokens_per_day=100), adapter(tokens_per_day=100)]
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+def degraded_gauge() -> Gauge:
+    return Gauge("quota_degraded", "", registry=CollectorRegistry())
 
 
 async def test_redis_goes_and_comes_back(own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    clock, gauge = Clock(), Gauge("quota_degraded", "", registry=CollectorRegistry())
+    clock, gauge = Clock(100.0), degraded_gauge()
     async with redis_client(own_redis_server.url) as redis:
-        quota = DegradingQuota(RedisQuota(redis), MemoryQuota(), gauge, clock=clock)
-        before = await quota.reserve(TENANT, "before", 1)
+        shared = RedisQuota(redis, timeout=TIMEOUT)
+        quota = DegradingQuota(shared, MemoryQuota(), gauge, clock=clock)
+        before = await quota.reserve(wanted(WHO))
         assert before.headers["x-ratelimit-remaining-requests"] == "4"
 
         own_redis_server.stop()
         with caplog.at_level(logging.WARNING):
-            held = [await quota.reserve(TENANT, f"local{number}", 1) for number in range(5)]
-            await quota.settle(before, 1)  # lost with Redis, and not raised
+            held = [await quota.reserve(wanted(WHO)) for _ in range(5)]
+            await quota.settle(before, Used(1))  # put off, and not raised
             with pytest.raises(RateLimited):  # the local limits hold
-                await quota.reserve(TENANT, "too many", 1)
+                await quota.reserve(wanted(WHO))
         assert gauge._value.get() == 1
         assert [record.message for record in caplog.records] == ["Redis is away: every gateway keeps limits by itself"]
 
         own_redis_server.start()
         clock.now += 2
-        after = await quota.reserve(TENANT, "after", 1)
+        after = await quota.reserve(wanted(WHO))
         assert after.headers["x-ratelimit-remaining-requests"] == "4"  # Redis's own count, which began anew
         assert gauge._value.get() == 0
-        for reservation in held:
-            await quota.settle(reservation, 1)  # where it was made
-        await quota.settle(after, 1)
+        for reservation in (*held, after):
+            await quota.settle(reservation, Used(1))  # where it was made
+        assert await shared.in_flight("acme") == 0
+        await shared.aclose()
+
+
+@pytest.mark.parametrize("subject", METERED)
+async def test_days_and_budgets_fail_closed(own_redis_server: RedisServer, subject: Subject) -> None:
+    async with redis_client(own_redis_server.url) as redis:
+        shared = RedisQuota(redis, timeout=TIMEOUT, patience=0)
+        quota = DegradingQuota(shared, MemoryQuota(), degraded_gauge())
+        await quota.settle(await quota.reserve(wanted(subject, cost=1)), Used(1, 1))
+        own_redis_server.stop()
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="cannot be told while Redis is away"):
+                await quota.reserve(wanted(subject, cost=1))
+        await shared.aclose()
 
 
 async def test_the_breaker_keeps_requests_from_waiting_for_a_silent_redis() -> None:
-    clock, gauge = Clock(), Gauge("quota_degraded", "", registry=CollectorRegistry())
-    # A port of the documentation network: connections neither succeed nor fail before the timeout.
+    clock, gauge = Clock(100.0), degraded_gauge()
+    # An address of the documentation network: connections neither succeed nor fail before the timeout.
     async with redis_client("redis://192.0.2.1:6379/0") as redis:
         redis.connection_pool.connection_kwargs |= {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
-        quota = DegradingQuota(RedisQuota(redis), MemoryQuota(), gauge, clock=clock)
-        free = Tenant("free", Limits(concurrent_requests=1000))
+        shared = RedisQuota(redis)
+        quota = DegradingQuota(shared, MemoryQuota(), gauge, clock=clock)
         started = time.monotonic()
-        for number in range(100):
-            await quota.reserve(free, f"r{number}", 1)
+        for _ in range(100):
+            await quota.reserve(wanted(tenant(concurrent_requests=1000)))
         assert time.monotonic() - started < 2.0
         assert gauge._value.get() == 1
+        await shared.aclose()
+
+
+async def test_a_stopped_redis_holds_no_request_up(own_redis_server: RedisServer) -> None:
+    """The connection is alive and nobody answers: what waits together gives up together."""
+    async with redis_client(own_redis_server.url) as redis:
+        shared = RedisQuota(redis, timeout=0.1)
+        quota = DegradingQuota(shared, MemoryQuota(), degraded_gauge())
+        early = [await quota.reserve(wanted(tenant(concurrent_requests=500))) for _ in range(3)]
+        own_redis_server.pause()
+        started = time.monotonic()
+        some = [quota.reserve(wanted(tenant(concurrent_requests=500))) for _ in range(200)]
+        held = await asyncio.gather(*some)
+        await asyncio.gather(*(quota.settle(each, Used(1)) for each in early))
+        assert time.monotonic() - started < 2.0
+        own_redis_server.resume()
+        for each in held:
+            await quota.settle(each, Used(1))
+        await shared.aclose()

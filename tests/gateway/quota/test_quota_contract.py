@@ -4,142 +4,244 @@ import asyncio
 import time
 
 import pytest
-from redis.asyncio import Redis
 
-from chorus_gateway.errors import InvalidRequest, RateLimited
-from chorus_gateway.quota import MemoryQuota, RedisQuota
-from chorus_gateway.values import Limits, Reservation, Tenant
-
-AnyQuota = MemoryQuota | RedisQuota
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def quota(request: pytest.FixtureRequest, redis: Redis) -> AnyQuota:
-    return MemoryQuota() if request.param == "memory" else RedisQuota(redis)
-
-
-def tenant(**limits: int) -> Tenant:
-    return Tenant("acme", Limits(**limits))
-
-
-async def in_flight(quota: AnyQuota, who: Tenant) -> int:
-    count = quota.in_flight(who)
-    return count if isinstance(count, int) else await count
-
-
-def left(reservation: Reservation, kind: str) -> int:
-    return int(reservation.headers[f"x-ratelimit-remaining-{kind}"])
+from chorus_gateway.errors import GatewayError, InvalidRequest, QuotaExceeded, RateLimited
+from chorus_gateway.quota.base import Reservation, Subject, Used
+from chorus_gateway.values import NANO, Period
+from tests.gateway.quota.conftest import AnyQuota, Books, adapter, budget, in_flight, key, left, tenant, wanted
 
 
 async def test_requests_per_minute_are_granted_once_each(quota: AnyQuota) -> None:
     who = tenant(requests_per_minute=3)
-    remaining = [left(await quota.reserve(who, f"r{i}", 1), "requests") for i in range(3)]
-    assert remaining == [2, 1, 0]
+    assert [left(await quota.reserve(wanted(who)), "requests") for _ in range(3)] == [2, 1, 0]
     with pytest.raises(RateLimited) as refused:
-        await quota.reserve(who, "r3", 1)
+        await quota.reserve(wanted(who))
     assert 15 < refused.value.retry_after <= 20  # one of three comes back every 20 s
-    assert "requests per minute: limit 3, left 0" in refused.value.message
+    assert "tenant 'acme' on requests per minute: limit 3, left 0" in refused.value.message
     assert refused.value.headers["x-ratelimit-remaining-requests"] == "0"
     assert refused.value.code == "rate_limit_exceeded"
 
 
 async def test_headers_name_only_the_limits_there_are(quota: AnyQuota) -> None:
-    headers = (await quota.reserve(tenant(tokens_per_minute=6000), "r", 100)).headers
+    headers = (await quota.reserve(wanted(tenant(tokens_per_minute=6000), tokens=100))).headers
     assert dict(headers) == {
         "x-ratelimit-limit-tokens": "6000",
         "x-ratelimit-remaining-tokens": "5900",
         "x-ratelimit-reset-tokens": "1s",
     }
-    assert (await quota.reserve(Tenant("free"), "r", 10**9)).headers == {}
+    assert (await quota.reserve(wanted(tenant("free"), tokens=10**9, of="free"))).headers == {}
+
+
+async def test_headers_tell_of_the_tightest_limit(quota: AnyQuota) -> None:
+    subjects = (
+        tenant(requests_per_minute=100, tokens_per_minute=1000),
+        key(requests_per_minute=10, tokens_per_minute=5000),
+        adapter(tokens_per_minute=900),
+    )
+    headers = (await quota.reserve(wanted(*subjects, tokens=100))).headers
+    assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("10", "9")
+    assert (headers["x-ratelimit-limit-tokens"], headers["x-ratelimit-remaining-tokens"]) == ("900", "800")
 
 
 async def test_settle_gives_back_what_was_not_used(quota: AnyQuota) -> None:
     who = tenant(tokens_per_minute=1000)
-    reservation = await quota.reserve(who, "a", 900)
+    reservation = await quota.reserve(wanted(who, tokens=900))
     with pytest.raises(RateLimited):
-        await quota.reserve(who, "b", 500)
-    await quota.settle(reservation, 100)
-    assert 400 <= left(await quota.reserve(who, "b", 500), "tokens") <= 401
+        await quota.reserve(wanted(who, tokens=500))
+    await quota.settle(reservation, Used(100))
+    assert 400 <= left(await quota.reserve(wanted(who, tokens=500)), "tokens") <= 401
 
 
 async def test_settle_charges_more_than_was_reserved(quota: AnyQuota) -> None:
     who = tenant(tokens_per_minute=1000)
-    await quota.settle(await quota.reserve(who, "a", 100), 1500)
+    await quota.settle(await quota.reserve(wanted(who, tokens=100)), Used(1500))
     with pytest.raises(RateLimited) as refused:
-        await quota.reserve(who, "b", 1)
+        await quota.reserve(wanted(who))
     assert 29 < refused.value.retry_after < 31  # 500 in debt at 1000 a minute
     assert refused.value.headers["x-ratelimit-remaining-tokens"] == "0"
 
 
 async def test_settle_is_idempotent(quota: AnyQuota) -> None:
-    who = tenant(tokens_per_minute=1000, concurrent_requests=5)
-    other = await quota.reserve(who, "other", 500)
-    reservation = await quota.reserve(who, "a", 400)
+    who = budget(1000, tokens_per_minute=1000, concurrent_requests=5, tokens_per_day=1000)
+    other = await quota.reserve(wanted(who, tokens=500, cost=500))
+    reservation = await quota.reserve(wanted(who, tokens=400, cost=400))
     for _ in range(3):
-        await quota.settle(reservation, 0)
-    assert await in_flight(quota, who) == 1
-    assert left(await quota.reserve(who, "b", 100), "tokens") in (400, 401)
-    await quota.settle(other, 500)
+        await quota.settle(reservation, Used(10, 10))
+    assert await in_flight(quota) == 1
+    assert left(await quota.reserve(wanted(who, tokens=100, cost=100)), "tokens") in (390, 391)
+    with pytest.raises(QuotaExceeded, match="0.00000001 used"):  # once
+        await quota.reserve(wanted(who, tokens=1, cost=991))
+    await quota.settle(other, Used(500, 500))
 
 
-async def test_a_refund_never_exceeds_the_bucket(quota: AnyQuota) -> None:
+async def test_what_time_has_given_back_is_not_given_back_again(quota: AnyQuota) -> None:
     who = tenant(tokens_per_minute=60_000_000)  # refills what is reserved at once
-    reservation = await quota.reserve(who, "a", 1000)
+    reservation = await quota.reserve(wanted(who, tokens=1000))
     await asyncio.sleep(0.01)
-    await quota.settle(reservation, 0)
-    assert left(await quota.reserve(who, "b", 1), "tokens") == 60_000_000 - 1
+    await quota.settle(reservation, Used())
+    assert left(await quota.reserve(wanted(who)), "tokens") == 60_000_000 - 1
 
 
 async def test_requests_in_flight_are_bounded_and_freed(quota: AnyQuota) -> None:
     who = tenant(concurrent_requests=2)
-    first = await quota.reserve(who, "a", 1)
-    await quota.reserve(who, "b", 1)
+    first = await quota.reserve(wanted(who))
+    await quota.reserve(wanted(who))
     with pytest.raises(RateLimited, match="requests in flight: limit 2, running 2"):
-        await quota.reserve(who, "c", 1)
-    await quota.settle(first, 1)
-    await quota.reserve(who, "c", 1)
-    assert await in_flight(quota, who) == 2
+        await quota.reserve(wanted(who))
+    await quota.settle(first, Used(1))
+    await quota.reserve(wanted(who))
+    assert await in_flight(quota) == 2
 
 
-async def test_a_refused_reservation_takes_nothing(quota: AnyQuota) -> None:
-    who = tenant(requests_per_minute=10, tokens_per_minute=100)
-    await quota.reserve(who, "a", 90)
-    for attempt in range(5):
-        with pytest.raises(RateLimited, match="tokens per minute"):
-            await quota.reserve(who, f"refused{attempt}", 50)
-    assert left(await quota.reserve(who, "b", 10), "requests") == 8
-    assert await in_flight(quota, who) == 2
+@pytest.mark.parametrize(
+    ("short", "message"),
+    [
+        (tenant(tokens_per_minute=100), "tenant 'acme' on tokens per minute: limit 100"),
+        (key(tokens_per_minute=100), "this key on tokens per minute: limit 100"),
+        (adapter(tokens_per_minute=100), "adapter 'acme/sql' on tokens per minute: limit 100"),
+    ],
+)
+async def test_a_refusal_by_one_takes_of_none(quota: AnyQuota, short: Subject, message: str) -> None:
+    wide = {"requests_per_minute": 10, "tokens_per_minute": 10_000, "tokens_per_day": 10_000, "concurrent_requests": 9}
+    subjects = {each.kind: each for each in (tenant(**wide), key(**wide), adapter(**wide), short)}
+    held = await quota.reserve(wanted(*subjects.values(), tokens=60))
+    for _ in range(5):
+        with pytest.raises(RateLimited, match=message):
+            await quota.reserve(wanted(*subjects.values(), tokens=60))
+    await quota.settle(held, Used(60))
+    last = await quota.reserve(wanted(*(each for each in subjects.values() if each is not short), tokens=10_000 - 60))
+    assert left(last, "requests") == 8
+    assert left(last, "tokens") == 0
+    assert await in_flight(quota) == 1
 
 
-async def test_what_can_never_fit_is_told_so(quota: AnyQuota) -> None:
-    with pytest.raises(InvalidRequest, match=r"5000 tokens .* limit of 1000 tokens per minute") as refused:
-        await quota.reserve(tenant(tokens_per_minute=1000), "a", 5000)
-    assert refused.value.param == "max_tokens"
+@pytest.mark.parametrize(
+    ("who", "tokens", "cost", "message"),
+    [
+        (tenant(tokens_per_minute=1000), 5000, 0, r"5000 tokens .* limit of 1000 tokens per minute of tenant 'acme'"),
+        (key(tokens_per_day=1000), 5000, 0, r"5000 tokens .* limit of 1000 tokens per day of this key"),
+        (budget(NANO // 2), 1, NANO, r"cost 1.00 .* whole budget of 0.50 a month of tenant 'acme'.* lower max_tokens"),
+    ],
+)
+async def test_what_can_never_fit_is_told_so(
+    quota: AnyQuota, who: Subject, tokens: int, cost: int, message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message) as refused:
+        await quota.reserve(wanted(who, tokens=tokens, cost=cost))
+    assert (refused.value.param, refused.value.code) == ("max_tokens", "request_too_large")
+
+
+async def test_a_days_tokens_are_spent_once(quota: AnyQuota) -> None:
+    who = tenant(tokens_per_day=100)
+    await quota.settle(await quota.reserve(wanted(who, tokens=100)), Used(60))
+    with pytest.raises(
+        QuotaExceeded, match=r"limit of 100 tokens per day.*60 used.*may use 50.*lower max_tokens"
+    ) as no:
+        await quota.reserve(wanted(who, tokens=50))
+    assert no.value.code == "insufficient_quota"
+    assert no.value.message.endswith("T00:00:00Z.")
+    await quota.settle(await quota.reserve(wanted(who, tokens=40)), Used(40))
+    with pytest.raises(QuotaExceeded, match=r"100 used, and this request may use 1; it is new at"):
+        await quota.reserve(wanted(who))
+
+
+async def test_what_requests_in_flight_may_use_is_worth_waiting_for(quota: AnyQuota) -> None:
+    who = budget(1000, tokens_per_day=100)
+    held = await quota.reserve(wanted(who, tokens=80, cost=300))
+    with pytest.raises(RateLimited, match=r"tokens per day: limit 100, used 0, reserved by requests in flight 80"):
+        await quota.reserve(wanted(who, tokens=50, cost=300))
+    with pytest.raises(RateLimited, match="its budget: .*requested 0.0000008"):
+        await quota.reserve(wanted(who, tokens=1, cost=800))
+    await quota.settle(held, Used(10, 30))
+    await quota.reserve(wanted(who, tokens=50, cost=800))
+
+
+@pytest.mark.parametrize(
+    ("period", "until"), [(Period.DAY, "new at"), (Period.MONTH, "-01T"), (Period.TOTAL, "raised")]
+)
+async def test_a_budget_is_spent_by_what_was_used(quota: AnyQuota, period: Period, until: str) -> None:
+    who = budget(1000, period)
+    await quota.settle(await quota.reserve(wanted(who, cost=900)), Used(1, 400))
+    await quota.settle(await quota.reserve(wanted(who, cost=600)), Used(1, 600))
+    with pytest.raises(QuotaExceeded, match=until) as refused:
+        await quota.reserve(wanted(who, cost=1))
+    assert "0.000001" in refused.value.message
+
+
+async def test_a_free_request_passes_a_spent_budget(quota: AnyQuota) -> None:
+    who = budget(10)
+    await quota.settle(await quota.reserve(wanted(who, cost=10)), Used(1, 10))
+    await quota.reserve(wanted(who, cost=0))
+
+
+async def test_what_the_ledger_knows_counts(quota: AnyQuota, books: Books) -> None:
+    books.rows = {("tenant:acme", Period.DAY): Used(90, 5), ("tenant:acme", Period.MONTH): Used(7, 970)}
+    with pytest.raises(QuotaExceeded, match="90 used"):
+        await quota.reserve(wanted(budget(1000, tokens_per_day=100), tokens=11))
+    with pytest.raises(QuotaExceeded, match="0.00000097 used"):
+        await quota.reserve(wanted(budget(1000, tokens_per_day=100), tokens=1, cost=31))
+    await quota.reserve(wanted(budget(1000, tokens_per_day=100), tokens=10, cost=30))
+    assert sorted(books.asked) == [("tenant:acme", Period.DAY), ("tenant:acme", Period.MONTH)]
 
 
 async def test_tenants_do_not_share_buckets(quota: AnyQuota) -> None:
-    limits = Limits(requests_per_minute=1, concurrent_requests=1)
-    await quota.reserve(Tenant("a", limits), "r", 1)
-    await quota.reserve(Tenant("b", limits), "r", 1)
+    limits = {"requests_per_minute": 1, "concurrent_requests": 1}
+    await quota.reserve(wanted(tenant("a", **limits), of="a"))
+    await quota.reserve(wanted(tenant("b", **limits), of="b"))
     with pytest.raises(RateLimited):
-        await quota.reserve(Tenant("a", limits), "r2", 1)
+        await quota.reserve(wanted(tenant("a", **limits), of="a"))
 
 
 async def test_limits_set_later_begin_with_a_full_bucket(quota: AnyQuota) -> None:
-    for number in range(3):
-        await quota.reserve(Tenant("acme"), f"r{number}", 1_000)
-    assert left(await quota.reserve(tenant(tokens_per_minute=100), "r", 10), "tokens") == 90
+    for _ in range(3):
+        await quota.reserve(wanted(tenant(), tokens=1_000))
+    assert left(await quota.reserve(wanted(tenant(tokens_per_minute=100), tokens=10)), "tokens") == 90
 
 
-async def test_200_at_once_never_exceed_a_limit(quota: AnyQuota) -> None:
-    who = tenant(requests_per_minute=150, tokens_per_minute=1_000, concurrent_requests=70)
+async def test_a_changed_limit_keeps_the_share_that_was_used(quota: AnyQuota) -> None:
+    reservation = await quota.reserve(wanted(tenant(tokens_per_minute=1000), tokens=500))
+    assert left(await quota.reserve(wanted(tenant(tokens_per_minute=100), tokens=1)), "tokens") == 49
+    await quota.settle(reservation, Used())  # what was half of the minute then is half of it now
+    assert left(await quota.reserve(wanted(tenant(tokens_per_minute=10_000), tokens=1)), "tokens") in (9899, 9900)
+
+
+async def test_a_limit_that_was_lifted_is_counted_anew_by_the_ledger(quota: AnyQuota, books: Books) -> None:
+    await quota.settle(await quota.reserve(wanted(tenant(tokens_per_day=100), tokens=10)), Used(10))
+    await quota.reserve(wanted(tenant(), tokens=80))  # nobody counts
+    books.rows[("tenant:acme", Period.DAY)] = Used(90)
+    with pytest.raises(QuotaExceeded, match="90 used"):
+        await quota.reserve(wanted(tenant(tokens_per_day=100), tokens=20))
+
+
+async def test_what_was_in_flight_before_a_limit_counts_for_it_when_it_ends(quota: AnyQuota) -> None:
+    early = await quota.reserve(wanted(tenant(concurrent_requests=9), tokens=50))
+    late = await quota.reserve(wanted(tenant(concurrent_requests=9, tokens_per_day=100), tokens=50))
+    await quota.settle(early, Used(30))
+    await quota.settle(late, Used(20))
+    with pytest.raises(QuotaExceeded, match="50 used"):
+        await quota.reserve(wanted(tenant(concurrent_requests=9, tokens_per_day=100), tokens=51))
+
+
+LIMITS = {
+    "requests": ((tenant(requests_per_minute=150),), 150),
+    "tokens": ((tenant(tokens_per_minute=1_000),), 50),
+    "places": ((tenant(concurrent_requests=70),), 70),
+    "day": ((tenant(tokens_per_day=1_000),), 50),
+    "money": ((budget(1_000),), 25),
+    "key": ((tenant(requests_per_minute=400), key(tokens_per_day=300)), 15),
+    "adapter": ((tenant(requests_per_minute=400), key(), adapter(concurrent_requests=33)), 33),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+async def test_500_at_once_never_exceed_a_limit(quota: AnyQuota, name: str) -> None:
+    subjects, most = LIMITS[name]
     started = time.monotonic()
-    answers = await asyncio.gather(
-        *(quota.reserve(who, f"r{number}", 20) for number in range(200)), return_exceptions=True
-    )
+    asked = [quota.reserve(wanted(*subjects, tokens=20, cost=40)) for _ in range(500)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
     granted = [answer for answer in answers if isinstance(answer, Reservation)]
-    refilled = (time.monotonic() - started) * 1_000 / 60
-    assert 50 <= len(granted) <= (1_000 + refilled) / 20
-    assert all(isinstance(answer, RateLimited) for answer in answers if answer not in granted)
-    await asyncio.gather(*(quota.settle(reservation, 0) for reservation in granted))
-    assert await in_flight(quota, who) == 0
+    refilled = int((time.monotonic() - started) / 60 * most) + 1 if name in ("requests", "tokens") else 0
+    assert most <= len(granted) <= most + refilled
+    assert all(isinstance(answer, GatewayError) for answer in answers if not isinstance(answer, Reservation))
+    await asyncio.gather(*(quota.settle(reservation, Used()) for reservation in granted))
+    assert await in_flight(quota) == 0

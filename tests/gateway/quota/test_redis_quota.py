@@ -1,51 +1,165 @@
+"""What only the shared quota has: leases that lapse, several gateways, and a Redis that may lose everything."""
+
 import asyncio
+from contextlib import AsyncExitStack
 
+import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
-from chorus_gateway.quota import RedisQuota
-from chorus_gateway.values import Limits, Tenant
+from chorus_gateway.errors import QuotaExceeded, RateLimited, Unavailable
+from chorus_gateway.quota.base import Used
+from chorus_gateway.values import Period
+from tests.gateway.quota.conftest import Books, budget, left, shared, tenant, wanted
+from tests.gateway.support.redis_server import RedisServer, redis_client
 
-TENANT = Tenant("acme", Limits(requests_per_minute=100, tokens_per_minute=1000, concurrent_requests=2))
+WHO = tenant(requests_per_minute=100, tokens_per_minute=1000, concurrent_requests=2)
+METERED = budget(1000, tokens_per_day=100)
 
 
 async def test_a_lease_of_a_dead_gateway_lapses(redis: Redis) -> None:
-    dead, alive = RedisQuota(redis, lease=0.1), RedisQuota(redis, lease=0.1)
-    await dead.reserve(TENANT, "a", 1)
-    await dead.reserve(TENANT, "b", 1)
-    await asyncio.sleep(0.15)
-    await alive.reserve(TENANT, "c", 1)
-    assert await alive.in_flight(TENANT) == 1
+    async with AsyncExitStack() as stack:
+        dead, alive = await shared(stack, redis, lease=0.1), await shared(stack, redis, lease=0.1)
+        await dead.reserve(wanted(WHO))
+        await dead.reserve(wanted(WHO))
+        await asyncio.sleep(0.15)
+        await alive.reserve(wanted(WHO))
+        assert await alive.in_flight("acme") == 1
+
+
+async def test_what_a_dead_gateway_held_counts_until_the_ledger_was_asked(redis: Redis, books: Books) -> None:
+    async with AsyncExitStack() as stack:
+        dead, alive = await shared(stack, redis, books, lease=0.2), await shared(stack, redis, books)
+        await dead.reserve(wanted(METERED, tokens=60, cost=600))
+        await asyncio.sleep(0.25)
+        with pytest.raises(QuotaExceeded):  # nobody knows yet what it came to
+            await alive.reserve(wanted(METERED, tokens=50, cost=500))
+        books.rows = {("tenant:acme", Period.DAY): Used(20, 1), ("tenant:acme", Period.MONTH): Used(1, 200)}
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    reservation = await alive.reserve(wanted(METERED, tokens=80, cost=800))
+                    break
+                except QuotaExceeded:
+                    await asyncio.sleep(0.1)
+        await alive.settle(reservation, Used(80, 800))
+        with pytest.raises(QuotaExceeded, match="0.000001 used"):
+            await alive.reserve(wanted(METERED, cost=1))
 
 
 async def test_leases_of_running_requests_are_kept(redis: Redis) -> None:
-    quota = RedisQuota(redis, lease=0.3)
-    reservation = await quota.reserve(TENANT, "a", 1)
-    for _ in range(4):
-        await asyncio.sleep(0.15)
+    async with AsyncExitStack() as stack:
+        quota = await shared(stack, redis, lease=0.5)
+        reservation = await quota.reserve(wanted(WHO))
+        for _ in range(4):
+            await asyncio.sleep(0.2)
+            await quota.renew()
+        assert await quota.in_flight("acme") == 1
+        await quota.settle(reservation, Used(1))
         await quota.renew()
-    assert await quota.in_flight(TENANT) == 1
-    await quota.settle(reservation, 1)
-    await quota.renew()
-    assert await quota.in_flight(TENANT) == 0
-
-
-async def test_a_settled_lease_is_not_renewed_back(redis: Redis) -> None:
-    quota, other = RedisQuota(redis), RedisQuota(redis)
-    reservation = await quota.reserve(TENANT, "a", 1)
-    await other.settle(reservation, 1)
-    await quota.renew()
-    assert await quota.in_flight(TENANT) == 0
+        assert await quota.in_flight("acme") == 0
 
 
 async def test_keys_share_a_hash_tag_and_expire(redis: Redis) -> None:
-    await RedisQuota(redis).reserve(TENANT, "a", 1)
-    keys = sorted([key async for key in redis.scan_iter()])
-    assert keys == ["chorus:quota:{acme}:account", "chorus:quota:{acme}:leases"]
-    for key in keys:
-        assert 0 < await redis.pttl(key) <= 120_000
+    async with AsyncExitStack() as stack:
+        await (await shared(stack, redis)).reserve(wanted(WHO))
+        keys = sorted([key async for key in redis.scan_iter()])
+        assert keys == ["chorus:quota:{acme}:accounts", "chorus:quota:{acme}:leases", "chorus:quota:{acme}:records"]
+        for key in keys:
+            assert 0 < await redis.pttl(key) <= 86_400_000
 
 
-async def test_a_debt_outlives_the_usual_expiry(redis: Redis) -> None:
-    quota = RedisQuota(redis)
-    await quota.settle(await quota.reserve(TENANT, "a", 1), 10_000)
-    assert await redis.pttl("chorus:quota:{acme}:account") > 600_000  # 9000 in debt at 1000 a minute is 9 minutes
+async def test_unbounded_requests_leave_nothing_behind(redis: Redis) -> None:
+    async with AsyncExitStack() as stack:
+        quota = await shared(stack, redis)
+        await quota.settle(await quota.reserve(wanted(tenant())), Used(1))
+        assert [key async for key in redis.scan_iter()] == []
+
+
+async def test_an_emptied_redis_is_counted_anew_by_the_ledger(redis: Redis, books: Books) -> None:
+    async with AsyncExitStack() as stack:
+        first, second = await shared(stack, redis, books), await shared(stack, redis, books)
+        await first.settle(await first.reserve(wanted(METERED, tokens=30, cost=300)), Used(30, 300))
+        running = await second.reserve(wanted(METERED, tokens=40, cost=400))
+        books.rows = {("tenant:acme", Period.DAY): Used(30, 300), ("tenant:acme", Period.MONTH): Used(30, 300)}
+        await redis.flushall()
+        await second.renew()  # as keep_leases does once it finds another epoch
+        with pytest.raises(RateLimited, match="used 30, reserved by requests in flight 40"):
+            await first.reserve(wanted(METERED, tokens=31))
+        await first.reserve(wanted(METERED, tokens=30))
+        assert await first.in_flight("acme") == 2
+        await second.settle(running, Used(10, 100))
+        with pytest.raises(RateLimited, match="used 40, reserved by requests in flight 30"):
+            await first.reserve(wanted(METERED, tokens=31))
+
+
+async def test_a_request_that_ends_before_it_is_told_again_is_in_the_ledger(redis: Redis, books: Books) -> None:
+    async with AsyncExitStack() as stack:
+        quota = await shared(stack, redis, books)
+        running = await quota.reserve(wanted(METERED, tokens=40, cost=400))
+        await redis.flushall()
+        await quota.settle(running, Used(40, 400))
+        books.rows = {("tenant:acme", Period.DAY): Used(40, 400), ("tenant:acme", Period.MONTH): Used(40, 400)}
+        with pytest.raises(QuotaExceeded, match="40 used"):
+            await quota.reserve(wanted(METERED, tokens=61))
+
+
+async def test_an_epoch_that_changed_unseen_is_counted_anew(redis: Redis, books: Books) -> None:
+    """A restart from an old file: the counters are there and wrong."""
+    async with AsyncExitStack() as stack:
+        first, second = await shared(stack, redis, books), await shared(stack, redis, books)
+        await first.settle(await first.reserve(wanted(METERED, tokens=10)), Used(10))
+        await redis.set("chorus:quota:epoch", "another-run before 1")
+        books.rows = {("tenant:acme", Period.DAY): Used(90)}
+        with pytest.raises(QuotaExceeded, match="90 used"):
+            await second.reserve(wanted(METERED, tokens=20))
+        with pytest.raises(QuotaExceeded, match="90 used"):  # whoever knows the old epoch learns the new one
+            await first.reserve(wanted(METERED, tokens=20))
+
+
+async def test_nothing_is_granted_while_the_ledger_is_away(redis: Redis, books: Books) -> None:
+    async with AsyncExitStack() as stack:
+        quota = await shared(stack, redis, books)
+        books.error = Unavailable("The database is away.")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="database is away"):
+                await quota.reserve(wanted(METERED))
+        books.error = RuntimeError("a driver's own")
+        with pytest.raises(Unavailable, match="cannot be told now"):
+            await quota.reserve(wanted(METERED))
+        books.error = None
+        await quota.reserve(wanted(METERED))
+
+
+async def test_many_requests_ask_the_ledger_once(redis: Redis, books: Books) -> None:
+    async with AsyncExitStack() as stack:
+        gateways = [await shared(stack, redis, books) for _ in range(3)]
+        await asyncio.gather(*(gateways[at % 3].reserve(wanted(tenant(tokens_per_day=100))) for at in range(60)))
+        assert len(books.asked) <= 3  # once a gateway at most
+
+
+async def test_a_settlement_that_redis_missed_follows(own_redis_server: RedisServer, books: Books) -> None:
+    async with redis_client(own_redis_server.url) as redis, AsyncExitStack() as stack:
+        quota = await shared(stack, redis, books, timeout=0.5)
+        reservation = await quota.reserve(wanted(METERED, tokens=60, cost=600))
+        keeping = asyncio.create_task(quota.keep_leases())
+        own_redis_server.pause()
+        with pytest.raises(RedisError):
+            await quota.settle(reservation, Used(10, 100))
+        own_redis_server.resume()
+        async with asyncio.timeout(10):
+            while await redis.zcard("chorus:quota:{acme}:leases"):
+                await asyncio.sleep(0.05)
+        await quota.reserve(wanted(METERED, tokens=90, cost=900))
+        keeping.cancel()
+        await asyncio.wait([keeping])
+
+
+async def test_a_script_cache_that_was_emptied_is_filled_again(redis: Redis) -> None:
+    async with AsyncExitStack() as stack:
+        quota = await shared(stack, redis)
+        reservation = await quota.reserve(wanted(WHO))
+        await redis.script_flush()
+        await asyncio.gather(quota.settle(reservation, Used(1)), quota.reserve(wanted(WHO)), quota.renew())
+        assert await quota.in_flight("acme") == 1
+        assert left(await quota.reserve(wanted(WHO)), "requests") == 97

@@ -1,5 +1,6 @@
 """A real redis-server of a test's own."""
 
+import signal
 import socket
 import subprocess
 import time
@@ -40,6 +41,15 @@ class RedisServer:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def pause(self) -> None:
+        """It keeps its connections, and answers nobody until `resume`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def _answers(self, port: int) -> bool:
         assert self.process is not None

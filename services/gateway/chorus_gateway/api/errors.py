@@ -70,7 +70,7 @@ def _status(error: GatewayError) -> tuple[int, str]:
 
 def _headers(error: GatewayError, status: int) -> dict[str, str]:
     if isinstance(error, QuotaExceeded):
-        return {"x-should-retry": "false"}
+        return {**error.headers, "x-should-retry": "false"}
     headers = dict(error.headers) if isinstance(error, RateLimited) else {}
     if status in (429, 503):
         wait = error.retry_after if isinstance(error, RateLimited | Overloaded) else RETRY_SECONDS

@@ -1,4 +1,5 @@
-"""How much a tenant may ask for: requests and tokens a minute, and requests in flight."""
+"""How much a tenant, a key and a tenant's use of an adapter may ask for: requests and tokens a minute, tokens a day,
+money, and requests in flight."""
 
 from chorus_gateway.quota.base import Quota
 from chorus_gateway.quota.degrading import DegradingQuota

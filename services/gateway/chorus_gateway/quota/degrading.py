@@ -7,9 +7,8 @@ from collections.abc import Callable
 from prometheus_client import Gauge
 from redis.exceptions import RedisError
 
-from chorus_gateway.quota.memory import MemoryQuota
-from chorus_gateway.quota.redis import RedisQuota
-from chorus_gateway.values import Reservation, Tenant
+from chorus_gateway.errors import Unavailable
+from chorus_gateway.quota.base import Quota, Reservation, Used, Wanted
 
 BREAK_SECONDS = 1.0
 
@@ -19,12 +18,13 @@ log = logging.getLogger(__name__)
 class DegradingQuota:
     """Asks `shared`; when it fails, `local` for the next second, so that requests do not each wait for a timeout.
 
-    Fails open: with n gateways a tenant may for that time have n times its limits. A reservation is settled where it
-    was made.
+    Fails open where a minute's limits and places in flight are all there is: with n gateways a tenant may for that time
+    have n times those. Fails closed where a day's tokens or money are limited, which each gateway alone cannot tell. A
+    reservation is settled where it was made.
     """
 
     def __init__(
-        self, shared: RedisQuota, local: MemoryQuota, gauge: Gauge, *, clock: Callable[[], float] = time.monotonic
+        self, shared: Quota, local: Quota, gauge: Gauge, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._shared = shared
         self._local = local
@@ -34,31 +34,36 @@ class DegradingQuota:
         self._closed_until = 0.0
         self._made_here: set[str] = set()
 
-    async def reserve(self, tenant: Tenant, request_id: str, tokens: int) -> Reservation:
+    async def reserve(self, wanted: Wanted) -> Reservation:
         if self._clock() >= self._closed_until:
             try:
                 # Others stay local while this one finds out whether Redis is back.
                 if self._degraded:
                     self._closed_until = self._clock() + BREAK_SECONDS
-                reservation = await self._shared.reserve(tenant, request_id, tokens)
+                reservation = await self._shared.reserve(wanted)
             except (RedisError, OSError) as error:
                 self._fail(error)
             else:
                 self._recover()
                 return reservation
-        reservation = await self._local.reserve(tenant, request_id, tokens)
+        if wanted.metered:
+            raise Unavailable(
+                "What is left of the day's tokens or the budget cannot be told while Redis is away: try again in a "
+                "few seconds."
+            )
+        reservation = await self._local.reserve(wanted)
         self._made_here.add(reservation.id)
         return reservation
 
-    async def settle(self, reservation: Reservation, tokens: int) -> None:
+    async def settle(self, reservation: Reservation, used: Used) -> None:
         if reservation.id in self._made_here:
             self._made_here.discard(reservation.id)
-            await self._local.settle(reservation, tokens)
+            await self._local.settle(reservation, used)
             return
         try:
-            await self._shared.settle(reservation, tokens)
+            await self._shared.settle(reservation, used)
         except (RedisError, OSError) as error:
-            self._fail(error)  # the lease lapses by itself, and a minute refills the bucket
+            self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         self._closed_until = self._clock() + BREAK_SECONDS

@@ -1,70 +1,130 @@
 """Quotas in this process alone: for tests, and for the time that Redis is away."""
 
-import math
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chorus_gateway.quota.verdict import WINDOW_SECONDS, Verdict, answer, refuse_impossible
-from chorus_gateway.values import Limits, Reservation, Tenant
+from chorus_gateway.quota.account import Account, Counter, Taken
+from chorus_gateway.quota.base import Reservation, Subject, Used, Wanted
+from chorus_gateway.quota.level import Level
+from chorus_gateway.quota.periods import number_of
+from chorus_gateway.quota.spent import NothingSpent, Spent
+from chorus_gateway.quota.verdict import answer, refuse_impossible
+from chorus_gateway.values import Period
 
 
 @dataclass(slots=True)
-class _Account:
-    """Levels of the limited buckets at time `at`, and the leases in flight with the time of their end."""
+class _Lease:
+    end: float
+    taken: list[Taken]
 
-    at: float
-    levels: dict[str, float] = field(default_factory=dict)
-    leases: dict[str, float] = field(default_factory=dict)
+
+@dataclass(slots=True)
+class _Tenant:
+    accounts: dict[str, Account] = field(default_factory=dict)
+    leases: dict[str, _Lease] = field(default_factory=dict)
 
 
 class MemoryQuota:
-    """The same rules as reserve.lua and settle.lua."""
+    """The same rules as the scripts in Redis, but nothing renews a lease."""
 
-    def __init__(self, *, lease: float = 900.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, spent: Spent | None = None, *, lease: float = 900.0, clock: Callable[[], float] = time.time
+    ) -> None:
         """`lease` in seconds: the longest that a request which is never settled holds its place."""
+        self._spent = spent or NothingSpent()
         self._lease = lease
         self._clock = clock
-        self._accounts: dict[str, _Account] = {}
+        self._tenants: dict[str, _Tenant] = {}
+        self._serial = itertools.count()
 
-    async def reserve(self, tenant: Tenant, request_id: str, tokens: int) -> Reservation:
-        refuse_impossible(tenant, tokens)
-        account = self._account(tenant)
-        wanted = {"requests": 1, "tokens": tokens}
-        places = tenant.limits.concurrent_requests
-        granted = (places is None or len(account.leases) < places) and all(
-            level >= wanted[name] for name, level in account.levels.items()
-        )
-        if granted:
-            account.levels = {name: level - wanted[name] for name, level in account.levels.items()}
-            account.leases[request_id] = account.at + self._lease
-        levels = account.levels
-        verdict = Verdict(granted, levels.get("requests", 0), levels.get("tokens", 0), len(account.leases))
-        return answer(tenant, request_id, tokens, verdict)
-
-    async def settle(self, reservation: Reservation, tokens: int) -> None:
-        account = self._account(reservation.tenant)
-        if account.leases.pop(reservation.id, None) is not None and "tokens" in account.levels:
-            limit = reservation.tenant.limits.tokens_per_minute or 0
-            account.levels["tokens"] = min(limit, account.levels["tokens"] + reservation.tokens - tokens)
-
-    def in_flight(self, tenant: Tenant) -> int:
-        return len(self._account(tenant).leases)
-
-    def _account(self, tenant: Tenant) -> _Account:
-        """The tenant's account, brought up to now: buckets refilled, lapsed leases gone."""
+    async def reserve(self, wanted: Wanted) -> Reservation:
+        refuse_impossible(wanted)
+        tenant = self._tenant(wanted.tenant)
+        bounded = [subject for subject in wanted.subjects if subject.bounded]
+        for subject in wanted.subjects:
+            if not subject.bounded:
+                tenant.accounts.pop(subject.name, None)
+        while unknown := [
+            each for each in bounded if not self._account(tenant, each, self._clock()).knows(each.limits)
+        ]:
+            for subject in unknown:
+                await self._count(wanted.tenant, tenant, subject)
         now = self._clock()
-        account = self._accounts.setdefault(tenant.id, _Account(at=now))
-        passed = max(0.0, now - account.at) / WINDOW_SECONDS
-        account.levels = {
-            name: min(limit, account.levels.get(name, math.inf) + passed * limit)
-            for name, limit in _limits(tenant.limits).items()
-        }
-        account.at = max(now, account.at)
-        account.leases = {key: end for key, end in account.leases.items() if end > now}
+        accounts = [(each, self._account(tenant, each, now)) for each in bounded]
+        granted = all(account.grants(each.limits, wanted.tokens, wanted.cost) for each, account in accounts)
+        reservation_id = f"{wanted.request_id}.{next(self._serial)}"
+        if granted and accounts:
+            taken = [account.take(each.name, each.limits, wanted.tokens, wanted.cost) for each, account in accounts]
+            tenant.leases[reservation_id] = _Lease(now + self._lease, taken)
+        levels = [_level(account) for _, account in accounts]
+        return answer(wanted, reservation_id, now, granted, levels)
+
+    async def settle(self, reservation: Reservation, used: Used) -> None:
+        tenant = self._tenant(reservation.wanted.tenant)
+        lease = tenant.leases.pop(reservation.id, None)
+        if lease is not None:
+            _release(tenant, lease, used, self._clock())
+
+    def in_flight(self, tenant: str) -> int:
+        return len(self._tenant(tenant).leases)
+
+    def account(self, tenant: str, subject: Subject) -> Account | None:
+        """As it is now; None of a subject that has none."""
+        account = self._tenant(tenant).accounts.get(subject.name)
+        if account is not None:
+            account.advance(self._clock())
         return account
 
+    def _tenant(self, name: str) -> _Tenant:
+        """With lapsed leases gone."""
+        tenant, now = self._tenants.setdefault(name, _Tenant()), self._clock()
+        for reservation, lease in list(tenant.leases.items()):
+            if lease.end > now:
+                break  # they are in the order of their ends
+            del tenant.leases[reservation]
+            _release(tenant, lease, None, now)
+        return tenant
 
-def _limits(limits: Limits) -> dict[str, int]:
-    named = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
-    return {name: limit for name, limit in named.items() if limit is not None}
+    def _account(self, tenant: _Tenant, subject: Subject, now: float) -> Account:
+        account = tenant.accounts.setdefault(subject.name, Account(at=now))
+        account.advance(now)
+        account.bound(subject.limits)
+        for counter in (account.day, account.budget):
+            if counter is not None:
+                counter.roll(now)
+        return account
+
+    async def _count(self, name: str, tenant: _Tenant, subject: Subject) -> None:
+        """Asks the ledger for what the account does not know."""
+        limits = subject.limits
+        account = self._account(tenant, subject, self._clock())
+        if limits.tokens_per_day is not None and account.day is None:
+            spent = (await self._spent.spent(name, subject, Period.DAY)).tokens
+            account.day = account.day or Counter(Period.DAY, number_of(Period.DAY, self._clock()), spent)
+        if limits.budget is not None and account.budget is None:
+            period = limits.budget_period
+            spent = (await self._spent.spent(name, subject, period)).cost
+            account.budget = account.budget or Counter(period, number_of(period, self._clock()), spent)
+
+
+def _release(tenant: _Tenant, lease: _Lease, used: Used | None, now: float) -> None:
+    for taken in lease.taken:
+        account = tenant.accounts.get(taken.subject)
+        if account is not None:
+            account.advance(now)
+            account.release(taken, used)
+
+
+def _level(account: Account) -> Level:
+    day, budget = account.day, account.budget
+    return Level(
+        in_flight=account.in_flight,
+        requests=account.requests or 0.0,
+        tokens=account.tokens or 0.0,
+        day_spent=day.spent if day else 0,
+        day_held=day.held if day else 0,
+        budget_spent=budget.spent if budget else 0,
+        budget_held=budget.held if budget else 0,
+    )

@@ -1,86 +1,109 @@
 """Quotas that all gateways share."""
 
-import asyncio
-import math
-from importlib.resources import files
+import itertools
+import uuid
+from collections.abc import Mapping
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from chorus_gateway.quota.verdict import Verdict, answer, refuse_impossible
-from chorus_gateway.values import Reservation, Tenant
+from chorus_gateway.errors import Unavailable
+from chorus_gateway.quota.base import Reservation, Used, Wanted
+from chorus_gateway.quota.counting import Counted, Counting
+from chorus_gateway.quota.epoch import Epoch
+from chorus_gateway.quota.leases import Leases
+from chorus_gateway.quota.scripts import Script, Scripts
+from chorus_gateway.quota.spent import NothingSpent, Spent
+from chorus_gateway.quota.verdict import answer, refuse_impossible
+from chorus_gateway.quota.wire import keys_of, limits_line, read_levels, read_unknown
 
 LEASE_SECONDS = 30.0
+ATTEMPTS = 5  # counts that did not hold: a midnight, another flush
+SCRIPTS = ("reserve", "settle", "renew", "announce", "count", "sweep")
+
+
+def load_scripts() -> dict[str, Script]:
+    return {name: Script.load("account", name) for name in SCRIPTS}
 
 
 class RedisQuota:
     """Time is Redis's, a tenant's keys share one hash tag, and each step is one atomic script.
 
-    A request's place in flight is a lease that `renew` keeps while the request runs, so that the places of a gateway
-    that was killed are free again after `lease` seconds. RedisError leaves `reserve` and `settle` as it is: what its
-    absence means is decided by DegradingQuota.
+    What a request holds is a lease that `keep_leases` renews while it runs, so that what a killed gateway held is free
+    again after `lease` seconds. RedisError leaves `reserve` as it is: what its absence means is decided by
+    DegradingQuota. A settlement that does not reach Redis is tried again until the lease has lapsed.
     """
 
-    def __init__(self, redis: Redis, *, lease: float = LEASE_SECONDS) -> None:
-        self._redis = redis
+    def __init__(
+        self,
+        redis: Redis,
+        spent: Spent | None = None,
+        *,
+        lease: float = LEASE_SECONDS,
+        timeout: float = 0.1,
+        scripts: Mapping[str, Script] | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """`lease` and `timeout` (of one exchange) in seconds. `patience`: how long after a loss of Redis its counters
+        are left alone, for all gateways to tell of their requests in flight; see Counting."""
+        self._line = Scripts(redis, timeout=timeout)
+        self._scripts = scripts or load_scripts()
         self._lease = lease
-        self._held: dict[str, str] = {}  # reservation → tenant
-        self._reserve = redis.register_script(_script("reserve"))
-        self._settle = redis.register_script(_script("settle"))
-        self._renew = redis.register_script(_script("renew"))
+        self._epoch = Epoch(redis, self._line)
+        self._leases = Leases(self._line, self._scripts, self._epoch, lease)
+        self._counting = Counting(self._line, self._scripts["count"], self._epoch, spent or NothingSpent(), patience)
+        self._lease_us = str(round(lease * 1e6))
+        self._worker = uuid.uuid4().hex[:12]
+        self._serial = itertools.count()
 
-    async def reserve(self, tenant: Tenant, request_id: str, tokens: int) -> Reservation:
-        refuse_impossible(tenant, tokens)
-        limits = tenant.limits
-        arguments = (
-            request_id,
-            tokens,
-            _or_none(limits.requests_per_minute),
-            _or_none(limits.tokens_per_minute),
-            _or_none(limits.concurrent_requests),
-            round(self._lease * 1e6),
-        )
-        granted, requests, left, in_flight = await self._reserve(keys=_keys(tenant.id), args=arguments)
-        verdict = Verdict(bool(granted), float(requests), float(left), int(in_flight))
-        reservation = answer(tenant, request_id, tokens, verdict)
-        self._held[reservation.id] = tenant.id
-        return reservation
+    async def reserve(self, wanted: Wanted) -> Reservation:
+        refuse_impossible(wanted)
+        reservation_id = f"{self._worker}.{next(self._serial)}"
+        bounded = [subject for subject in wanted.subjects if subject.bounded]
+        for _ in range(ATTEMPTS):
+            reply = await self._ask(wanted, reservation_id)
+            if not reply.startswith("?"):
+                break
+            unknown = read_unknown(reply)
+            await self._counting.count([Counted(wanted.tenant, bounded[index], field) for index, field in unknown])
+        else:
+            raise Unavailable("What was spent cannot be told at the moment: try again in a few seconds.")
+        granted, now, levels, doubts = read_levels(reply)
+        if granted and bounded:
+            self._leases.add(Reservation(reservation_id, wanted, now))
+        for index, field in doubts:
+            self._counting.doubt(Counted(wanted.tenant, bounded[index], field))
+        return answer(wanted, reservation_id, now, granted, levels)
 
-    async def settle(self, reservation: Reservation, tokens: int) -> None:
-        # First of all out of `_held`: should Redis not answer, the lease lapses.
-        self._held.pop(reservation.id, None)
-        tenant = reservation.tenant
-        arguments = (reservation.id, reservation.tokens - tokens, _or_none(tenant.limits.tokens_per_minute))
-        await self._settle(keys=_keys(tenant.id), args=arguments)
+    async def settle(self, reservation: Reservation, used: Used) -> None:
+        await self._leases.settle(reservation, used)
 
-    async def in_flight(self, tenant: Tenant) -> int:
-        return int(await self._redis.zcard(_keys(tenant.id)[1]))
+    async def in_flight(self, tenant: str) -> int:
+        """Leases of the tenant in Redis, once those whose time is over have lapsed."""
+        return await self._leases.sweep(tenant)
 
     async def keep_leases(self) -> None:
-        """Renews until cancelled. While Redis is away there is nothing to keep; leases of requests that outlast its
-        absence lapse, which lets a few more requests in but loses none."""
-        while True:
-            await asyncio.sleep(self._lease / 3)
-            try:
-                await self.renew()
-            except (RedisError, OSError):
-                continue
+        """Renews until cancelled."""
+        await self._leases.keep()
 
     async def renew(self) -> None:
-        by_tenant: dict[str, list[str]] = {}
-        for reservation, tenant in self._held.items():
-            by_tenant.setdefault(tenant, []).append(reservation)
-        for tenant, reservations in by_tenant.items():
-            await self._renew(keys=[_keys(tenant)[1]], args=[math.ceil(self._lease * 1e6), *reservations])
+        await self._leases.renew()
 
+    async def aclose(self) -> None:
+        await self._counting.aclose()
+        await self._line.aclose()
 
-def _script(name: str) -> str:
-    return files("chorus_gateway.quota").joinpath(f"{name}.lua").read_text()
-
-
-def _keys(tenant: str) -> list[str]:
-    return [f"chorus:quota:{{{tenant}}}:account", f"chorus:quota:{{{tenant}}}:leases"]
-
-
-def _or_none(limit: int | None) -> int:
-    return -1 if limit is None else limit
+    async def _ask(self, wanted: Wanted, reservation_id: str) -> str:
+        if wanted.metered and not self._epoch.name:
+            await self._epoch.look()
+        arguments = [reservation_id, str(wanted.tokens), str(wanted.cost), self._lease_us, self._epoch.name]
+        for subject in wanted.subjects:
+            arguments += (subject.name, limits_line(subject))
+        try:
+            reply = await self._line.call(self._scripts["reserve"], keys_of(wanted.tenant), arguments)
+        except (RedisError, OSError):
+            self._epoch.doubt()
+            # It may have been granted and only the answer lost.
+            self._leases.abandon(Reservation(reservation_id, wanted, 0.0))
+            raise
+        return str(reply)

@@ -1,14 +1,19 @@
--- Frees the place in flight and gives back the tokens that were not used. Only the first call has an effect: it is the
--- one that still finds the lease.
--- KEYS: as reserve.lua
--- ARGV: reservation, tokens to give back (negative: to charge), tokens a minute (-1: no limit)
--- Returns 1 when it had an effect, else 0.
-if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
-local back, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
-local kept = redis.call('HGET', KEYS[1], 'tokens')
-if limit > 0 and kept then
-    local tokens = math.min(limit, tonumber(kept) + back)
-    redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens))
-    if tokens < 0 then redis.call('PEXPIRE', KEYS[1], math.ceil(120000 - tokens * 60000 / limit)) end
+-- Ends a reservation with what was used. Only the first call finds its lease.
+-- ARGV: reservation, tokens, cost, then the names of its subjects.
+-- Returns 1 when it had an effect. A lease that has lapsed was counted in full or is lost: its counters are in doubt.
+local packed = redis.call('ZSCORE', LEASES, ARGV[1]) and redis.call('HGET', RECORDS, ARGV[1])
+if packed then
+    release(cmsgpack.unpack(packed), tonumber(ARGV[2]), tonumber(ARGV[3]))
+    forget(ARGV[1])
+    return 1
 end
-return 1
+for index = 4, #ARGV do
+    local kept = redis.call('HGET', ACCOUNTS, ARGV[index])
+    if kept then
+        local account = unpack_account(kept)
+        if account.d then account.d.x = now end
+        if account.b then account.b.x = now end
+        save(ARGV[index], account)
+    end
+end
+return 0

@@ -1,88 +1,136 @@
-"""What a check of the buckets found, and how a client is told."""
+"""How a client is told what a check of the limits found."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
-from chorus_gateway.errors import InvalidRequest, RateLimited
-from chorus_gateway.values import Limits, Reservation, Tenant
+from chorus_gateway.errors import GatewayError, InvalidRequest, QuotaExceeded, RateLimited
+from chorus_gateway.prices.money import money_text
+from chorus_gateway.quota.base import Reservation, Subject, SubjectKind, Wanted
+from chorus_gateway.quota.buckets import EPSILON, WINDOW, charge
+from chorus_gateway.quota.headers import duration, left_of, rate_headers
+from chorus_gateway.quota.level import Level
+from chorus_gateway.quota.periods import end_of
+from chorus_gateway.values import Period
 
-CONCURRENCY_RETRY_SECONDS = 1.0  # nobody knows when a running request ends
-WINDOW_SECONDS = 60.0
+IN_FLIGHT_RETRY_SECONDS = 1.0  # nobody knows when a running request ends
+A_PERIOD = {Period.DAY: "a day", Period.MONTH: "a month", Period.TOTAL: "in all"}
 
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The state after the check. A level is what is left in a bucket; it may be negative after a settle that charged
-    more than was reserved. Levels of limits that the tenant lacks mean nothing."""
-
-    granted: bool
-    requests: float
-    tokens: float
-    in_flight: int
+Levels = Sequence[tuple[Subject, Level]]
 
 
-def refuse_impossible(tenant: Tenant, tokens: int) -> None:
-    """InvalidRequest when the bucket could not hold `tokens` even when full."""
-    limit = tenant.limits.tokens_per_minute
-    if limit is not None and tokens > limit:
-        raise InvalidRequest(
-            f"This request may use {tokens} tokens (prompt and max_tokens together), more than the limit of {limit} "
-            "tokens per minute, so waiting would not help; lower max_tokens or shorten the prompt.",
-            param="max_tokens",
-            code="request_too_large",
-        )
+def refuse_impossible(wanted: Wanted) -> None:
+    """InvalidRequest when a limit could not grant the request even if nothing of it were used."""
+    for subject in wanted.subjects:
+        limits, who = subject.limits, _who(subject)
+        for limit, period in ((limits.tokens_per_minute, "minute"), (limits.tokens_per_day, "day")):
+            if limit is not None and wanted.tokens > limit:
+                raise _too_large(
+                    f"may use {wanted.tokens} tokens (prompt and max_tokens together), more than the limit of "
+                    f"{limit} tokens per {period} of {who}"
+                )
+        if limits.budget is not None and wanted.cost > limits.budget:
+            raise _too_large(
+                f"may cost {_amount(wanted.cost)} (prompt and max_tokens together), more than the whole budget of "
+                f"{_amount(limits.budget)} {A_PERIOD[limits.budget_period]} of {who}"
+            )
+        for limit, what in ((limits.requests_per_minute, "per minute"), (limits.concurrent_requests, "in flight")):
+            if limit == 0:
+                raise InvalidRequest(
+                    f"The limit of 0 requests {what} of {who} lets no request through: have it raised.",
+                    code="request_too_large",
+                )
 
 
-def answer(tenant: Tenant, reservation_id: str, tokens: int, verdict: Verdict) -> Reservation:
-    """The reservation that was granted, or RateLimited with what was missing and for how long."""
-    headers = rate_headers(tenant.limits, verdict)
-    if verdict.granted:
-        return Reservation(id=reservation_id, tenant=tenant, tokens=tokens, headers=headers)
-    what, wait = _missing(tenant.limits, tokens, verdict)
-    raise RateLimited(
-        f"Rate limit reached for tenant '{tenant.id}' on {what}; try again in {duration(wait)}.",
+def answer(wanted: Wanted, reservation_id: str, now: float, granted: bool, levels: Sequence[Level]) -> Reservation:
+    """The reservation that was granted, or the error that says what was missing and until when. `levels` are those of
+    the bounded subjects, in order; `now` is in seconds since 1970."""
+    bounded = [subject for subject in wanted.subjects if subject.bounded]
+    pairs = list(zip(bounded, levels, strict=True))
+    headers = rate_headers(pairs)
+    if granted:
+        return Reservation(reservation_id, wanted, now, headers)
+    raise _spent(wanted, now, pairs, headers) or _limited(wanted, pairs, headers)
+
+
+def _too_large(what: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"This request {what}, so waiting would not help: lower max_tokens or shorten the prompt.",
+        param="max_tokens",
+        code="request_too_large",
+    )
+
+
+def _who(subject: Subject) -> str:
+    if subject.kind is SubjectKind.KEY:
+        return "this key"
+    return f"{subject.kind.value} '{subject.id}'"
+
+
+def _spent(wanted: Wanted, now: float, levels: Levels, headers: dict[str, str]) -> GatewayError | None:
+    """Not to be had before the next day or month, even if everything in flight gave all back."""
+    for subject, level in levels:
+        limits, who = subject.limits, _who(subject)
+        day, budget, period = limits.tokens_per_day, limits.budget, limits.budget_period
+        if budget is not None and level.budget_spent + wanted.cost > budget:
+            what = (
+                f"The budget of {_amount(budget)} {A_PERIOD[period]} of {who} is spent: {_amount(level.budget_spent)} "
+                f"used, and this request may cost {_amount(wanted.cost)}"
+            )
+            return _exceeded(what, budget > level.budget_spent, period, now, headers)
+        if day is not None and level.day_spent + wanted.tokens > day:
+            what = (
+                f"The limit of {day} tokens per day of {who} is spent: {level.day_spent} used, and this request may "
+                f"use {wanted.tokens}"
+            )
+            return _exceeded(what, day > level.day_spent, Period.DAY, now, headers)
+    return None
+
+
+def _exceeded(what: str, some_left: bool, period: Period, now: float, headers: dict[str, str]) -> QuotaExceeded:
+    end = end_of(period, now)
+    smaller = "; lower max_tokens to use what is left" if some_left else ""
+    until = "have it raised" if end is None else f"it is new at {datetime.fromtimestamp(end, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return QuotaExceeded(f"{what}{smaller}; {until}.", code="insufficient_quota", headers=headers)
+
+
+def _limited(wanted: Wanted, levels: Levels, headers: dict[str, str]) -> RateLimited:
+    wait, what, subject = max(_waits(wanted, levels), key=lambda each: each[0])
+    return RateLimited(
+        f"Rate limit reached for {_who(subject)} on {what}; try again in {duration(wait)}.",
         retry_after=wait,
         headers=headers,
     )
 
 
-def rate_headers(limits: Limits, verdict: Verdict) -> dict[str, str]:
-    """`x-ratelimit-*` of the limits that the tenant has; `reset` is the time until the bucket is full again."""
-    headers: dict[str, str] = {}
-    for kind, limit, level in (
-        ("requests", limits.requests_per_minute, verdict.requests),
-        ("tokens", limits.tokens_per_minute, verdict.tokens),
-    ):
-        if limit is not None:
-            headers[f"x-ratelimit-limit-{kind}"] = str(limit)
-            headers[f"x-ratelimit-remaining-{kind}"] = str(max(0, math.floor(level)))
-            headers[f"x-ratelimit-reset-{kind}"] = duration((limit - level) * WINDOW_SECONDS / limit)
-    return headers
+def _waits(wanted: Wanted, levels: Levels) -> Iterator[tuple[float, str, Subject]]:
+    """Every limit that is in the way: for how many seconds, and its figures."""
+    for subject, level in levels:
+        limits = subject.limits
+        for kind, limit, backlog, asked in (
+            ("requests", limits.requests_per_minute, level.requests, 1),
+            ("tokens", limits.tokens_per_minute, level.tokens, wanted.tokens),
+        ):
+            if limit is not None and (over := backlog + charge(limit, asked) - WINDOW) > EPSILON:
+                what = f"{kind} per minute: limit {limit}, left {left_of(limit, backlog)}, requested {asked}"
+                yield max(over / 1e6, 0.001), what, subject
+        places = limits.concurrent_requests
+        if places is not None and level.in_flight >= places:
+            what = f"requests in flight: limit {places}, running {level.in_flight}"
+            yield IN_FLIGHT_RETRY_SECONDS, what, subject
+        day, budget = limits.tokens_per_day, limits.budget
+        if day is not None and level.day_spent + level.day_held + wanted.tokens > day:
+            what = (
+                f"tokens per day: limit {day}, used {level.day_spent}, reserved by requests in flight "
+                f"{level.day_held}, requested {wanted.tokens}"
+            )
+            yield IN_FLIGHT_RETRY_SECONDS, what, subject
+        if budget is not None and level.budget_spent + level.budget_held + wanted.cost > budget:
+            what = (
+                f"its budget: limit {_amount(budget)}, used {_amount(level.budget_spent)}, reserved by requests in "
+                f"flight {_amount(level.budget_held)}, requested {_amount(wanted.cost)}"
+            )
+            yield IN_FLIGHT_RETRY_SECONDS, what, subject
 
 
-def duration(seconds: float) -> str:
-    """As OpenAI writes it: `12ms`, `1s`, `1.5s`, `6m0s`; rounded up to a millisecond."""
-    milliseconds = max(0, math.ceil(seconds * 1000 - 1e-6))
-    if milliseconds < 1000:
-        return f"{milliseconds}ms"
-    minutes, rest = divmod(milliseconds, 60_000)
-    whole = f"{rest / 1000:.3f}".rstrip("0").rstrip(".")
-    return f"{minutes}m{whole}s" if minutes else f"{whole}s"
-
-
-def _missing(limits: Limits, tokens: int, verdict: Verdict) -> tuple[str, float]:
-    waits: list[tuple[float, str]] = []
-    for kind, limit, level, wanted in (
-        ("requests", limits.requests_per_minute, verdict.requests, 1),
-        ("tokens", limits.tokens_per_minute, verdict.tokens, tokens),
-    ):
-        if limit is not None and level < wanted:
-            what = f"{kind} per minute: limit {limit}, left {max(0, math.floor(level))}, requested {wanted}"
-            waits.append(((wanted - level) * WINDOW_SECONDS / limit, what))
-    if waits:
-        wait, what = max(waits)
-        return what, max(wait, 0.001)
-    return (
-        f"requests in flight: limit {limits.concurrent_requests}, running {verdict.in_flight}",
-        CONCURRENCY_RETRY_SECONDS,
-    )
+def _amount(nano: int) -> str:
+    return money_text(nano, digits=9)

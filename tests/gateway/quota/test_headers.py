@@ -1,6 +1,6 @@
 import pytest
 
-from chorus_gateway.quota.verdict import duration
+from chorus_gateway.quota.headers import duration
 
 
 @pytest.mark.parametrize(

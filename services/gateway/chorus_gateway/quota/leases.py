@@ -1,0 +1,118 @@
+"""What this gateway's requests hold in Redis, from their reservation to their settlement."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from chorus_gateway.quota.base import Reservation, Used
+from chorus_gateway.quota.epoch import Epoch
+from chorus_gateway.quota.scripts import Script, Scripts
+from chorus_gateway.quota.wire import keys_of
+
+LOOK_SECONDS = 1.0  # between two looks at the epoch
+RENEWED_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A settlement that did not reach Redis."""
+
+    reservation: Reservation
+    used: Used
+    until: float  # on the monotonic clock: then the lease has lapsed
+
+
+class Leases:
+    def __init__(self, line: Scripts, scripts: Mapping[str, Script], epoch: Epoch, length: float) -> None:
+        """`length` of a lease in seconds."""
+        self._line = line
+        self._scripts = scripts
+        self._epoch = epoch
+        self._length = length
+        self._held: dict[str, Reservation] = {}
+        self._late: dict[str, _Late] = {}
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    def add(self, reservation: Reservation) -> None:
+        self._held[reservation.id] = reservation
+
+    def abandon(self, reservation: Reservation) -> None:
+        """Of a reservation nobody knows whether it was made: it is given back as soon as Redis answers."""
+        self._put_off(reservation, Used())
+
+    async def settle(self, reservation: Reservation, used: Used) -> None:
+        """RedisError when it did not reach Redis; it is tried again then."""
+        if self._held.pop(reservation.id, None) is None:
+            return
+        try:
+            await self._settle(reservation, used)
+        except (RedisError, OSError):
+            self._epoch.doubt()
+            self._put_off(reservation, used)
+            raise
+
+    async def keep(self) -> None:
+        """Until cancelled. While Redis is away there is nothing to keep."""
+        renewed = time.monotonic()
+        while True:
+            with contextlib.suppress(RedisError, OSError):
+                before = self._epoch.name
+                await self._epoch.look()
+                await self._catch_up()
+                if self._epoch.name != before or time.monotonic() - renewed >= self._length / 3:
+                    await self.renew()
+                    renewed = time.monotonic()
+            await asyncio.sleep(min(LOOK_SECONDS, self._length / 3))
+
+    async def renew(self) -> None:
+        """Prolongs what is held; what was lost is told again, so that it counts."""
+        by_tenant: dict[str, list[str]] = {}
+        for reservation in self._held.values():
+            by_tenant.setdefault(reservation.wanted.tenant, []).append(reservation.id)
+        for tenant, ids in by_tenant.items():
+            for at in range(0, len(ids), RENEWED_AT_ONCE):
+                some = [self._microseconds, *ids[at : at + RENEWED_AT_ONCE]]
+                for missing in await self._line.call(self._scripts["renew"], keys_of(tenant), some):
+                    if missing in self._held:  # not settled in the meantime
+                        await self._announce(self._held[missing])
+
+    async def sweep(self, tenant: str) -> int:
+        """Lets leases lapse whose time is over; returns how many are left."""
+        return int(await self._line.call(self._scripts["sweep"], keys_of(tenant), []))
+
+    @property
+    def _microseconds(self) -> str:
+        return str(round(self._length * 1e6))
+
+    async def _settle(self, reservation: Reservation, used: Used) -> None:
+        wanted = reservation.wanted
+        names = [subject.name for subject in wanted.subjects if subject.bounded]
+        arguments = [reservation.id, str(used.tokens), str(used.cost), *names]
+        await self._line.call(self._scripts["settle"], keys_of(wanted.tenant), arguments)
+
+    async def _announce(self, reservation: Reservation) -> None:
+        wanted = reservation.wanted
+        at = str(round(reservation.at * 1e6))
+        arguments = [reservation.id, at, str(wanted.tokens), str(wanted.cost), self._microseconds]
+        for subject in wanted.subjects:
+            if subject.bounded:
+                limits = subject.limits
+                day = "0" if limits.tokens_per_day is None else "1"
+                arguments += (subject.name, day, "" if limits.budget is None else limits.budget_period.value)
+        await self._line.call(self._scripts["announce"], keys_of(wanted.tenant), arguments)
+
+    def _put_off(self, reservation: Reservation, used: Used) -> None:
+        self._late[reservation.id] = _Late(reservation, used, time.monotonic() + self._length)
+
+    async def _catch_up(self) -> None:
+        for id_, late in list(self._late.items()):
+            if time.monotonic() < late.until:
+                await self._settle(late.reservation, late.used)
+            self._late.pop(id_, None)
