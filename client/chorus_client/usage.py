@@ -29,10 +29,11 @@ class UsageReports:
         tenant: str = "",
         key: str = "",
         adapter: str = "",
+        model: str = "",
         own: bool = False,
     ) -> tuple[Usage, ...]:
         """One for each group `by` tenant, key, adapter, model or day. `own`: of the tenant whose key this is."""
-        query = _query(by, start, end, tenant, key, adapter)
+        query = _query(by, start, end, tenant=tenant, key=key, adapter=adapter, model=model)
         return read_list(Usage, self._transport.json("GET", OWN if own else path("usage"), params=query))
 
     def export(
@@ -45,10 +46,11 @@ class UsageReports:
         tenant: str = "",
         key: str = "",
         adapter: str = "",
+        model: str = "",
         own: bool = False,
     ) -> Iterator[str]:
         """The same as "csv" or "jsonl", in pieces as they come."""
-        query = _query(by, start, end, tenant, key, adapter) | {"format": form}
+        query = _query(by, start, end, tenant=tenant, key=key, adapter=adapter, model=model) | {"format": form}
         with self._transport.stream("GET", OWN if own else path("usage"), params=query) as response:
             try:
                 yield from response.iter_text()
@@ -56,9 +58,6 @@ class UsageReports:
                 raise Unreachable(f"The report broke off: {error!r}.") from error
 
 
-def _query(
-    by: Iterable[str], start: datetime | None, end: datetime | None, tenant: str, key: str, adapter: str
-) -> dict[str, str]:
-    asked = {"by": ",".join(by), "tenant": tenant, "key": key, "adapter": adapter}
-    times = {"from": moment(start), "to": moment(end)}
-    return {name: str(value) for name, value in (asked | times).items() if value not in ("", None)}
+def _query(by: Iterable[str], start: datetime | None, end: datetime | None, **filters: str) -> dict[str, str]:
+    asked = {"by": ",".join(by), "from": moment(start), "to": moment(end), **filters}
+    return {name: str(value) for name, value in asked.items() if value not in ("", None)}

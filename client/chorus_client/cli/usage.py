@@ -46,6 +46,7 @@ def usage(
     tenant: Annotated[str, typer.Option("--tenant", "-t", help="Of this tenant alone.")] = "",
     key: Annotated[str, typer.Option(help="Of the key with this id alone.")] = "",
     adapter: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Of this adapter alone.")] = "",
+    model: Annotated[str, typer.Option("--model", "-m", help="Of this base model alone, its adapters too.")] = "",
     form: Annotated[
         UsageForm, typer.Option("--format", "--output", "-o", help="A table for people; the others for programs.")
     ] = UsageForm.TABLE,
@@ -58,6 +59,7 @@ def usage(
         "tenant": tenant,
         "key": key,
         "adapter": adapter,
+        "model": model,
     }
     settings = settings_of(context)
     if settings.admin_key is not None or settings.api_key is None:
