@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -58,15 +59,15 @@ async def shared(
     return quota
 
 
-def tenant(name: str = "acme", **limits: int) -> Subject:
+def tenant(name: str = "acme", /, **limits: Any) -> Subject:
     return Subject(SubjectKind.TENANT, name, Limits(**limits))
 
 
-def key(name: str = "k1", **limits: int) -> Subject:
+def key(name: str = "k1", /, **limits: Any) -> Subject:
     return Subject(SubjectKind.KEY, name, Limits(**limits))
 
 
-def adapter(name: str = "acme/sql", **limits: int) -> Subject:
+def adapter(name: str = "acme/sql", /, **limits: Any) -> Subject:
     return Subject(SubjectKind.ADAPTER, name, Limits(**limits))
 
 

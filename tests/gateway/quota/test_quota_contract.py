@@ -69,7 +69,7 @@ async def test_settle_is_idempotent(quota: AnyQuota) -> None:
         await quota.settle(reservation, Used(10, 10))
     assert await in_flight(quota) == 1
     assert left(await quota.reserve(wanted(who, tokens=100, cost=100)), "tokens") in (390, 391)
-    with pytest.raises(QuotaExceeded, match="0.00000001 used"):  # once
+    with pytest.raises(QuotaExceeded, match=r"0\.00000001 used"):  # once
         await quota.reserve(wanted(who, tokens=1, cost=991))
     await quota.settle(other, Used(500, 500))
 
@@ -150,7 +150,7 @@ async def test_what_requests_in_flight_may_use_is_worth_waiting_for(quota: AnyQu
     held = await quota.reserve(wanted(who, tokens=80, cost=300))
     with pytest.raises(RateLimited, match=r"tokens per day: limit 100, used 0, reserved by requests in flight 80"):
         await quota.reserve(wanted(who, tokens=50, cost=300))
-    with pytest.raises(RateLimited, match="its budget: .*requested 0.0000008"):
+    with pytest.raises(RateLimited, match=r"its budget: .*requested 0\.0000008"):
         await quota.reserve(wanted(who, tokens=1, cost=800))
     await quota.settle(held, Used(10, 30))
     await quota.reserve(wanted(who, tokens=50, cost=800))
@@ -178,7 +178,7 @@ async def test_what_the_ledger_knows_counts(quota: AnyQuota, books: Books) -> No
     books.rows = {("tenant:acme", Period.DAY): Used(90, 5), ("tenant:acme", Period.MONTH): Used(7, 970)}
     with pytest.raises(QuotaExceeded, match="90 used"):
         await quota.reserve(wanted(budget(1000, tokens_per_day=100), tokens=11))
-    with pytest.raises(QuotaExceeded, match="0.00000097 used"):
+    with pytest.raises(QuotaExceeded, match=r"0\.00000097 used"):
         await quota.reserve(wanted(budget(1000, tokens_per_day=100), tokens=1, cost=31))
     await quota.reserve(wanted(budget(1000, tokens_per_day=100), tokens=10, cost=30))
     assert sorted(books.asked) == [("tenant:acme", Period.DAY), ("tenant:acme", Period.MONTH)]
