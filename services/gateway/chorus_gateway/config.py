@@ -138,6 +138,29 @@ class Settings(BaseSettings):
     max_queue_bytes: int = Field(
         256 * MIB, ge=MIB, description="most bytes of prompts that wait for an engine, per gateway process"
     )
+    max_queue_wait: float = Field(
+        60.0,
+        gt=0,
+        description="longest time that a request may wait for an engine, in seconds; one that would wait for longer, "
+        "or past its deadline, is refused at once",
+    )
+    queue_order: Literal["arrival", "shortest"] = Field(
+        "arrival",
+        description="order of one tenant's own requests in a band; shortest: by prompt and max_tokens together, each "
+        "64 tokens worth one place",
+    )
+    band_patience: int = Field(
+        16,
+        ge=1,
+        description="requests of higher bands that may go before a band that waits, until one of its own does; the "
+        "engines' setting too",
+    )
+    locality_deficit: float = Field(
+        512.0,
+        ge=0,
+        description="how far a tenant may be behind another one of its band, in weighted tokens, and be passed over "
+        "when the other's request finds its adapter in a slot and its own does not",
+    )
     adapter_patience: float = Field(
         0.1,
         gt=0,

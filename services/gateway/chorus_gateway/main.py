@@ -32,7 +32,8 @@ from chorus_gateway.models.events import follow_adapters
 from chorus_gateway.pipeline import Pipeline, PipelineLimits
 from chorus_gateway.prices import Prices
 from chorus_gateway.process import Gateway, refuse, run
-from chorus_gateway.queue.fair import FairQueue
+from chorus_gateway.queue.fair import FairQueue, QueueRules
+from chorus_gateway.queue.sharing import RedisLedger, Sharing
 from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
 from chorus_gateway.routing.claims import Claims, RedisClaims
 from chorus_gateway.routing.demand import Demand, DemandReports
@@ -132,6 +133,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         engines.run(),
         dispatcher.run(),
         routing.reports.run(),
+        routing.sharing.run(),
         live.run(),
         exposition.run(),
     )
@@ -234,6 +236,7 @@ class Routing:
     claims: Claims
     dispatcher: Dispatcher
     reports: DemandReports
+    sharing: Sharing
 
 
 def _routing(settings: Settings, engines: EnginePool, redis: Redis, metrics: Metrics) -> Routing:
@@ -242,14 +245,18 @@ def _routing(settings: Settings, engines: EnginePool, redis: Redis, metrics: Met
     def look(model: str) -> View:
         return View(engines.members(model), promises)
 
-    queue = FairQueue(max_jobs=settings.max_queue, max_bytes=settings.max_queue_bytes)
-    turns = Turns(queue, look, promises, Patience(settings.adapter_patience))
+    rules = QueueRules(settings.band_patience, shortest_first=settings.queue_order == "shortest")
+    queue = FairQueue(max_jobs=settings.max_queue, max_bytes=settings.max_queue_bytes, rules=rules)
+    turns = Turns(queue, look, promises, Patience(settings.adapter_patience), deficit=settings.locality_deficit)
     claims = Claims(RedisClaims(redis), look, promises, metrics.adapter_claims_total, timeout=REDIS_TIMEOUT)
     sent = metrics.adapter_requests_total
-    dispatcher = Dispatcher(queue, engines, turns, claims, demand, sent, DispatchLimits())
+    limits = DispatchLimits(max_wait=settings.max_queue_wait)
+    dispatcher = Dispatcher(queue, engines, turns, claims, demand, sent, limits)
+    ledger, degraded = RedisLedger(redis, uuid.uuid4().hex), metrics.fairness_degraded
+    sharing = Sharing(queue, ledger, changed=dispatcher.reorder, degraded=degraded)
     metrics.num_requests_waiting.set_function(lambda: dispatcher.waiting)
     metrics.num_requests_running.set_function(lambda: dispatcher.running)
-    return Routing(claims, dispatcher, DemandReports(demand, redis))
+    return Routing(claims, dispatcher, DemandReports(demand, redis), sharing)
 
 
 async def _drain(readiness: Readiness, dispatcher: Dispatcher, grace: float) -> None:

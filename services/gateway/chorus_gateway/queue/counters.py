@@ -1,6 +1,6 @@
 """Virtual token counters of one band's tenants: as far as all gateway workers agree, and what was served here since."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _MANY = 10_000  # from here on, counters that say nothing are forgotten
@@ -13,6 +13,7 @@ class Entry:
     delta: float = 0.0  # served here and not told yet
     known: float = 0.0  # the counter that was agreed on last, or that it had here before the first time
     returned: bool = False  # it began to wait here
+    waits: bool = False  # it still does
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +59,17 @@ class Counters:
         """Whether the others have something to hear."""
         return bool(self._untold or self._returned or self._batch)
 
-    def take(self, also: Iterable[str], most: int) -> Mapping[str, Entry]:
-        """At most `most` tenants, first those with news; `also`: others whose counters are of interest here. What was
-        taken and not answered is taken again as it was."""
+    def take(self, also: Sequence[str], most: int) -> Mapping[str, Entry]:
+        """At most `most` tenants, first those with news; `also`: those that wait here. What was taken and not answered
+        is taken again as it was."""
         if not self._batch:
-            tenants = list(dict.fromkeys((*self._untold, *self._returned)))[:most]
-            self._batch = {tenant: self._entry(tenant) for tenant in tenants}
+            tenants, waiting = list(dict.fromkeys((*self._untold, *self._returned)))[:most], set(also)
+            self._batch = {tenant: self._entry(tenant, waits=tenant in waiting) for tenant in tenants}
         batch = dict(self._batch)
         for tenant in also:
             if len(batch) >= most:
                 break
-            batch.setdefault(tenant, Entry(known=self.values[tenant] - self._untold.get(tenant, 0.0)))
+            batch.setdefault(tenant, Entry(known=self.values[tenant] - self._untold.get(tenant, 0.0), waits=True))
         return batch
 
     def agree(self, agreed: Agreed) -> None:
@@ -84,6 +85,11 @@ class Counters:
         """Nobody answers: what others said of who waits there is true no more."""
         self.elsewhere = None
 
+    def lowest(self, waiting: Iterable[str]) -> float | None:
+        """Of those who wait here, but for who has just begun to: what lifts those is what the others have."""
+        new = {*self._returned, *(tenant for tenant, entry in self._batch.items() if entry.returned)}
+        return min((self.values[tenant] for tenant in waiting if tenant not in new), default=None)
+
     def forget(self, lowest: float, waiting: Iterable[str]) -> None:
         """A counter that a return would lift anyway says nothing."""
         if len(self.values) <= _MANY:
@@ -96,8 +102,8 @@ class Counters:
         assert self._untold.keys() | self._returned | self._batch.keys() <= self.values.keys()
         assert all(amount >= 0 for amount in self._untold.values())
 
-    def _entry(self, tenant: str) -> Entry:
+    def _entry(self, tenant: str, *, waits: bool) -> Entry:
         delta = self._untold.pop(tenant, 0.0)
         returned = tenant in self._returned
         self._returned.discard(tenant)
-        return Entry(delta, self.values[tenant] - delta, returned)
+        return Entry(delta, self.values[tenant] - delta, returned, waits)

@@ -50,7 +50,7 @@ class RedisLedger:
         mine = "" if lowest is None else repr(lowest)
         arguments: list[str | int] = [self._worker, number, mine, repr(served), _VALID_MS, _LASTING_MS]
         for tenant, entry in batch.items():
-            arguments += [tenant, repr(entry.delta), repr(entry.known), int(entry.returned)]
+            arguments += [tenant, repr(entry.delta), repr(entry.known), entry.returned * (1 + entry.waits)]
         elsewhere, last, *counters = await self._share(keys=[f"{tag}:counters", f"{tag}:workers"], args=arguments)
         totals = dict(zip(batch, map(float, counters), strict=True))
         return Agreed(totals, float(elsewhere) if elsewhere else None, float(last))
@@ -111,10 +111,10 @@ class Sharing:
         self._turn += _MOST_A_BATCH // 2  # of very many that wait, others each time
         at = self._turn % len(waiting) if len(waiting) > _MOST_A_BATCH else 0
         batch = counters.take((*waiting[at:], *waiting[:at]), _MOST_A_BATCH)
-        lowest, number = queue.lowest(band), self._numbers[band] + 1
+        lowest, number = counters.lowest(waiting), self._numbers[band] + 1
         counters.agree(await self._ledger.share(band, number, lowest, counters.served, batch))
         self._numbers[band] = number
-        self._told[band] = lowest is not None
+        self._told[band] = bool(waiting)
 
     def _fail(self, error: Exception) -> None:
         for counters in self._queue.counters.values():

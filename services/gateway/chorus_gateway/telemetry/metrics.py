@@ -78,6 +78,9 @@ class Metrics:
         self.quota_degraded = Gauge(
             "quota_degraded", "1 while Redis is away and limits are kept by this process alone.", registry=registry
         )
+        self.fairness_degraded = Gauge(
+            "fairness_degraded", "1 while Redis is away and this process is fair by itself alone.", registry=registry
+        )
 
     def render(self) -> bytes:
         return generate_latest(self.registry)
