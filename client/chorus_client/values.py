@@ -157,6 +157,7 @@ class AuditEntry:
     action: str
     object: str
     details: Mapping[str, Any]
+    prev_hash: str
     hash: str
 
 
@@ -165,7 +166,9 @@ class AuditVerdict:
     """Whether the log is what was written. `seq`: the first entry that is not; `reason` says what is wrong with it."""
 
     ok: bool
-    entries: int
+    entries: int  # that are good
+    head: str  # number and hash of the last of them; who keeps it elsewhere sees later whether the log was cut short
+    unfinished: int  # changes that were begun and are not in the log yet
     seq: int | None = None
     reason: str | None = None
 
@@ -187,7 +190,7 @@ class EngineActivity:
     id: str
     address: str
     model: str
-    state: str  # ready, draining, stalled, away
+    state: str  # ready, draining, stalled, ejected or away
     running: int
     waiting: int
     kv_blocks: int

@@ -28,7 +28,7 @@ COLUMNS: tuple[Column[AuditEntry], ...] = (
 @app.command("list")
 def list_(
     context: typer.Context,
-    since: Annotated[int, typer.Option(min=0, help="The first entry's number.")] = 0,
+    since: Annotated[int, typer.Option(min=0, help="The first entry's number.")] = 1,
     limit: Annotated[int, typer.Option(min=1, help="Most entries.")] = 100,
     actor: Annotated[str, typer.Option(help="Of the key with this id alone.")] = "",
     output: Output = Form.TABLE,
@@ -40,15 +40,21 @@ def list_(
 
 
 @app.command()
-def verify(context: typer.Context, output: Output = Form.TABLE) -> None:
+def verify(
+    context: typer.Context,
+    head: Annotated[
+        str | None, typer.Option(metavar="NUMBER:HASH", help="As an earlier check printed it: it must still be there.")
+    ] = None,
+    output: Output = Form.TABLE,
+) -> None:
     """Check the log's chain of hashes. Exit status 1 when it was changed."""
     with administration(context) as admin:
-        verdict = admin.audit.verify()
+        verdict = admin.audit.verify(head=head)
     if output is Form.JSON:
         show_json(plain(verdict))
     elif verdict.ok:
-        write(f"All {verdict.entries} entries are as they were written.\n")
+        write(f"All {verdict.entries} entries are as they were written. Keep this head elsewhere: {verdict.head}\n")
     else:
-        write(f"Entry {verdict.seq} is not as it was written: {verdict.reason}.\n")
+        write(f"The log is not what was written, from entry {verdict.seq} on: {verdict.reason}.\n")
     if not verdict.ok:
         raise typer.Exit(FAILED)

@@ -48,7 +48,7 @@ TENANTS: tuple[Column[TenantActivity], ...] = (
     Column("waiting", lambda tenant: tenant.waiting, right=True),
     Column("tokens/s", lambda tenant: f"{tenant.tokens_per_second:.1f}", right=True),
 )
-STYLES = {"ready": "green", "draining": "yellow", "stalled": "red", "away": "red"}
+STYLES = {"ready": "green", "draining": "yellow", "stalled": "red", "ejected": "red", "away": "red"}
 
 
 class Board:

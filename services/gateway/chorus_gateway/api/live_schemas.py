@@ -1,11 +1,9 @@
 """Bodies of the admin API that tell what goes on."""
 
-from typing import Literal
-
 from pydantic import BaseModel, Field
 
 from chorus_gateway.live.board import Live
-from chorus_gateway.live.engines import EngineActivity
+from chorus_gateway.live.engines import EngineActivity, State
 from chorus_gateway.live.snapshot import Activity
 
 
@@ -31,7 +29,7 @@ class EngineActivityView(BaseModel):
     id: str
     address: str
     model: str = Field(description="the base model")
-    state: Literal["ready", "draining", "stalled", "away"]
+    state: State = Field(description="`ejected`: it fails, and the answering worker sends it nothing but trials")
     running: int = Field(description="answers in its batch, of all gateways")
     waiting: int = Field(description="answers that wait there")
     kv_blocks: int = Field(description="blocks of its KV cache")

@@ -1,4 +1,4 @@
-"""The engines as this worker's streams tell of them; their figures are of all gateways."""
+"""The engines as this worker's streams tell of them; their figures are of all gateways, an ejection is its own."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 from chorus_gateway.engine_client.residency import Tier
 from chorus_gateway.routing.member import Member
 
-State = Literal["ready", "draining", "stalled", "away"]
+State = Literal["ready", "draining", "stalled", "ejected", "away"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def _activity(member: Member) -> EngineActivity:
         member.id,
         address,
         model,
-        "draining" if member.draining else "stalled" if member.stalled else "ready",
+        _state(member),
         running=load.running,
         waiting=load.requests - load.running,
         kv_blocks=load.total_blocks,
@@ -47,3 +47,11 @@ def _activity(member: Member) -> EngineActivity:
         slots=load.free_slots + held,
         slots_free=load.free_slots + load.idle_slots,
     )
+
+
+def _state(member: Member) -> State:
+    if member.draining:
+        return "draining"
+    if member.stalled:
+        return "stalled"
+    return "ejected" if member.health.ejected else "ready"
