@@ -173,6 +173,22 @@ class Settings(BaseSettings):
         gt=0,
         description="an engine that has requests and says nothing for so long counts as one that hangs, in seconds",
     )
+    journal_dir: Path = Field(
+        Path(".chorus/journal"),
+        description="folder of the journal of usage; the workers of one machine share it, and finish what one of them "
+        "left behind",
+    )
+    journal_sync: bool = Field(
+        False,
+        description="whether the journal goes to the disk itself every second; without it a crash of the machine may "
+        "lose the usage of the last half minute",
+    )
+    usage_retention: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="how long a row for each request is kept, in days; 0 is for ever. Sums by day are always kept",
+    )
     request_timeout: float = Field(600.0, gt=0, description="longest time a request may take, in seconds")
     shutdown_grace: float = Field(
         10.0,

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from chorus_gateway import redis_url
 from chorus_gateway.adapters import AdapterClient
+from chorus_gateway.api.admin_usage import usage_routers
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
 from chorus_gateway.api.dependencies import Parts
@@ -26,6 +27,7 @@ from chorus_gateway.credentials import open_channel, read_credentials
 from chorus_gateway.db import Database, connect, migrate
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import StartError, Unavailable
+from chorus_gateway.ledger import Books, Keeping
 from chorus_gateway.live import LiveBoard, LiveReports
 from chorus_gateway.models import Resolver
 from chorus_gateway.models.events import follow_adapters
@@ -84,7 +86,9 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     events = _redis(settings.redis_url, REDIS_READ_TIMEOUT, stack)
     adapters = _adapters(settings, credentials, stack)
     interventions = RedisInterventions(redis, uuid.uuid4().hex)
-    engines = _engines(settings, credentials, RedisRegistry(redis), interventions, metrics)
+    worker_id = uuid.uuid4().hex
+    engines = _engines(settings, credentials, RedisRegistry(redis), interventions, metrics, worker_id)
+    books = _books(settings, worker_id, database, engines, metrics, stack)
     last_used = LastUsed(keys)
     authenticator = _authenticator(settings, keys, last_used)
     prices, adapter_limits = Prices(database), AdapterLimits(database)
@@ -100,6 +104,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         terms=terms,
         tokenizers=TokenizerCache(engines.fetch_tokenizer),
         quota=DegradingQuota(quota, MemoryQuota(), metrics.quota_degraded),
+        ledger=books.ledger,
         claims=routing.claims,
         dispatcher=dispatcher,
         metrics=metrics,
@@ -124,7 +129,12 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         exposition=exposition,
         tracing=tracing,
     )
-    routers = (chat_router(pipeline), completions_router(pipeline), models_router(authenticator, resolver))
+    routers = (
+        chat_router(pipeline),
+        completions_router(pipeline),
+        *usage_routers(books.reports),
+        models_router(authenticator, resolver),
+    )
     background = (
         parts.auth_events.listen(),
         last_used.run(),
@@ -133,6 +143,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         engines.run(),
         dispatcher.run(),
         routing.reports.run(),
+        *books.background(),
         routing.sharing.run(),
         live.run(),
         exposition.run(),
@@ -205,8 +216,9 @@ def _engines(
     registry: RedisRegistry,
     interventions: RedisInterventions,
     metrics: Metrics,
+    worker_id: str,
 ) -> EnginePool:
-    worker_id, started = uuid.uuid4().hex, int(time.time())
+    started = int(time.time())
     token = settings.service_token.get_secret_value()
 
     def connect_engine(address: str, events: Events) -> EngineClient:
@@ -229,6 +241,20 @@ def _engines(
     )
     metrics.engines_ejected.set_function(lambda: sum(member.health.ejected for member in pool.known()))
     return pool
+
+
+def _books(
+    settings: Settings,
+    worker_id: str,
+    database: Database,
+    engines: EnginePool,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+) -> Books:
+    keeping = Keeping(settings.journal_dir, sync=settings.journal_sync, retention=settings.usage_retention)
+    books = Books(keeping, worker_id, database, engines.clients, metrics)
+    stack.push_async_callback(books.close)
+    return books
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from chorus_gateway.ask import Ask
 from chorus_gateway.choices import Choices
 from chorus_gateway.engine_client.inbox import Inbox
 from chorus_gateway.errors import PermissionDenied
+from chorus_gateway.ledger import Admission, Admits, recorded
 from chorus_gateway.meter import RequestMeter
 from chorus_gateway.planning import plan_jobs, refuse_hopeless, upper_bound
 from chorus_gateway.quota.base import Quota, Reservation
@@ -57,6 +58,7 @@ class Pipeline:
         terms: TermsOf,
         tokenizers: TokenizerCache,
         quota: Quota,
+        ledger: Admits,
         claims: Claims,
         dispatcher: Dispatcher,
         metrics: Metrics,
@@ -68,6 +70,7 @@ class Pipeline:
         self._terms = terms
         self._tokenizers = tokenizers
         self._quota = quota
+        self._ledger = ledger
         self._claims = claims
         self._dispatcher = dispatcher
         self._metrics = metrics
@@ -89,15 +92,17 @@ class Pipeline:
             choices = self._choices(ask, jobs, tokenizer, meter)
             wanted = bill.wanted(ask.request_id, upper_bound(jobs, ask.n))
             async with reserved(self._quota, wanted, lambda: bill.used(choices.billed())) as reservation:
-                # An adapter that no engine has is loaded by one of them, whichever gateway asks first.
-                await self._claims.settle(model)
-                # Each job waits for its turn and a credit, and goes to the engine that suits it best.
-                with choices.open(), self._dispatcher.carrying(choices.sinks) as tickets:
-                    answer.begin(_opening(ask, model, reservation))
-                    async for piece in choices.pieces():
-                        if piece.end is not None:
-                            self._dispatcher.cancel(tickets[piece.index])  # after a stop string it would run on
-                        await answer.write(piece)
+                # From here on it is in the ledger, whatever becomes of this process.
+                with recorded(self._ledger, _admission(ask, principal, model, bill), choices.billed) as entry:
+                    # An adapter that no engine has is loaded by one of them, whichever gateway asks first.
+                    await self._claims.settle(model)
+                    # Each job waits for its turn and a credit, and goes to the engine that suits it best.
+                    with choices.open(), self._dispatcher.carrying(choices.sinks, entry) as tickets:
+                        answer.begin(_opening(ask, model, reservation))
+                        async for piece in choices.pieces():
+                            if piece.end is not None:
+                                self._dispatcher.cancel(tickets[piece.index])  # after a stop string it would run on
+                            await answer.write(piece)
             await answer.finish(choices.usage())
 
     def _plan(
@@ -125,6 +130,22 @@ def tenant_of(principal: Principal) -> Tenant:
             code="permission_denied",
         )
     return principal.tenant
+
+
+def _admission(ask: Ask, principal: Principal, model: ResolvedModel, bill: Bill) -> Admission:
+    adapter = "" if model.adapter is None else f"{model.owner}/{model.adapter_name}"
+    return Admission(
+        request_id=ask.request_id,
+        at=time.time(),
+        tenant=bill.tenant,
+        key=principal.key_id,
+        base=model.base.name,
+        adapter=adapter,
+        generation=model.generation,
+        band=ask.band,
+        price=bill.price,
+        n=ask.n,
+    )
 
 
 def _opening(ask: Ask, model: ResolvedModel, reservation: Reservation) -> Opening:

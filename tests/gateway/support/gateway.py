@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,6 +19,9 @@ from chorus_gateway.api.errors import install_error_handlers
 from chorus_gateway.api.models import models_router
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import ModelNotFound, Unauthenticated
+from chorus_gateway.ledger.journal import Journal
+from chorus_gateway.ledger.ledger import Ledger
+from chorus_gateway.ledger.orphans import Orphans
 from chorus_gateway.middleware import CatchFailures, RequestId
 from chorus_gateway.models import ModelCard
 from chorus_gateway.pipeline import Pipeline, PipelineLimits, TermsOf
@@ -122,11 +127,13 @@ class Gateway:
     metrics: Metrics
     models: KnownModels
     demand: Demand
+    ledger: Ledger
 
     async def settles(self) -> None:
         """Everything that was reserved has been settled, and nothing is left anywhere."""
         await eventually(lambda: len(self.quota.settled) == len(self.quota.reserved))
         await eventually(lambda: not self.dispatcher.running and not self.dispatcher.waiting)
+        await eventually(lambda: all(entry.tally.closing and entry.tally.settled for entry in self.ledger.entries))
         self.queue.check()
         assert self.demand.in_flight == 0
 
@@ -167,12 +174,15 @@ async def running_gateway(
     sent = metrics.adapter_requests_total
     dispatcher = Dispatcher(queue, pool, turns, claims, demand, sent, settings.dispatch)
     models = KnownModels(pool)
+    folder = tempfile.TemporaryDirectory()
+    ledger = Ledger(Journal(Path(folder.name), "worker"))
     pipeline = Pipeline(
         auth=keys,
         models=models,
         terms=settings.terms,
         tokenizers=TokenizerCache(pool.fetch_tokenizer),
         quota=quota,
+        ledger=ledger,
         claims=claims,
         dispatcher=dispatcher,
         metrics=metrics,
@@ -185,12 +195,14 @@ async def running_gateway(
     install_error_handlers(app)
     for router in (chat_router(pipeline), completions_router(pipeline), models_router(keys, models)):
         app.include_router(router)
-    tasks = [asyncio.create_task(pool.run()), asyncio.create_task(dispatcher.run())]
+    orphans = Orphans(ledger, pool.clients, "worker", metrics.usage_unknown_total, patience=0.2)
+    tasks = [asyncio.create_task(work) for work in (pool.run(), dispatcher.run(), orphans.run())]
     try:
         if settings.connected:
             await eventually(lambda: bool(pool.states()) and all(state.connected for state in pool.states()))
-        yield Gateway(app, pool, dispatcher, pipeline, queue, quota, keys, metrics, models, demand)
+        yield Gateway(app, pool, dispatcher, pipeline, queue, quota, keys, metrics, models, demand, ledger)
     finally:
+        folder.cleanup()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -71,6 +71,18 @@ class Metrics:
         self.engines_ejected = Gauge(
             "engines_ejected", "Engines that get no requests because they failed.", registry=registry
         )
+        self.usage_rows_total = Counter(
+            "usage_rows_total", "Requests of this worker written to the usage ledger.", registry=registry
+        )
+        self.usage_adopted_total = Counter(
+            "usage_adopted_total", "Requests of killed workers written to the usage ledger.", registry=registry
+        )
+        self.usage_unknown_total = Counter(
+            "usage_unknown_total", "Submissions whose final usage no engine could tell.", registry=registry
+        )
+        self.usage_unwritten = Gauge(
+            "usage_unwritten", "Requests that are over and not in the usage ledger yet.", registry=registry
+        )
         self.gateway_worker_starts = Gauge(
             "gateway_worker_starts", "Times that this worker's process was started.", registry=registry
         )
