@@ -1,5 +1,6 @@
 """What a client asks for, as `api` parsed it and before anything was looked up."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,8 @@ class Ask:
     include_stop: bool = False  # deliver the stop string too
     skip_special_tokens: bool = True
     band: Band = Band.DEFAULT
+    any_band: bool = False  # the client leaves the choice to the gateway
+    timeout: float = math.inf  # seconds from arrival to the last token
     client: str = ""  # the address that it comes from
     user: str = ""  # of the tenant's own naming; empty when the client names none
     trace: Mapping[str, str] = field(default_factory=dict)  # W3C traceparent and tracestate headers, as they came

@@ -13,6 +13,7 @@ from chorus_gateway.errors import PermissionDenied
 from chorus_gateway.ledger import Admission, Admits, recorded
 from chorus_gateway.meter import RequestMeter
 from chorus_gateway.planning import plan_jobs, refuse_hopeless, upper_bound
+from chorus_gateway.queue.bands import in_band
 from chorus_gateway.quota.base import Quota, Reservation
 from chorus_gateway.quota.bill import Bill
 from chorus_gateway.reserving import reserved
@@ -82,6 +83,7 @@ class Pipeline:
         with self._tracing.span("gateway.request", parent=extract(ask.trace)), RequestMeter(self._metrics) as meter:
             principal = await self._auth.authenticate(ask.authorization, Scope.INFER, ask.client)
             tenant = tenant_of(principal)
+            ask = in_band(ask, tenant)
             meter.tenant = tenant.id
             model = await self._models.resolve(tenant, ask.model, ask.user or ask.request_id, principal.models)
             bill = Bill.of(principal, tenant, model, await self._terms.of(tenant.id, model))
@@ -113,7 +115,7 @@ class Pipeline:
             tenant,
             model,
             prompts,
-            deadline=time.monotonic() + self._limits.request_timeout,
+            deadline=time.monotonic() + min(self._limits.request_timeout, ask.timeout),
             default_max_tokens=tenant.default_max_tokens or self._limits.default_max_tokens,
             largest=bill.largest,
         )

@@ -1,5 +1,6 @@
 """What the routes that generate text have in common."""
 
+import math
 from typing import Any
 
 from fastapi import Request
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 from chorus_gateway.api.dependencies import client_of
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.api.schemas import GenerationRequest
+from chorus_gateway.errors import InvalidRequest
 
 
 def generation_route(answer: type[BaseModel]) -> dict[str, Any]:
@@ -29,7 +31,25 @@ def ask_fields(request: Request, body: GenerationRequest) -> dict[str, Any]:
         "include_stop": bool(body.include_stop_str_in_output),
         "skip_special_tokens": body.skip_special_tokens is not False,
         "band": body.band(),
+        "any_band": body.service_tier in (None, "auto"),
+        "timeout": _timeout(headers.get("x-request-timeout")),
         "client": client_of(request),
         "user": body.user or "",
         "trace": {name: headers[name] for name in ("traceparent", "tracestate") if name in headers},
     }
+
+
+def _timeout(text: str | None) -> float:
+    """Seconds; without the header as long as the gateway allows."""
+    if text is None:
+        return math.inf
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidRequest(
+            f"x-request-timeout: {text[:40]!r} is no time; it must be a number of seconds above 0, such as 30.",
+            param="x-request-timeout",
+        )
+    return seconds
