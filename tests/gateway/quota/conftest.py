@@ -82,8 +82,7 @@ def wanted(*subjects: Subject, tokens: int = 1, cost: int = 0, of: str = "acme")
 
 
 async def in_flight(quota: AnyQuota, name: str = "acme") -> int:
-    count = quota.in_flight(name)
-    return count if isinstance(count, int) else await count
+    return (await quota.outstanding(name)).leases
 
 
 def left(reservation: Reservation, kind: str) -> int:

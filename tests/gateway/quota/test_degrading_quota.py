@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from chorus_gateway.errors import RateLimited, Unavailable
 from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
 from chorus_gateway.quota.base import Subject, Used
-from tests.gateway.quota.conftest import TIMEOUT, Clock, adapter, budget, key, tenant, wanted
+from tests.gateway.quota.conftest import TIMEOUT, Clock, adapter, budget, in_flight, key, tenant, wanted
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
 WHO = tenant(requests_per_minute=5)
@@ -43,7 +43,7 @@ async def test_redis_goes_and_comes_back(own_redis_server: RedisServer, caplog: 
         assert gauge._value.get() == 0
         for reservation in (*held, after):
             await quota.settle(reservation, Used(1))  # where it was made
-        assert await shared.in_flight("acme") == 0
+        assert await in_flight(shared) == 0
         await shared.aclose()
 
 

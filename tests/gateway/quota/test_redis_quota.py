@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from chorus_gateway.errors import QuotaExceeded, RateLimited, Unavailable
 from chorus_gateway.quota.base import Used
 from chorus_gateway.values import Period
-from tests.gateway.quota.conftest import Books, budget, left, shared, tenant, wanted
+from tests.gateway.quota.conftest import Books, budget, in_flight, left, shared, tenant, wanted
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
 WHO = tenant(requests_per_minute=100, tokens_per_minute=1000, concurrent_requests=2)
@@ -24,7 +24,7 @@ async def test_a_lease_of_a_dead_gateway_lapses(redis: Redis) -> None:
         await dead.reserve(wanted(WHO))
         await asyncio.sleep(0.15)
         await alive.reserve(wanted(WHO))
-        assert await alive.in_flight("acme") == 1
+        assert await in_flight(alive) == 1
 
 
 async def test_what_a_dead_gateway_held_counts_until_the_ledger_was_asked(redis: Redis, books: Books) -> None:
@@ -54,10 +54,10 @@ async def test_leases_of_running_requests_are_kept(redis: Redis) -> None:
         for _ in range(4):
             await asyncio.sleep(0.2)
             await quota.renew()
-        assert await quota.in_flight("acme") == 1
+        assert await in_flight(quota) == 1
         await quota.settle(reservation, Used(1))
         await quota.renew()
-        assert await quota.in_flight("acme") == 0
+        assert await in_flight(quota) == 0
 
 
 async def test_keys_share_a_hash_tag_and_expire(redis: Redis) -> None:
@@ -87,7 +87,7 @@ async def test_an_emptied_redis_is_counted_anew_by_the_ledger(redis: Redis, book
         with pytest.raises(RateLimited, match="used 30, reserved by requests in flight 40"):
             await first.reserve(wanted(METERED, tokens=31))
         await first.reserve(wanted(METERED, tokens=30))
-        assert await first.in_flight("acme") == 2
+        assert await in_flight(first) == 2
         await second.settle(running, Used(10, 100))
         with pytest.raises(RateLimited, match="used 40, reserved by requests in flight 30"):
             await first.reserve(wanted(METERED, tokens=31))
@@ -161,5 +161,5 @@ async def test_a_script_cache_that_was_emptied_is_filled_again(redis: Redis) -> 
         reservation = await quota.reserve(wanted(WHO))
         await redis.script_flush()
         await asyncio.gather(quota.settle(reservation, Used(1)), quota.reserve(wanted(WHO)), quota.renew())
-        assert await quota.in_flight("acme") == 1
+        assert await in_flight(quota) == 1
         assert left(await quota.reserve(wanted(WHO)), "requests") == 97

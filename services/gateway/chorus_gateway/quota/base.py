@@ -78,6 +78,17 @@ class Reservation:
     headers: Mapping[str, str] = field(default_factory=dict)  # x-ratelimit-*
 
 
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What a tenant's requests in flight hold. All of it is zero once each is settled or has lapsed."""
+
+    leases: int
+    records: int  # one a lease
+    in_flight: int  # over all subjects
+    tokens: int  # held of days, over all subjects
+    cost: int  # held of budgets, over all subjects
+
+
 class Quota(Protocol):
     async def reserve(self, wanted: Wanted) -> Reservation:
         """Takes of every limit of every subject, all or none.

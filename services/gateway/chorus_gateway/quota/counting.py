@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
@@ -50,14 +51,23 @@ class Counting:
     """Each counter is counted once at a time, here and among all gateways."""
 
     def __init__(
-        self, line: Scripts, script: Script, epoch: Epoch, spent: Spent, patience: float | None = None
+        self,
+        line: Scripts,
+        script: Script,
+        epoch: Epoch,
+        spent: Spent,
+        *,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`patience`: seconds after a loss of Redis before anything is counted."""
+        """`patience`: seconds after a loss of Redis before anything is counted. `clock`: the ledger's, whose day or
+        month must be Redis's for a count to hold."""
         self._line = line
         self._script = script
         self._epoch = epoch
         self._spent = spent
-        self._patience = PATIENCE if patience is None else patience
+        self._patience = patience
+        self._clock = clock
         self._who = uuid.uuid4().hex[:12]
         self._counts: dict[tuple[str, str, Field], asyncio.Task[None]] = {}
 
@@ -94,7 +104,7 @@ class Counting:
         await self._begin(counted)
         if doubted or age < RECENT:
             await asyncio.sleep(min(LEDGER_DELAY, self._patience))
-        number = number_of(counted.period, time.time())
+        number = number_of(counted.period, self._clock())
         spent = counted.of(await self._ask(counted))
         await self._call(counted, "end", self._epoch.name, str(spent), str(number))
 

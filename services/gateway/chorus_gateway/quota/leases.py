@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from chorus_gateway.quota.base import Reservation, Used
+from chorus_gateway.quota.base import Outstanding, Reservation, Used
 from chorus_gateway.quota.epoch import Epoch
 from chorus_gateway.quota.scripts import Script, Scripts
 from chorus_gateway.quota.wire import keys_of
@@ -83,9 +83,9 @@ class Leases:
                     if missing in self._held:  # not settled in the meantime
                         await self._announce(self._held[missing])
 
-    async def sweep(self, tenant: str) -> int:
-        """Lets leases lapse whose time is over; returns how many are left."""
-        return int(await self._line.call(self._scripts["sweep"], keys_of(tenant), []))
+    async def sweep(self, tenant: str) -> Outstanding:
+        """Lets leases lapse whose time is over; what is left, whoever's it is."""
+        return Outstanding(*await self._line.call(self._scripts["sweep"], keys_of(tenant), []))
 
     @property
     def _microseconds(self) -> str:

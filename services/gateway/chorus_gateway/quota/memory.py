@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chorus_gateway.quota.account import Account, Counter, Taken
-from chorus_gateway.quota.base import Reservation, Subject, Used, Wanted
+from chorus_gateway.quota.base import Outstanding, Reservation, Subject, Used, Wanted
 from chorus_gateway.quota.level import Level
 from chorus_gateway.quota.periods import number_of
 from chorus_gateway.quota.spent import NothingSpent, Spent
@@ -67,15 +67,16 @@ class MemoryQuota:
         if lease is not None:
             _release(tenant, lease, used, self._clock())
 
-    def in_flight(self, tenant: str) -> int:
-        return len(self._tenant(tenant).leases)
-
-    def account(self, tenant: str, subject: Subject) -> Account | None:
-        """As it is now; None of a subject that has none."""
-        account = self._tenant(tenant).accounts.get(subject.name)
-        if account is not None:
-            account.advance(self._clock())
-        return account
+    async def outstanding(self, tenant: str) -> Outstanding:
+        leases, now = self._tenant(tenant).leases, self._clock()
+        accounts = self._tenant(tenant).accounts.values()
+        return Outstanding(
+            len(leases),
+            len(leases),
+            sum(account.in_flight for account in accounts),
+            sum(account.day.roll(now).held for account in accounts if account.day),
+            sum(account.budget.roll(now).held for account in accounts if account.budget),
+        )
 
     def _tenant(self, name: str) -> _Tenant:
         """With lapsed leases gone."""

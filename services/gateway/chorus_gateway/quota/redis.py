@@ -1,15 +1,16 @@
 """Quotas that all gateways share."""
 
 import itertools
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chorus_gateway.errors import Unavailable
-from chorus_gateway.quota.base import Reservation, Used, Wanted
-from chorus_gateway.quota.counting import Counted, Counting
+from chorus_gateway.quota.base import Outstanding, Reservation, Used, Wanted
+from chorus_gateway.quota.counting import PATIENCE, Counted, Counting
 from chorus_gateway.quota.epoch import Epoch
 from chorus_gateway.quota.leases import Leases
 from chorus_gateway.quota.scripts import Script, Scripts
@@ -42,16 +43,19 @@ class RedisQuota:
         lease: float = LEASE_SECONDS,
         timeout: float = 0.1,
         scripts: Mapping[str, Script] | None = None,
-        patience: float | None = None,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`lease` and `timeout` (of one exchange) in seconds. `patience`: how long after a loss of Redis its counters
-        are left alone, for all gateways to tell of their requests in flight; see Counting."""
+        are left alone, for all gateways to tell of their requests in flight; see Counting. `clock`: the ledger's."""
         self._line = Scripts(redis, timeout=timeout)
         self._scripts = scripts or load_scripts()
         self._lease = lease
         self._epoch = Epoch(redis, self._line)
         self._leases = Leases(self._line, self._scripts, self._epoch, lease)
-        self._counting = Counting(self._line, self._scripts["count"], self._epoch, spent or NothingSpent(), patience)
+        self._counting = Counting(
+            self._line, self._scripts["count"], self._epoch, spent or NothingSpent(), patience=patience, clock=clock
+        )
         self._lease_us = str(round(lease * 1e6))
         self._worker = uuid.uuid4().hex[:12]
         self._serial = itertools.count()
@@ -78,8 +82,8 @@ class RedisQuota:
     async def settle(self, reservation: Reservation, used: Used) -> None:
         await self._leases.settle(reservation, used)
 
-    async def in_flight(self, tenant: str) -> int:
-        """Leases of the tenant in Redis, once those whose time is over have lapsed."""
+    async def outstanding(self, tenant: str) -> Outstanding:
+        """All gateways' requests of the tenant, once the leases whose time is over have lapsed."""
         return await self._leases.sweep(tenant)
 
     async def keep_leases(self) -> None:
