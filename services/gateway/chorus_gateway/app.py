@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from chorus_gateway.api import (
     admin_adapters,
+    admin_audit,
     admin_files,
     admin_fleet,
     admin_keys,
@@ -39,6 +40,7 @@ TAGS = [
     {"name": "Tenants", "description": "Tenants, their share and their limits."},
     {"name": "Keys", "description": "API keys; shown once, when they are made."},
     {"name": "Prices", "description": "What tokens cost."},
+    {"name": "Audit", "description": "Who changed what."},
     {"name": "Operations", "description": "Health and metrics; no key needed."},
 ]
 
@@ -80,6 +82,7 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
         admin_tenants,
         admin_keys,
         admin_prices,
+        admin_audit,
     )
     for router in (*routers, *(module.router for module in administration)):
         app.include_router(router, dependencies=[Security(bearer)])

@@ -218,6 +218,16 @@ class Settings(BaseSettings):
         return tuple(address.strip() for address in self.engine_addresses.split(",") if address.strip())
 
 
+def load_database_url() -> str:
+    """For tools that need nothing else. StartError in one sentence."""
+    field = Settings.model_fields["gateway_database_url"]
+    url = os.environ.get("CHORUS_GATEWAY_DATABASE_URL") or str(field.default)
+    try:
+        return _database_url(url)
+    except ValueError as error:
+        raise StartError(f"CHORUS_GATEWAY_DATABASE_URL is wrong: {error}.") from error
+
+
 def load_settings(arguments: Sequence[str] = ()) -> Settings:
     """StartError in one sentence that names the setting and its value (never a secret's). `--help` exits."""
     try:

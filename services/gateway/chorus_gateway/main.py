@@ -21,6 +21,7 @@ from chorus_gateway.api.dependencies import Parts
 from chorus_gateway.api.health import Readiness
 from chorus_gateway.api.models import models_router
 from chorus_gateway.app import BodyLimits, create_app
+from chorus_gateway.audit import AuditLog
 from chorus_gateway.auth import Authenticator, AuthEvents, LastUsed, TrustedProxies, parse_key
 from chorus_gateway.config import Settings, load_settings
 from chorus_gateway.credentials import open_channel, read_credentials
@@ -120,6 +121,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         adapter_limits=adapter_limits,
         prices=prices,
         proxies=TrustedProxies(settings.proxies),
+        audit=AuditLog(database),
         adapters=adapters,
         resolver=resolver,
         live=LiveBoard(redis, live, engines.known),

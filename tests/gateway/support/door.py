@@ -14,6 +14,7 @@ from chorus_gateway.adapters import AdapterClient
 from chorus_gateway.api.dependencies import Parts
 from chorus_gateway.api.health import Readiness
 from chorus_gateway.app import BodyLimits, create_app
+from chorus_gateway.audit import AuditLog
 from chorus_gateway.auth import (
     ApiKey,
     Authenticator,
@@ -106,6 +107,7 @@ async def open_door(
             adapter_limits=adapter_limits,
             prices=prices,
             proxies=TrustedProxies(parse_networks("10.9.0.0/16")),
+            audit=AuditLog(database),
             adapters=adapters,
             resolver=Resolver(engines, adapters, namespace_secret=b"a namespace secret", cache_ttl=60),
             live=LiveBoard(redis, LiveReports(dict, metrics.tenant_tokens, redis), tuple),

@@ -9,7 +9,9 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
 from chorus_gateway.adapters import AdapterClient
+from chorus_gateway.api.auditing import Endpoint, audited
 from chorus_gateway.api.health import Readiness
+from chorus_gateway.audit import AuditLog
 from chorus_gateway.auth import Authenticator, AuthEvents, TrustedProxies
 from chorus_gateway.live import LiveBoard
 from chorus_gateway.models import Resolver
@@ -35,6 +37,7 @@ class Parts:
     adapter_limits: AdapterLimits
     prices: Prices
     proxies: TrustedProxies
+    audit: AuditLog
     adapters: AdapterClient
     resolver: Resolver
     live: LiveBoard
@@ -62,9 +65,14 @@ WRITES = [Depends(announceable)]  # of routes that change what gateways keep for
 
 
 def authenticated(scope: Scope) -> type[APIRoute]:
-    """A class of routes for which the key is checked before anything of the body is read."""
+    """A class of routes for which the key is checked before anything of the body is read, and whose changes are
+    written to the audit log."""
 
     class AuthenticatedRoute(APIRoute):
+        def __init__(self, path: str, endpoint: Endpoint, **options: Any) -> None:
+            reads = set(options.get("methods") or ["GET"]) <= {"GET", "HEAD"}
+            super().__init__(path, endpoint if reads else audited(endpoint), **options)
+
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handler = super().get_route_handler()
 

@@ -15,6 +15,7 @@ from chorus_gateway.errors import Unavailable
 
 TIMEOUT_SECONDS = 2.0
 WRITERS = 0x63686F77  # the advisory lock of exclusive transactions on PostgreSQL; any number but migrate's
+TURNS = 5  # timeouts that a writer waits for the ones before it
 BUSY = "busy_timeout=1500"  # ms that a writer waits for another on SQLite
 # asyncpg's own errors reach us bare while a connection is opened.
 FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
@@ -27,6 +28,7 @@ class Database:
     def __init__(self, engine: AsyncEngine, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self.engine = engine
         self._timeout = timeout
+        self._turn = asyncio.Lock()
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
 
     @asynccontextmanager
@@ -44,13 +46,26 @@ class Database:
     async def exclusive(self) -> AsyncIterator[AsyncSession]:
         """One transaction that no other exclusive one of any gateway runs beside: for what is read before it is
         written. It must be short."""
-        async with self.session() as session:
+        async with self._taking_turns(), self.session() as session:
             connection = await session.connection()
             if connection.dialect.name == "postgresql":
                 await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
             else:
                 await connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield session
+
+    @asynccontextmanager
+    async def _taking_turns(self) -> AsyncIterator[None]:
+        """Inside this process in the order of asking; SQLite gives its lock to whoever happens to try first."""
+        try:
+            async with asyncio.timeout(TURNS * self._timeout):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise Unavailable("The gateway's database is too slow for its writers; try again in a moment.") from error
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def ping(self) -> None:
         async with self.session() as session:

@@ -11,7 +11,7 @@ def parse_money(text: str, *, digits: int) -> int:
     if match is None or len(match[2] or "") > digits:
         raise ValueError(f"it must be a decimal with at most {digits} digits after the point, such as '12.50'")
     whole, part = match[1], match[2] or ""
-    return int(whole) * 10**digits + int(part.ljust(digits, "0"))
+    return int(whole + part.ljust(digits, "0"))
 
 
 def money_text(units: int, *, digits: int) -> str:
