@@ -65,9 +65,10 @@ def choose(engines: Sequence[Candidate], adapter: str | None, limit: float) -> C
     def suited(engine: Candidate) -> tuple[float, ...]:
         busy = engine.share >= limit and engine.tier is not Tier.FETCHING
         nearness = (busy, -engine.tier)
+        same = _hash(f"{adapter} {engine.id}")
         if engine.tier is not Tier.ABSENT:
-            return *nearness, 0, engine.share
-        return *nearness, _room(engine), int(engine.share * _NEARLY), _hash(f"{adapter} {engine.id}")
+            return *nearness, 0, engine.share, same
+        return *nearness, _room(engine), int(engine.share * _NEARLY), same
 
     return min(engines, key=loaded) if adapter is None else min(engines, key=suited)
 

@@ -30,7 +30,7 @@ class Health:
         self._until: float | None = None  # when it may be tried, while it is ejected
         self._trying = False  # a trial is under way
         self._ejections = 0  # that were not forgotten
-        self._back_at = 0.0
+        self._back_at = float("inf")  # never yet, or not since it was ejected
         self._in_a_row = 0
         self._failed_at = float("-inf")
         self._window_from = 0.0
@@ -87,6 +87,7 @@ class Health:
             self._ejections = 0
         seconds = min(self._rules.first_away * 2**self._ejections, self._rules.longest_away)
         self._ejections += 1
+        self._back_at = float("inf")
         self._until, self._trying = now + seconds, False
         self._in_a_row = 0
         return seconds

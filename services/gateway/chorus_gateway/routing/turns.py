@@ -13,6 +13,7 @@ from chorus_gateway.engine_client.residency import Tier
 from chorus_gateway.queue.fair import FairQueue, Front
 from chorus_gateway.queue.lane import ANYWHERE, Aim, Place
 from chorus_gateway.routing.member import Member
+from chorus_gateway.routing.prefixes import Prefixes
 from chorus_gateway.routing.promises import Promises
 from chorus_gateway.routing.view import Look, View
 from chorus_gateway.values import Job
@@ -62,6 +63,7 @@ class Turns:
         self._queue = queue
         self._look = look
         self._promises = promises
+        self._prefixes = Prefixes()
         self._clock = clock
         # By base model: jobs that may still be aimed, by when they began to wait, oldest first.
         self._since: dict[str, dict[Place, float]] = {}
@@ -90,6 +92,8 @@ class Turns:
             turn = _next(fronts, view, self._deficit)
             if turn is None:
                 break
+            if len(view.takers) > 1:
+                self._prefixes.note(turn.place.job, turn.member.id)
             send(turn)
         _advertise(fronts, view)
 
@@ -122,7 +126,7 @@ class Turns:
         for adapter in list(self._by_adapter) if adapters is None else adapters:
             for place in list(self._by_adapter.get(adapter, ())):
                 if place.job.model.base.digest == model:
-                    self._move(place, view.aim(place.job.model))
+                    self._move(place, self._aim_at(view, place.job))
 
     def aimed(self, model: str) -> bool:
         """Whether jobs wait that `lapse` may have to free."""
@@ -168,7 +172,10 @@ class Turns:
         return frozenset(member.id for member, (_, at) in grants.items() if now - at > self.patience.last)
 
     def _aim(self, job: Job) -> Aim:
-        return ANYWHERE if job.model.adapter is None else self._look(job.model.base.digest).aim(job.model)
+        return self._aim_at(self._look(job.model.base.digest), job)
+
+    def _aim_at(self, view: View, job: Job) -> Aim:
+        return view.aim(job.model, self._prefixes.engines(job)) if len(view.takers) > 1 else view.aim(job.model)
 
     def _move(self, place: Place, aim: Aim) -> None:
         if aim != place.aim:
@@ -176,21 +183,22 @@ class Turns:
 
     def _watch(self, place: Place) -> Place:
         model = place.job.model
-        if model.adapter is not None:
+        if model.adapter is not None or place.aim.engines:
             self._since.setdefault(model.base.digest, {})[place] = self._clock()
-            self._by_adapter.setdefault(model.adapter, {})[place] = None
+            self._by_adapter.setdefault(model.adapter or "", {})[place] = None
         return place
 
     def _unwatch(self, place: Place) -> None:
         model = place.job.model
         watched = self._since.get(model.base.digest, {})
-        if model.adapter is None or place not in watched:
+        if place not in watched:
             return
-        del watched[place], self._by_adapter[model.adapter][place]
+        adapter = model.adapter or ""
+        del watched[place], self._by_adapter[adapter][place]
         if not watched:
             del self._since[model.base.digest]
-        if not self._by_adapter[model.adapter]:
-            del self._by_adapter[model.adapter]
+        if not self._by_adapter[adapter]:
+            del self._by_adapter[adapter]
 
 
 def _next(fronts: Sequence[Front], view: View, deficit: float) -> Turn | None:

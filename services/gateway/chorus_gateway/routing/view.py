@@ -1,6 +1,6 @@
 """The engines of one base model as they are at this moment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 from chorus_gateway.engine_client.residency import Tier
@@ -32,11 +32,13 @@ class View:
         """Whether an engine that takes requests has the adapter, or is about to."""
         return any(self.tier(member, adapter) is not Tier.ABSENT for member in self.takers)
 
-    def aim(self, model: ResolvedModel) -> Aim:
-        """Where a request should go as things are."""
+    def aim(self, model: ResolvedModel, warm: Collection[str] = ()) -> Aim:
+        """Where a request should go as things are. `warm`: ids of engines that may have the beginning of its prompt,
+        preferred among those that are as near to its adapter."""
         adapter = model.adapter
         if adapter is None:
-            return ANYWHERE
+            idle = [member.id for member in self.takers if member.id in warm and member.id not in self._busy]
+            return Aim(frozenset(idle)) if idle and len(self.takers) > 1 else ANYWHERE
         anywhere = self.anywhere(model.needs)
         able = self.targets(anywhere)
         holders = [
@@ -47,6 +49,7 @@ class View:
         if len(able) < 2 or not holders:
             return anywhere
         nearest = preferred(holders, self._limit)
+        nearest = [engine for engine in nearest if engine.id in warm] or nearest
         return anywhere._replace(
             engines=frozenset(engine.id for engine in nearest),
             firm=all(each.tier is Tier.FETCHING for each in holders),
