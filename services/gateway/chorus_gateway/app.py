@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from chorus_gateway.api import (
     admin_adapters,
     admin_audit,
+    admin_engines,
     admin_files,
     admin_fleet,
     admin_keys,
@@ -78,6 +79,7 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
         admin_adapters,
         admin_files,
         admin_fleet,
+        admin_engines,
         admin_live,
         admin_tenants,
         admin_keys,

@@ -147,6 +147,8 @@ async def test_engines_and_what_they_hold(stocked: Door, fake_store: FakeStore) 
         "address": "127.0.0.1:8001",
         "model": BASE.name,
         "state": "ready",
+        "drained": False,
+        "ejected_by": 0,
         "started_at": 1_700_000_000,
         "slots": 8,
         "slots_free": 5,

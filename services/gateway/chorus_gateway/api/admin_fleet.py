@@ -1,4 +1,4 @@
-"""Where adapters come from and where they are: imports, pins and engines. For administrators."""
+"""Where adapters come from and where they are: imports and pins. For administrators."""
 
 from typing import Annotated
 
@@ -8,8 +8,6 @@ from chorus_gateway.api.adapter_schemas import AdapterView
 from chorus_gateway.api.dependencies import WRITES, PartsDep, authenticated
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.api.fleet_schemas import (
-    EngineList,
-    EngineView,
     ImportBody,
     PinBody,
     PinList,
@@ -65,12 +63,6 @@ async def list_pins(
     parts: PartsDep, tenant: Annotated[str, Query(description="empty is every tenant")] = ""
 ) -> PinList:
     return PinList(data=[PinView.of(pin) for pin in await parts.adapters.fleet.pins(tenant)])
-
-
-@router.get("/engines", tags=["Fleet"], summary="Engines that are alive, and how full they are")
-async def list_engines(parts: PartsDep) -> EngineList:
-    """As they say of themselves in Redis, at most some seconds ago."""
-    return EngineList(data=[EngineView.of(engine) for engine in await parts.adapters.fleet.engines()])
 
 
 @router.get("/adapters/{tenant}/{name}/residency", tags=["Fleet"], summary="Engines that hold an adapter")

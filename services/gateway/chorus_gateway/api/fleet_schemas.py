@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from chorus_gateway.adapters import Adapter, Engine, Pin, Resident, Tier, UploadHeader
 from chorus_gateway.api.admin_schemas import Name
 from chorus_gateway.api.schemas_limits import Body, Listing
+from chorus_gateway.routing.interventions import Intervention
 
 EngineState = Literal["ready", "draining", "stalled"]
 ResidentState = Literal["loading", "ready", "draining"]
@@ -76,6 +77,8 @@ class EngineView(BaseModel):
     address: str
     model: str = Field(description="the base model")
     state: EngineState = Field(description="`stalled`: its heart beats and its steps do not")
+    drained: bool = Field(description="it drains by an administrator's order")
+    ejected_by: int = Field(description="gateway processes that send it no requests but one at a time, as it failed")
     started_at: int = Field(description="seconds since 1970")
     slots: int
     slots_free: int = Field(description="those too whose adapter nobody uses")
@@ -84,12 +87,14 @@ class EngineView(BaseModel):
     adapters: HeldCounts
 
     @classmethod
-    def of(cls, engine: Engine) -> "EngineView":
+    def of(cls, engine: Engine, intervention: Intervention) -> "EngineView":
         return cls(
             id=engine.engine_id,
             address=engine.address,
             model=engine.model,
-            state=state_of(engine),
+            state="draining" if intervention.drained else state_of(engine),
+            drained=intervention.drained,
+            ejected_by=intervention.ejected_by,
             started_at=int(engine.started_at),
             slots=engine.slots,
             slots_free=engine.free_slots,

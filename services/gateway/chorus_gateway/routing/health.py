@@ -85,7 +85,7 @@ class Health:
         now = self._clock()
         if now - self._back_at > self._rules.forgotten:
             self._ejections = 0
-        seconds = min(self._rules.first_away * 2**self._ejections, self._rules.longest_away)
+        seconds = min(self._rules.first_away * 2.0**self._ejections, self._rules.longest_away)
         self._ejections += 1
         self._back_at = float("inf")
         self._until, self._trying = now + seconds, False

@@ -4,7 +4,7 @@ ejected it. Kept in Redis, so that all gateways obey the first and administrator
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
@@ -53,8 +53,12 @@ class RedisInterventions:
         pipeline.expire(DRAINS, DRAIN_SECONDS)
         await pipeline.execute()
 
+    async def alive(self, engine: str) -> bool:
+        """Whether it has announced itself."""
+        return bool(await self._redis.exists(f"chorus:engine:{{{engine}}}"))
+
     async def drained(self, engines: Collection[str]) -> frozenset[str]:
-        orders: dict[str, str] = await self._redis.hgetall(DRAINS)
+        orders: dict[Any, Any] = await self._redis.hgetall(DRAINS)
         lost = [engine for engine in self._known if engine in engines and engine not in orders]
         for engine in lost:
             await self._redis.hsetnx(DRAINS, engine, "1")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from chorus_gateway.engine_client.codec import Head
 from chorus_gateway.engine_client.residency import Tier
 from chorus_gateway.queue.fair import FairQueue, Front
-from chorus_gateway.queue.lane import ANYWHERE, Aim, Place
+from chorus_gateway.queue.lane import Aim, Place
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.prefixes import Prefixes
 from chorus_gateway.routing.promises import Promises
@@ -244,5 +244,5 @@ def _advertise(fronts: Sequence[Front], view: View) -> None:
             member.session.advertise(None)
         else:
             job, counter = front_.place.job, front_.rank[1]
-            head = Head(waiting[member], job.band, counter, job.tenant.id, front_.stride, front_.aged)
+            head = Head(waiting[member], job.band, counter, job.tenant.id, front_.stride, front_.aged, front_.alike)
             member.session.advertise(head)
