@@ -99,11 +99,15 @@ class Journal:
 
     def close(self) -> None:
         """What is held stays for another worker."""
-        os.close(self._file)
         if not any(self._held.values()):
             for serial in list(self._held):
                 self._remove(serial)
             self._path(LOCK).unlink(missing_ok=True)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Lets go of the files as they are, as the end of the process does."""
+        os.close(self._file)
         os.close(self._lock)
 
     @property

@@ -18,37 +18,37 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 def admitted(a: Admission) -> bytes:
     price = [a.price.input, a.price.cached, a.price.output]
-    return _line(
+    return line(
         ["admit", a.request_id, a.at, a.tenant, a.key, a.base, a.adapter, a.generation, int(a.band), price, a.n]
     )
 
 
 def sent(request_id: str, submission: SubmissionId, engine_id: str) -> bytes:
-    return _line(["sent", request_id, submission.request_id, submission.attempt, engine_id])
+    return line(["sent", request_id, submission.request_id, submission.attempt, engine_id])
 
 
 def ended(request_id: str, submission: SubmissionId, usage: Usage | None) -> bytes:
-    return _line(["ended", request_id, _end(submission, usage)])
+    return line(["ended", request_id, _end(submission, usage)])
 
 
 def closed(request_id: str, closing: Closing, ends: Iterable[tuple[SubmissionId, Usage | None]]) -> bytes:
     """With the final usages that came before."""
     figures = [closing.delivered.prompt_tokens, closing.delivered.completion_tokens, closing.delivered.cached_tokens]
-    return _line(
+    return line(
         ["closed", request_id, closing.outcome, figures, closing.cost, [_end(name, usage) for name, usage in ends]]
     )
 
 
 def lines(data: bytes) -> Iterator[bytes]:
     """Those that are whole: what a kill or a full disk tore is left out."""
-    for line in data.split(b"\n"):
-        if len(line) > 8 and line[:8] == _checksum(line[8:]):
-            yield line[8:]
+    for each in data.split(b"\n"):
+        if len(each) > 8 and each[:8] == _checksum(each[8:]):
+            yield each[8:]
 
 
-def apply(line: bytes, tallies: dict[str, Tally]) -> str:
-    """What `line` tells goes into the tallies, unless its request's admission was lost. Answers the request's id."""
-    kind, request_id, *rest = json.loads(line)
+def apply(text: bytes, tallies: dict[str, Tally]) -> str:
+    """What `text` tells goes into the tallies, unless its request's admission was lost. Answers the request's id."""
+    kind, request_id, *rest = json.loads(text)
     if kind == "admit":
         at, tenant, key, base, adapter, generation, band, price, n = rest
         admission = Admission(request_id, at, tenant, key, base, adapter, generation, Band(band), Price(*price), n)
@@ -83,7 +83,8 @@ def _end(submission: SubmissionId, usage: Usage | None) -> list[Any]:
     return [submission.request_id, submission.attempt, figures]
 
 
-def _line(record: list[Any]) -> bytes:
+def line(record: list[Any]) -> bytes:
+    """With its checksum and its end."""
     text = _encode(record).encode()
     return b"%b%b\n" % (_checksum(text), text)
 
