@@ -4,37 +4,28 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from chorus_kernels.lora import Segment, Site, lora, prepare
+from chorus_kernels.lora import Segment, lora, merge, prepare
 
-PAGE = 8
 RANKS = (4, 8, 16, 20, 64, 1, 256, 33)
 SHAPES = ("identical", "distinct", "uniform", "skewed")  # Punica's: how requests spread over adapters
 
 
 @dataclass(frozen=True)
 class Pool:
-    site: Site
-    weights: dict[int, list[tuple[torch.Tensor, torch.Tensor] | None]]  # slot → A, B a module, as they were loaded
+    outers: list[int]  # outputs of each module
+    weights: dict[int, list[tuple[torch.Tensor, torch.Tensor]]]  # slot → A [rank, in], B [rank, out] a module
+
+    def merged(self, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return merge(self.weights[slot])
 
 
 def make_pool(ranks: list[list[int]], inner: int, outers: list[int], device: torch.device) -> Pool:
-    """ranks[slot][module]; pages in random order, all that no adapter owns is NaN."""
-    modules, slots = len(outers), len(ranks)
-    pages = sum(-(-max(r) // PAGE) for r in ranks) + 3
-    table = torch.zeros(slots, modules, pages, dtype=torch.int32)
-    a = [torch.full((pages * PAGE, inner), torch.nan, device=device) for _ in outers]
-    b = [torch.full((pages * PAGE, outer), torch.nan, device=device) for outer in outers]
-    weights: dict[int, list[tuple[torch.Tensor, torch.Tensor] | None]] = {slot: [] for slot in range(slots)}
-    for module, outer in enumerate(outers):
-        free = random.Random(module).sample(range(pages), pages)
-        for slot, rank in enumerate(r[module] for r in ranks):
-            own = [free.pop() for _ in range(-(-rank // PAGE))]
-            table[slot, module, : len(own)] = torch.tensor(own)
-            rows = [page * PAGE + offset for page in own for offset in range(PAGE)][:rank]
-            pair = (torch.randn(rank, inner, device=device) * inner**-0.5, torch.randn(rank, outer, device=device))
-            a[module][rows], b[module][rows] = pair
-            weights[slot].append(pair if rank else None)
-    return Pool(Site(tuple(a), tuple(b), torch.tensor(ranks, dtype=torch.int32), table, PAGE), weights)
+    """ranks[slot][module]."""
+
+    def pair(rank: int, outer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.randn(rank, inner, device=device) * inner**-0.5, torch.randn(rank, outer, device=device)
+
+    return Pool(outers, {slot: [pair(*each) for each in zip(r, outers, strict=True)] for slot, r in enumerate(ranks)})
 
 
 def popularity(shape: str, tokens: int) -> list[int]:
@@ -53,11 +44,11 @@ def expected64(pool: Pool, y: torch.Tensor, x: torch.Tensor, slots: list[int | N
     result = y.double()
     for token, slot in enumerate(slots):
         column = 0
-        for module, b in enumerate(pool.site.b):
-            pair = None if slot is None else pool.weights[slot][module]
-            if pair is not None:
-                result[token, column : column + b.shape[1]] += x[token].double() @ pair[0].double().T @ pair[1].double()
-            column += b.shape[1]
+        for module, outer in enumerate(pool.outers):
+            if slot is not None:
+                a, b = pool.weights[slot][module]
+                result[token, column : column + outer] += x[token].double() @ a.double().T @ b.double()
+            column += outer
     return result
 
 
@@ -79,7 +70,7 @@ def test_popularity_shapes(device: torch.device, shape: str, tokens: int, inner:
         for start, stop in zip(starts, [*starts[1:], tokens], strict=True)
     ]
 
-    lora(y, x, prepare(segments, pool.site.gather))
+    lora(y, x, prepare(segments, pool.merged))
 
     # Sums of up to 256 products of values near 1: a few units in the sixth digit.
     torch.testing.assert_close(y.double(), expected64(pool, before, x, rows), rtol=1e-4, atol=1e-4)
@@ -91,7 +82,7 @@ def test_adapter_without_the_module_changes_nothing(device: torch.device) -> Non
     pool = make_pool([[8, 0], [0, 0]], 16, [12, 20], device)
     x, y = torch.randn(6, 16, device=device), torch.randn(6, 32, device=device)
     before = y.clone()
-    lora(y, x, prepare([Segment(0, 3, 0), Segment(3, 6, 1)], pool.site.gather))
+    lora(y, x, prepare([Segment(0, 3, 0), Segment(3, 6, 1)], pool.merged))
     assert torch.equal(y[:3, 12:], before[:3, 12:])
     assert torch.equal(y[3:], before[3:])
     assert not torch.equal(y[:3, :12], before[:3, :12])
@@ -99,9 +90,9 @@ def test_adapter_without_the_module_changes_nothing(device: torch.device) -> Non
 
 def test_one_adapters_infinities_reach_no_other_row(device: torch.device) -> None:
     pool = make_pool([[8], [8]], 16, [12], device)
-    pool.site.b[0][pool.site.rows(0, 0)] = torch.inf
+    pool.weights[0][0][1].fill_(torch.inf)
     x, y = torch.randn(4, 16, device=device), torch.randn(4, 12, device=device)
-    lora(y, x, prepare([Segment(0, 2, 0), Segment(2, 4, 1)], pool.site.gather))
+    lora(y, x, prepare([Segment(0, 2, 0), Segment(2, 4, 1)], pool.merged))
     assert not y[:2].isfinite().all()
     assert y[2:].isfinite().all()
 
@@ -110,6 +101,20 @@ def test_empty_segments(device: torch.device) -> None:
     pool = make_pool([[8]], 16, [12], device)
     x, y = torch.randn(4, 16, device=device), torch.randn(4, 12, device=device)
     before = y.clone()
-    lora(y, x, prepare([], pool.site.gather))
-    lora(y, x, prepare([Segment(2, 2, 0)], pool.site.gather))
+    lora(y, x, prepare([], pool.merged))
+    lora(y, x, prepare([Segment(2, 2, 0)], pool.merged))
     assert torch.equal(y, before)
+
+
+def test_merged_modules_are_copies(device: torch.device) -> None:
+    for outers in ([12], [12, 20]):
+        pool = make_pool([[8] * len(outers)], 16, outers, device)
+        a, b = pool.merged(0)
+        assert a.shape == (8 * len(outers), 16)
+        assert b.shape == (8 * len(outers), sum(outers))
+        before = a.clone(), b.clone()
+        for each in pool.weights[0]:
+            each[0].fill_(torch.nan)
+            each[1].fill_(torch.nan)
+        assert torch.equal(a, before[0])
+        assert torch.equal(b, before[1])

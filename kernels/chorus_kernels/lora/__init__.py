@@ -1,13 +1,13 @@
-"""Batched low-rank adapters over a rank-paged pool: true ranks mixed, base tokens untouched."""
+"""Batched low-rank adapters, on CUDA over a rank-paged pool: true ranks mixed, base tokens untouched."""
 
 from torch import Tensor
 
 from chorus_kernels.lora import reference
 from chorus_kernels.lora.reference import Part, lora, prepare
-from chorus_kernels.lora.site import Segment, Site
+from chorus_kernels.lora.site import Segment, merge
 from chorus_kernels.lora.values import SitePool, Tiles
 
-__all__ = ["Part", "Segment", "Site", "SitePool", "Tiles", "lora", "lora_delta", "prepare"]
+__all__ = ["Part", "Segment", "SitePool", "Tiles", "lora", "lora_delta", "merge", "prepare"]
 
 
 def lora_delta(x: Tensor, pool: SitePool, tiles: Tiles, max_rank: int) -> Tensor:

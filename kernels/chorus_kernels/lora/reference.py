@@ -15,7 +15,7 @@ from chorus_kernels.linear import linear
 from chorus_kernels.lora.site import Segment
 from chorus_kernels.lora.values import SitePool, Tiles
 
-Gather = Callable[[int], tuple[Tensor, Tensor]]  # slot → A [rank, in], B [rank, out], as Site.gather
+Merged = Callable[[int], tuple[Tensor, Tensor] | None]  # slot → A [rank, in], B [rank, out], as `merge` makes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class Part:
     b: Tensor  # [rank, out]
 
 
-def prepare(segments: Sequence[Segment], gather: Gather) -> tuple[Part, ...]:
-    """A site's share of the segments. `gather` is the site's, or gives what it gave before."""
-    parts = ((slice(s.start, s.stop), *gather(s.slot)) for s in segments)
-    return tuple(Part(tokens, a, b) for tokens, a, b in parts if len(a))
+def prepare(segments: Sequence[Segment], merged: Merged) -> tuple[Part, ...]:
+    """A site's share of the segments. `merged`: None, or rank 0, of an adapter that has no part in the site."""
+    parts = ((slice(s.start, s.stop), merged(s.slot)) for s in segments)
+    return tuple(Part(tokens, *pair) for tokens, pair in parts if pair is not None and len(pair[0]))
 
 
 def lora(y: Tensor, x: Tensor, parts: Sequence[Part]) -> None:

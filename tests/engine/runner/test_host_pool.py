@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -99,3 +101,26 @@ def test_a_page_given_to_another_adapter_changes_only_its_owner(pool: HostPool, 
         torch.testing.assert_close(
             delta(pool, x, slot, 1, Site.QKV)[:, :4], product(x, memory.adapters["thin"][1, QUERY])
         )
+
+
+def test_what_gave_its_pages_is_freed_and_what_left_its_slot_before_frees_nobody(
+    pool: HostPool, memory: Memory
+) -> None:
+    x = torch.randn(5, 6)
+    pool.load(WIDE)
+    pool.load(SlotLoad(0, "thin", (ModulePages(1, QUERY, 3, (3,)), ModulePages(0, UP, 2, (0,)))))
+    pool.load(SlotLoad(1, "wide", (ModulePages(1, QUERY, 20, (4, 0, 2)),)))  # the pages that slot 0 had at first
+    torch.testing.assert_close(delta(pool, x, 0, 1, Site.QKV)[:, :4], product(x, memory.adapters["thin"][1, QUERY]))
+    merged = weakref.ref(held_by(pool, 0))
+    pool.load(SlotLoad(1, "wide", (ModulePages(1, QUERY, 20, (1, 3, 2)),)))
+    assert merged() is None
+
+
+def held_by(pool: HostPool, slot: int) -> Tensor:
+    step = pool.step((Segment(0, 1, slot),))
+    assert step is not None
+    return step._parts[1, Site.QKV][0].a
+
+
+def test_memory_is_what_the_pages_stand_for(pool: HostPool) -> None:
+    assert pool.bytes == 2 * 5 * 8 * ((6 + 4) + (6 + 3) + (6 + 5)) * 4

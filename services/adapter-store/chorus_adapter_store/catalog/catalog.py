@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chorus_adapter_store.catalog.aliasing import check_unnamed, latest_of, point, release, repair_latest
@@ -14,13 +14,14 @@ from chorus_adapter_store.catalog.quotas import check_count, check_draft, lock_t
 from chorus_adapter_store.catalog.rows import (
     LIVE,
     PRESENT,
+    in_range,
     numbered,
     pointed_at_by,
     read_generations,
     select_generations,
     stored_files,
 )
-from chorus_adapter_store.catalog.schema import adapters, generations
+from chorus_adapter_store.catalog.schema import NAME, adapters, generations
 from chorus_adapter_store.catalog.sharing import make_private, usable_by
 from chorus_adapter_store.errors import InvalidArgument, NotFound
 from chorus_adapter_store.names import quote
@@ -38,6 +39,15 @@ from chorus_adapter_store.values import (
 )
 
 _LARGEST_DIGITS = 10  # of a generation's number
+# Every request for an adapter asks one of these. One query whoever asks, so that a missing adapter and another tenant's
+# take the same time.
+_USABLE = and_(
+    adapters.c.tenant == bindparam("owner", type_=NAME),
+    adapters.c.name == bindparam("name", type_=NAME),
+    usable_by(bindparam("tenant", type_=NAME)),
+)
+_BY_ALIAS = select_generations(_USABLE, LIVE, pointed_at_by(bindparam("alias", type_=NAME)))
+_BY_NUMBER = select_generations(_USABLE, LIVE, generations.c.generation == bindparam("number", type_=Integer))
 
 
 class Catalog:
@@ -80,14 +90,14 @@ class Catalog:
 
     async def resolve(self, tenant: str, owner: str, name: str, model: str, version: str) -> Resolution:
         """Raises NotFound, which tells anything about an adapter to its owner alone."""
+        named: dict[str, object] = {"tenant": tenant, "owner": owner, "name": name}
         if version.isascii() and version.isdigit():
-            wanted = numbered(int(version) if len(version) <= _LARGEST_DIGITS else 0)
+            number = in_range(int(version)) if len(version) <= _LARGEST_DIGITS else 0
+            query, values = _BY_NUMBER, named | {"number": number}
         else:
-            wanted = pointed_at_by(version or LATEST)
-        # One query whoever asks, so that a missing adapter and another tenant's take the same time.
-        named = and_(adapters.c.tenant == owner, adapters.c.name == name, usable_by(tenant))
+            query, values = _BY_ALIAS, named | {"alias": version or LATEST}
         async with self._database.read() as connection:
-            found = await read_generations(connection, select_generations(named, LIVE, wanted))
+            found = await read_generations(connection, query, values)
             if found and model in ("", found[0].model):
                 return _resolution([each.seen_by(tenant) for each in found], version or LATEST)
             if found and owner == tenant:

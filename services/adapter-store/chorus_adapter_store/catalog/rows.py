@@ -1,9 +1,10 @@
 """Rows to values: how generations are selected and read, the same for every query."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Insert, Row, Select, and_, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Insert, Row, Select, and_, bindparam, null, or_, select, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,21 +30,36 @@ _GENERATIONS = select(adapters.c.tenant, adapters.c.name, adapters.c.visibility,
     generations.join(adapters, generations.c.adapter_id == adapters.c.id)
 )
 
+# Of aliases and canaries in one question: a request waits for its answer.
+_ROW_IDS: BindParameter[list[int]] = bindparam("row_ids", expanding=True)
+_POINTERS = union_all(
+    select(aliases.c.generation_id, aliases.c.alias, null().label("percent")).where(
+        aliases.c.generation_id.in_(_ROW_IDS)
+    ),
+    select(canaries.c.generation_id, canaries.c.alias, canaries.c.percent).where(
+        canaries.c.generation_id.in_(_ROW_IDS)
+    ),
+).order_by("alias")
+
 
 def select_generations(*conditions: ColumnElement[bool]) -> Select[Any]:
     """Generations with their adapter's names."""
     return _GENERATIONS.where(*conditions)
 
 
-def pointed_at_by(alias: str) -> ColumnElement[bool]:
+def pointed_at_by(alias: str | BindParameter[str]) -> ColumnElement[bool]:
     """One generation of an adapter, or two."""
     tables = (aliases, canaries)
     return or_(*(generations.c.id.in_(select(each.c.generation_id).where(each.c.alias == alias)) for each in tables))
 
 
 def numbered(number: int) -> ColumnElement[bool]:
+    return generations.c.generation == in_range(number)
+
+
+def in_range(number: int) -> int:
     """Clamped to the column's range, past which PostgreSQL calls the question itself an error."""
-    return generations.c.generation == min(number, 2**31 - 1)
+    return min(number, 2**31 - 1)
 
 
 def insert_if_absent(connection: AsyncConnection, table: Any) -> Insert:
@@ -52,13 +68,17 @@ def insert_if_absent(connection: AsyncConnection, table: Any) -> Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
-async def read_generations(connection: AsyncConnection, query: Select[Any]) -> tuple[Generation, ...]:
-    """The generations that `query` selects, in its order, each with the aliases that point at it and its sharing."""
-    rows = (await connection.execute(query)).all()
+async def read_generations(
+    connection: AsyncConnection, query: Select[Any], values: Mapping[str, object] | None = None
+) -> tuple[Generation, ...]:
+    """The generations that `query` selects, in its order, each with the aliases that point at it and its sharing.
+
+    `values`: of its parameters.
+    """
+    rows = (await connection.execute(query, values)).all()
     if not rows:
         return ()
-    names = await _aliases(connection, [row.id for row in rows])
-    portions = await _canaries(connection, [row.id for row in rows])
+    names, portions = await _pointers(connection, [row.id for row in rows])
     tenants = await _shared_with(connection, {row.adapter_id for row in rows if row.visibility == Visibility.SHARED})
     return tuple(
         replace(
@@ -78,20 +98,18 @@ def stored_files(row: Row[Any]) -> tuple[StoredFile, StoredFile]:
     )
 
 
-async def _aliases(connection: AsyncConnection, row_ids: list[int]) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {row_id: [] for row_id in row_ids}
-    query = select(aliases).where(aliases.c.generation_id.in_(row_ids)).order_by(aliases.c.alias)
-    for pointer in await connection.execute(query):
-        found[pointer.generation_id].append(pointer.alias)
-    return found
-
-
-async def _canaries(connection: AsyncConnection, row_ids: list[int]) -> dict[int, list[tuple[str, int]]]:
-    found: dict[int, list[tuple[str, int]]] = {row_id: [] for row_id in row_ids}
-    query = select(canaries).where(canaries.c.generation_id.in_(row_ids)).order_by(canaries.c.alias)
-    for pointer in await connection.execute(query):
-        found[pointer.generation_id].append((pointer.alias, pointer.percent))
-    return found
+async def _pointers(
+    connection: AsyncConnection, row_ids: list[int]
+) -> tuple[dict[int, list[str]], dict[int, list[tuple[str, int]]]]:
+    """By generation: the aliases whose first it is, and those of which it is the canary, with its share."""
+    names: dict[int, list[str]] = {row_id: [] for row_id in row_ids}
+    portions: dict[int, list[tuple[str, int]]] = {row_id: [] for row_id in row_ids}
+    for pointer in await connection.execute(_POINTERS, {"row_ids": row_ids}):
+        if pointer.percent is None:
+            names[pointer.generation_id].append(pointer.alias)
+        else:
+            portions[pointer.generation_id].append((pointer.alias, pointer.percent))
+    return names, portions
 
 
 async def _shared_with(connection: AsyncConnection, adapter_ids: set[int]) -> dict[int, list[str]]:

@@ -1,6 +1,6 @@
 """Who may use an adapter."""
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chorus_adapter_store.catalog.database import Database
@@ -27,7 +27,7 @@ class SharingCatalog:
             return (await read_generations(connection, newest.limit(1)))[0]
 
 
-def usable_by(tenant: str) -> ColumnElement[bool]:
+def usable_by(tenant: str | BindParameter[str]) -> ColumnElement[bool]:
     """Of adapters: those that are the tenant's own, public, or shared with it."""
     shared = select(shares.c.adapter_id).where(shares.c.adapter_id == adapters.c.id, shares.c.tenant == tenant)
     return or_(

@@ -32,6 +32,8 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _REFUSALS = (InvalidArgument, NotFound, Precondition, QuotaExceeded, TooLarge)
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1000
+# Of a file, in one message: whoever reads is at work on the first while the next ones come.
+_PART_BYTES = 256 << 10
 _MAX_PAGE_BYTES = 3 << 20  # below gRPC's default limit of 4 MiB a message
 
 
@@ -73,7 +75,8 @@ class AdapterServicer(FleetServicer):
                 async with aclosing(self._store.read(file)) as chunks:
                     async for data in chunks:
                         self._metrics.fetch_bytes.inc(len(data))
-                        yield pb.FetchChunk(data=data)
+                        for begin in range(0, len(data), _PART_BYTES):
+                            yield pb.FetchChunk(data=data[begin : begin + _PART_BYTES])
 
     async def Locate(self, request: pb.LocateRequest, context: _Context) -> pb.LocateResponse:
         async with self._calls.answering("locate", context):

@@ -1,6 +1,7 @@
-"""Adapters on the CPU: pages by rank, gathered once a load for products of the true ranks."""
+"""Adapters on the CPU: each copied once, into the shape that the products of its true ranks want."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -11,12 +12,18 @@ from chorus_engine.core.spec import OUTER_LAYER, Capacity, LinearModule
 from chorus_engine.model.lora import Product, Site
 from chorus_engine.runner.adapters import AdapterSource, Place, places, pool_rows
 from chorus_kernels.embedding_lora import embed
-from chorus_kernels.lora import Part, Segment, lora, prepare
-from chorus_kernels.lora import Site as PoolSite
+from chorus_kernels.lora import Part, Segment, lora, merge, prepare
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    load: SlotLoad
+    sites: Mapping[Place, tuple[Tensor, Tensor]]  # A [rank, in] and B [rank, out] of those that the adapter touches
 
 
 class HostPool:
-    """Per layer and module one tensor of rank rows for A and one for B; the scheduler hands out their pages."""
+    """The scheduler hands out pages, and here they only count: who is given a page owns the memory that it stands for,
+    and what its owner before held is freed."""
 
     def __init__(
         self,
@@ -28,34 +35,37 @@ class HostPool:
         device: torch.device,
     ) -> None:
         self._host = host
-        self._sites = {
-            place: _site(modules, capacity, pool_rows(place[1], capacity), dtype, device)
-            for place, modules in places(sites, layers)
+        self._dtype = dtype
+        self._sites = dict(places(sites, layers))
+        self._places = {
+            (place[0], module.path): (place, i)
+            for place, modules in self._sites.items()
+            for i, module in enumerate(modules)
         }
-        self._places = {m.path: (site, i) for site, modules in sites.items() for i, m in enumerate(modules)}
-        self._gathered: dict[int, dict[Place, tuple[Tensor, Tensor]]] = {}  # by slot
+        rows = {place: pool_rows(place[1], capacity) for place in self._sites}
+        self.bytes = sum(
+            rows[place] * (module.in_features + module.out_features) * dtype.itemsize
+            for place, modules in self._sites.items()
+            for module in modules
+        )
+        torch.empty(self.bytes, dtype=torch.uint8, device=device)  # raises now if there will never be so much
+        self._held: dict[int, _Held] = {}  # by slot
+        self._owners: dict[tuple[int, str, int], SlotLoad] = {}  # page of a layer's module -> whom it was given to last
         self._step: PoolStep | None = None
         self._loaded: list[int] = []
 
-    @property
-    def bytes(self) -> int:
-        return sum(tensor.nbytes for site in self._sites.values() for tensor in (*site.a, *site.b))
-
     def load(self, load: SlotLoad) -> None:
-        """Copies an adapter into its pages; what the slot held is gone. Ready when it returns."""
+        """Copies an adapter; what the slot held is gone. Ready when it returns."""
+        self._free(load)
         weights = self._host.get(load.digest).modules
-        for site in self._sites.values():
-            site.ranks[load.slot] = 0
+        touched: dict[Place, list[tuple[Tensor, Tensor]]] = {}
         for module in load.modules:
-            name, index = self._places[module.module]
-            site = self._sites[module.layer, name]
-            site.ranks.numpy()[load.slot, index] = module.rank
-            site.pages.numpy()[load.slot, index, : len(module.pages)] = module.pages
+            place, index = self._places[module.layer, module.module]
+            if place not in touched:
+                touched[place] = [self._nothing(each) for each in self._sites[place]]
             a, b = weights[module.layer, module.module]
-            rows = site.rows(load.slot, index)
-            site.a[index].index_copy_(0, rows, a.to(site.a[index].dtype))
-            site.b[index].index_copy_(0, rows, b.to(site.b[index].dtype))
-        self._gathered.pop(load.slot, None)
+            touched[place][index] = a.to(self._dtype), b.to(self._dtype)
+        self._held[load.slot] = _Held(load, {place: merge(modules) for place, modules in touched.items()})
         self._step = None
         self._loaded.append(load.slot)
 
@@ -69,16 +79,27 @@ class HostPool:
         if not segments:
             return None
         if self._step is None or self._step.segments != segments:
-            parts = {place: prepare(segments, partial(self._gather, place)) for place in self._sites}
+            parts = {place: prepare(segments, partial(self._merged, place)) for place in self._sites}
             self._step = PoolStep(segments, parts)
         return self._step
 
-    def _gather(self, place: Place, slot: int) -> tuple[Tensor, Tensor]:
-        """Gathered once after a load: a gather a step costs more than the products of a few tokens."""
-        gathered = self._gathered.setdefault(slot, {})
-        if place not in gathered:
-            gathered[place] = self._sites[place].gather(slot)
-        return gathered[place]
+    def _free(self, load: SlotLoad) -> None:
+        """What its slot held, and the owners before of its pages."""
+        self._held.pop(load.slot, None)
+        for module in load.modules:
+            for page in module.pages:
+                key = (module.layer, module.module, page)
+                owner, self._owners[key] = self._owners.get(key), load
+                if owner is not None and (held := self._held.get(owner.slot)) is not None and held.load is owner:
+                    del self._held[owner.slot]
+
+    def _merged(self, place: Place, slot: int) -> tuple[Tensor, Tensor] | None:
+        return self._held[slot].sites.get(place)
+
+    def _nothing(self, module: LinearModule) -> tuple[Tensor, Tensor]:
+        """Of a module that an adapter lacks."""
+        empty = torch.empty(0, module.in_features + module.out_features, dtype=self._dtype)
+        return empty[:, : module.in_features], empty[:, module.in_features :]
 
 
 class PoolStep:
@@ -95,17 +116,3 @@ class PoolStep:
 
     def embed(self, ids: Tensor, x: Tensor) -> None:
         embed(x, ids, self._parts.get((OUTER_LAYER, Site.EMBEDDING), ()))
-
-
-def _site(
-    modules: tuple[LinearModule, ...], capacity: Capacity, rows: int, dtype: torch.dtype, device: torch.device
-) -> PoolSite:
-    table = (capacity.max_adapters, len(modules))
-    return PoolSite(
-        # Rows are written before they are read; until then pages as wide as a vocabulary take no memory.
-        a=tuple(torch.empty(rows, module.in_features, dtype=dtype, device=device) for module in modules),
-        b=tuple(torch.empty(rows, module.out_features, dtype=dtype, device=device) for module in modules),
-        ranks=torch.zeros(table, dtype=torch.int32),
-        pages=torch.zeros((*table, rows // capacity.adapter_page_rows), dtype=torch.int32),
-        page_rows=capacity.adapter_page_rows,
-    )
