@@ -19,13 +19,13 @@ from chorus_client import ChorusAdmin
 from chorus_client.cli.app import run
 from chorus_gateway.auth import generate_key
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
-from tests.adapter_store.support import BASE, make_upload
+from tests.adapter_store.support import make_upload
 from tests.gateway.support.fake_engine import TOKEN, FakeEngine, Reply
 from tests.gateway.support.fake_store import FakeStore
 from tests.gateway.support.redis_server import RedisServer, free_port
 from tests.gateway.support.tokenizers import END, bundle, ids
 
-ENGINE = "engine-1"
+ENGINE, MODEL = "engine-1", "chorus-demo"
 READY_SECONDS = 60.0  # on a busy machine
 _tenants = count()
 
@@ -54,10 +54,10 @@ class Doubles:
         self._loop.close()
 
     async def _start(self) -> None:
-        self.engine = FakeEngine(bundle(), replier=lambda submit: self._reply(), model=BASE.name, engine_id=ENGINE)
+        self.engine = FakeEngine(bundle(), replier=lambda submit: self._reply(), model=MODEL, engine_id=ENGINE)
         await self.engine.start()
-        self.store = await FakeStore(BASE.name).start()
-        self.store.engines = [pb.Engine(engine_id=ENGINE, address=self.engine.address, model=BASE.name, slots=4)]
+        self.store = await FakeStore(MODEL).start()
+        self.store.engines = [pb.Engine(engine_id=ENGINE, address=self.engine.address, model=MODEL, slots=4)]
 
     async def _stop(self) -> None:
         await self.engine.stop()
@@ -185,6 +185,6 @@ def key(chorus: Chorus, tenant: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def ask(chorus: Chorus, *arguments: str) -> str:
-    answered = chorus("chat", "--model", BASE.name, *arguments)
+    answered = chorus("chat", "--model", MODEL, *arguments)
     assert (answered.status, answered.err) == (0, "")
     return answered.out

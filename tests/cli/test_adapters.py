@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapter_store.support import BASE
-from tests.cli.conftest import Chorus, write_adapter
+from tests.cli.conftest import MODEL, Chorus, write_adapter
 
 
 def test_a_push_tells_what_was_found_in_it(chorus: Chorus, tenant: str, folder: Path) -> None:
@@ -74,10 +73,8 @@ def test_a_tenants_key_manages_its_own(
     made = json.loads(chorus("keys", "create", "--tenant", tenant, "--scope", "adapters", "-o", "json").out)
     monkeypatch.delenv("CHORUS_ADMIN_KEY")
     monkeypatch.setenv("CHORUS_API_KEY", made["key"])
-    assert (
-        chorus("adapters", "push", str(folder), "--tenant", tenant, "--name", "sql", "--model", BASE.name).status == 0
-    )
-    other = chorus("adapters", "push", str(folder), "--tenant", "another", "--name", "sql", "--model", BASE.name)
+    assert chorus("adapters", "push", str(folder), "--tenant", tenant, "--name", "sql", "--model", MODEL).status == 0
+    other = chorus("adapters", "push", str(folder), "--tenant", "another", "--name", "sql", "--model", MODEL)
     assert (other.status, tenant in other.err) == (1, True)
     admin = chorus("tenants", "list")
     assert (admin.status, "CHORUS_ADMIN_KEY" in admin.err) == (2, True)

@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from tests.adapter_store.support import BASE
-from tests.cli.conftest import ENGINE, Chorus, Gateway, ask
+from tests.cli.conftest import ENGINE, MODEL, Chorus, Gateway, ask
 
 SEEN_SECONDS = 20.0  # what is counted is told within a second or two; the machine may be busy
 
@@ -29,18 +28,18 @@ def test_what_cannot_be_asked(chorus: Chorus, monkeypatch: pytest.MonkeyPatch) -
     unknown = chorus("chat", "--model", "nobody", "--once", "Hello")
     assert (unknown.status, unknown.out, unknown.err.count("\n")) == (1, "", 1)
     assert "nobody" in unknown.err
-    assert chorus("chat", "--model", BASE.name, "-o", "json").status == 2
+    assert chorus("chat", "--model", MODEL, "-o", "json").status == 2
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert chorus("chat", "--model", BASE.name).status == 2
+    assert chorus("chat", "--model", MODEL).status == 2
     monkeypatch.delenv("CHORUS_API_KEY")
-    keyless = chorus("chat", "--model", BASE.name, "--once", "Hello")
+    keyless = chorus("chat", "--model", MODEL, "--once", "Hello")
     assert (keyless.status, "CHORUS_API_KEY" in keyless.err) == (2, True)
 
 
 @pytest.mark.usefixtures("key")
 def test_top_shows_who_runs_and_who_waits(chorus: Chorus, tenant: str, gateway: Gateway) -> None:
     gateway.doubles.words, gateway.doubles.pause = "the quick brown fox jumps over the lazy dog " * 20, 0.05
-    command = [sys.executable, "-m", "chorus_client.cli", "chat", "--model", BASE.name, "--once", "Go"]
+    command = [sys.executable, "-m", "chorus_client.cli", "chat", "--model", MODEL, "--once", "Go"]
     asking = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         until = time.monotonic() + SEEN_SECONDS
@@ -58,7 +57,7 @@ def test_top_shows_who_runs_and_who_waits(chorus: Chorus, tenant: str, gateway: 
         shown = chorus("top", "--once")
         assert (shown.status, shown.err) == (0, "")
         assert f"\n{tenant}\t1\t0\t" in shown.out
-        assert f"\n{ENGINE}\t{BASE.name}\tready\t1\t0\t" in shown.out
+        assert f"\n{ENGINE}\t{MODEL}\tready\t1\t0\t" in shown.out
     finally:
         gateway.doubles.words, gateway.doubles.pause = "hello world", 0.0
         asking.terminate()

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from chorus_client import cli
-from tests.adapter_store.support import BASE
-from tests.cli.conftest import Chorus, Gateway
+from tests.cli.conftest import MODEL, Chorus, Gateway
 
 COMMAND = [sys.executable, "-m", "chorus_client.cli"]
 PATIENCE = 60.0  # seconds, on a busy machine
@@ -101,7 +100,7 @@ def test_ctrl_c_ends_top_and_gives_the_screen_back() -> None:
 
 @pytest.mark.usefixtures("environment", "key")
 def test_a_conversation(gateway: Gateway) -> None:
-    with Terminal("chat", "--model", BASE.name) as terminal:
+    with Terminal("chat", "--model", MODEL) as terminal:
         terminal.shows("Talking to")
         terminal.types("Say hello.")
         terminal.shows("hello world")

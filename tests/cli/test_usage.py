@@ -3,15 +3,14 @@ import time
 
 import pytest
 
-from tests.adapter_store.support import BASE
-from tests.cli.conftest import Chorus, ask
+from tests.cli.conftest import MODEL, Chorus, ask
 
 SEEN_SECONDS = 20.0  # the ledger is written within a second; the machine may be busy
 
 
 @pytest.mark.usefixtures("key")
 def test_usage(chorus: Chorus, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chorus("prices", "set", BASE.name, "--input", "1", "--generated", "2")
+    chorus("prices", "set", MODEL, "--input", "1", "--generated", "2")
     for _ in range(2):
         ask(chorus, "--once", "Say hello.")
     until = time.monotonic() + SEEN_SECONDS

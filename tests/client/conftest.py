@@ -13,7 +13,9 @@ import pytest
 import uvicorn
 
 from chorus_client import ChorusAdmin
+from chorus_gateway.api.admin_usage import usage_routers
 from chorus_gateway.db import connect, migrate
+from chorus_gateway.ledger.reports import Reports
 from tests.adapter_store.support import BASE, make_upload
 from tests.gateway.support.door import open_door
 from tests.gateway.support.fake_store import FakeStore
@@ -102,7 +104,10 @@ class _Serving:
                 redis = await stack.enter_async_context(redis_client(self._redis_url))
                 store = await FakeStore(BASE.name, "chorus-demo").start()
                 stack.push_async_callback(store.stop)
-                door = await stack.enter_async_context(open_door(database, redis, store.address, model=BASE.name))
+                routers = usage_routers(Reports(database))
+                door = await stack.enter_async_context(
+                    open_door(database, redis, store.address, model=BASE.name, routers=routers)
+                )
                 listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
                 self._server = uvicorn.Server(uvicorn.Config(door.app, log_level="warning", lifespan="off"))
                 url = f"http://127.0.0.1:{listener.getsockname()[1]}"

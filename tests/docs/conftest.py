@@ -1,9 +1,11 @@
+from dataclasses import fields
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from fastapi import FastAPI
 
+from chorus_gateway.api.admin_usage import usage_routers
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
 from chorus_gateway.api.dependencies import Parts
@@ -16,21 +18,10 @@ from chorus_gateway.telemetry import Metrics, Tracing
 def app() -> FastAPI:
     """The gateway's routes; nothing behind them is ever asked."""
     nothing: Any = Mock()
-    parts = Parts(
-        authenticator=nothing,
-        auth_events=nothing,
-        tenants=nothing,
-        keys=nothing,
-        adapters=nothing,
-        resolver=nothing,
-        live=nothing,
-        readiness=nothing,
-        metrics=Metrics(),
-        tracing=Tracing(),
-    )
-    return create_app(
-        parts, BodyLimits(1, 1), (chat_router(nothing), completions_router(nothing), models_router(nothing, nothing))
-    )
+    given: dict[str, Any] = {part.name: nothing for part in fields(Parts)}
+    parts = Parts(**given | {"metrics": Metrics(), "tracing": Tracing()})
+    asking = (chat_router(nothing), completions_router(nothing), models_router(nothing, nothing))
+    return create_app(parts, BodyLimits(1, 1), (*asking, *usage_routers(nothing)))
 
 
 @pytest.fixture(scope="session")

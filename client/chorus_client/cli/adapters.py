@@ -69,7 +69,7 @@ def import_(
         str, typer.Argument(metavar="SOURCE", help="s3://bucket/prefix, of a bucket that the store may read.")
     ],
     tenant: Annotated[str, typer.Option("--tenant", "-t", envvar="CHORUS_TENANT", help="Whose adapter it will be.")],
-    name: Annotated[str, typer.Option("--name", "-n")],
+    name: Annotated[str, typer.Option("--name", "-n", help="What it will be called.")],
     model: Annotated[str | None, typer.Option("--model", "-m", help="Its base model.")] = None,
     output: Output = Form.TABLE,
 ) -> None:
