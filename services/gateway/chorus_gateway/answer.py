@@ -33,7 +33,7 @@ class TokenEntry:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one a token: frozen ones take three times as long to make
 class Piece:
     """News of one choice: text that follows what it had, the tokens that begin in it, and its end if it ended."""
 
@@ -55,13 +55,23 @@ class Opening:
 
 
 class Answer(Protocol):
-    """Where the pipeline writes: `begin` once, then `write` for every piece, then `finish` once if all ended well.
+    """Where the pipeline writes: `begin` once, then each piece by `write` or `write_now`, then `finish` once if all
+    ended well.
 
     Until the first piece the request may still end with an error that deserves a status of its own, so `begin` sends
     nothing.
     """
 
+    @property
+    def keeps_up(self) -> bool:
+        """Whether a piece can be written now, without waiting for the client."""
+        ...
+
     def begin(self, opening: Opening) -> None: ...
+
+    def write_now(self, piece: Piece) -> None:
+        """Only while it `keeps_up` and no `write` is under way."""
+        ...
 
     async def write(self, piece: Piece) -> None: ...
 

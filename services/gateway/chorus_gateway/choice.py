@@ -60,6 +60,10 @@ class Choice:
         """Whatever ended it."""
         self._span.end()
 
+    def goes_on(self, delta: Delta) -> bool:
+        """Whether nothing in `delta` can end the choice."""
+        return delta.finish is None and not self._writer.may_stop
+
     def read(self, news: News) -> Piece | None:
         """What the client is to be told now, if anything. After its `end` a choice has nothing to say."""
         if self.end is not None:
@@ -68,13 +72,12 @@ class Choice:
         if delta.token_ids:
             self._meter.received(len(delta.token_ids), news.at, self._last_at)
             self._last_at = news.at
-        written = self._writer.feed(delta)
-        text, entries = written.text, written.entries
+        text, entries = self._writer.feed(delta)
         if self._writer.stopped:
             self.end = End.STOP
         elif delta.finish is not None:
             self.end = End.LENGTH if delta.finish is FinishReason.LENGTH else End.STOP
-            rest = self._writer.flush()
-            text, entries = text + rest.text, entries + rest.entries
+            rest, last = self._writer.flush()
+            text, entries = text + rest, entries + last
         self.usage = delta.usage or self.usage
         return Piece(self.index, text, entries, self.end) if text or entries or self.end is not None else None

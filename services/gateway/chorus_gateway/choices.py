@@ -1,12 +1,13 @@
 """All the answers that one request asks for: n for each of its prompts."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
-from chorus_gateway.answer import Piece
+from chorus_gateway.answer import Answer
 from chorus_gateway.ask import Ask
 from chorus_gateway.choice import Choice
-from chorus_gateway.engine_client.inbox import Inbox
+from chorus_gateway.engine_client.inbox import Inbox, News
 from chorus_gateway.meter import RequestMeter
 from chorus_gateway.telemetry import Tracing
 from chorus_gateway.text.stop_strings import StopStrings
@@ -40,16 +41,34 @@ class Choices:
     def sinks(self) -> list[tuple[Job, Choice]]:
         return [(choice.job, choice) for choice in self._all]
 
-    async def pieces(self) -> AsyncIterator[Piece]:
-        """News of all choices as they come, until each has ended. Raises the error that ended any of them."""
+    async def deliver(self, answer: Answer, ended: Callable[[int], None]) -> None:
+        """Writes news of all choices as they come, until each has ended; `ended` hears of each before its last piece is
+        written. Raises the error that ended any of them.
+
+        What is neither the first nor the last news of a choice, and can be written without waiting, is written as it
+        arrives, in the engine's turn.
+        """
         unfinished = len(self._all)
+        self._inbox.offer_to(partial(self._write_now, answer))
         while unfinished:
             news = await self._inbox.get()
             piece = self._all[news.index].read(news)
-            if piece is not None:
-                unfinished -= piece.end is not None
-                yield piece
+            if piece is None:
+                continue
+            if piece.end is not None:
+                unfinished -= 1
+                ended(piece.index)
+            await answer.write(piece)
         self._meter.finished([str(choice.end) for choice in self._all], self.usage().prompt_tokens)
+
+    def _write_now(self, answer: Answer, news: News) -> bool:
+        choice = self._all[news.index]
+        if not choice.goes_on(news.delta) or not answer.keeps_up:
+            return False
+        piece = choice.read(news)
+        if piece is not None:
+            answer.write_now(piece)
+        return True
 
     def usage(self) -> Usage:
         """As the client sees it."""

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from chorus_gateway.api.errors import error_body
 from chorus_gateway.errors import InvalidRequest
@@ -15,6 +15,30 @@ HEAD_SECONDS = 30.0  # from a connection's start, or a request's first byte, to 
 
 class TooLargeHead(Exception):
     """The request line and headers passed MAX_HEAD_BYTES."""
+
+
+class Chunks:
+    """The body of a streamed answer, by the shortest way to the socket. ASGI's `send` passes every piece through all
+    that surrounds the application, which looks at the first message alone."""
+
+    NAME = "chorus.chunks"  # in the scope's extensions
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    @property
+    def free(self) -> bool:
+        """Whether the head is sent, and the client is there and reads."""
+        cycle = self._cycle
+        return not (cycle.flow.write_paused or cycle.disconnected or cycle.response_complete) and bool(
+            cycle.chunked_encoding
+        )
+
+    def write(self, data: bytes) -> None:
+        """Only while it is `free`; not empty."""
+        self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 class Http1(HttpToolsProtocol):
@@ -59,6 +83,9 @@ class Http1(HttpToolsProtocol):
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            extensions: dict[str, Any] = {Chunks.NAME: Chunks(self.cycle)}
+            self.scope["extensions"] = extensions
 
     def send_400_response(self, msg: str) -> None:
         if self._kept > MAX_HEAD_BYTES:

@@ -101,10 +101,8 @@ class Pipeline:
                     # Each job waits for its turn and a credit, and goes to the engine that suits it best.
                     with choices.open(), self._dispatcher.carrying(choices.sinks, entry) as tickets:
                         answer.begin(_opening(ask, model, reservation))
-                        async for piece in choices.pieces():
-                            if piece.end is not None:
-                                self._dispatcher.cancel(tickets[piece.index])  # after a stop string it would run on
-                            await answer.write(piece)
+                        # After a stop string a choice's job would run on.
+                        await choices.deliver(answer, lambda index: self._dispatcher.cancel(tickets[index]))
             await answer.finish(choices.usage())
 
     def _plan(

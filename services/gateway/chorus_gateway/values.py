@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 
 class Scope(StrEnum):
@@ -180,8 +181,7 @@ class Timing:
     decode: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """News of one job from its engine. The first tokens come with `usage`, the last delta with it and `finish`."""
 
     token_ids: tuple[int, ...] = ()

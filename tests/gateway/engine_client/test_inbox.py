@@ -42,3 +42,46 @@ async def test_the_bound_is_in_tokens_that_nobody_has_taken() -> None:
     assert not inbox.put(news(0, 4))
     await inbox.get()
     assert inbox.put(news(0, 5))
+
+
+async def test_while_the_reader_waits_news_are_taken_at_once() -> None:
+    inbox, taken = Inbox(10), set[int]()
+
+    def take(offered: News) -> bool:
+        taken.add(offered.index)
+        return True
+
+    inbox.offer_to(take)
+    assert inbox.put(news(0, 1)), "nobody waits yet"
+    assert (await inbox.get()).index == 0
+    waiting = asyncio.create_task(inbox.get())
+    await asyncio.sleep(0)
+    inbox.put(news(1, 2))
+    assert taken == {1}
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_what_cannot_be_taken_at_once_stays_in_order() -> None:
+    inbox, free = Inbox(10), False
+    inbox.offer_to(lambda _: free)
+    waiting = asyncio.create_task(inbox.get())
+    await asyncio.sleep(0)
+    inbox.put(news(0, 1))
+    free = True
+    inbox.put(news(1, 2))  # must not overtake
+    assert [(await waiting).index, (await inbox.get()).index] == [0, 1]
+
+
+async def test_what_goes_wrong_at_once_is_the_readers() -> None:
+    inbox = Inbox(10)
+
+    def fail(_: News) -> bool:
+        raise RuntimeError("broken")
+
+    inbox.offer_to(fail)
+    waiting = asyncio.create_task(inbox.get())
+    await asyncio.sleep(0)
+    assert inbox.put(news(0, 1)), "the one who brings them is not disturbed"
+    with pytest.raises(RuntimeError, match="broken"):
+        await waiting

@@ -33,8 +33,15 @@ class Heard:
     def text(self) -> str:
         return "".join(piece.text for piece in self.pieces)
 
+    @property
+    def keeps_up(self) -> bool:
+        return False
+
     def begin(self, opening: Opening) -> None:
         self.opening = opening
+
+    def write_now(self, piece: Piece) -> None:
+        raise AssertionError("it does not keep up")
 
     async def write(self, piece: Piece) -> None:
         self.pieces.append(piece)

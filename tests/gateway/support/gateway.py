@@ -19,6 +19,7 @@ from chorus_gateway.api.errors import install_error_handlers
 from chorus_gateway.api.models import models_router
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import ModelNotFound, Unauthenticated
+from chorus_gateway.http1 import Http1
 from chorus_gateway.ledger.journal import Journal
 from chorus_gateway.ledger.ledger import Ledger
 from chorus_gateway.ledger.orphans import Orphans
@@ -211,7 +212,7 @@ async def running_gateway(
 @contextlib.asynccontextmanager
 async def served(app: Any) -> AsyncIterator[str]:
     """The application behind a real socket; yields its URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off", ws="none")
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=Http1, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve(None))
     try:

@@ -21,7 +21,7 @@ from chorus_gateway.api.schemas_chat import (
     TopLogprobView,
 )
 from chorus_gateway.api.schemas_usage import UsageView
-from chorus_gateway.api.shapes import fingerprint, finite, tier_name
+from chorus_gateway.api.shapes import fingerprint, finite, quoted, tier_name
 from chorus_gateway.api.sse import EventStream
 from chorus_gateway.ask import Ask
 from chorus_gateway.pipeline import Pipeline
@@ -106,7 +106,7 @@ class ChatChunks:
         self._include_usage = include_usage
         self._head = ""
         self._tail = ',"usage":null}\n\n' if include_usage else "}\n\n"
-        self._begun: set[int] = set()
+        self._around: dict[int, tuple[str, str]] = {}  # by index: what goes before and after a text, once it has begun
 
     def open(self, opening: Opening) -> None:
         head = {
@@ -119,22 +119,27 @@ class ChatChunks:
         }
         self._head = "data: " + json.dumps(head)[:-1]
 
-    def piece(self, piece: Piece) -> str:
-        events = ""
-        if piece.index not in self._begun:
-            self._begun.add(piece.index)
-            events = self._event(piece.index, '{"role":"assistant","content":"","refusal":null}', "null", "null")
+    def piece(self, piece: Piece) -> bytes:
+        around = self._around.get(piece.index)
+        if around is not None and piece.end is None and not self._logprobs:  # nearly all of them
+            return f"{around[0]}{quoted(piece.text)}{around[1]}".encode()
+        events = self._first(piece.index) if around is None else ""
         if piece.text or piece.tokens:
             logprobs = _logprobs(piece.tokens).model_dump_json() if self._logprobs else "null"
-            events += self._event(piece.index, f'{{"content":{json.dumps(piece.text)}}}', logprobs, "null")
+            events += self._event(piece.index, f'{{"content":{quoted(piece.text)}}}', logprobs, "null")
         if piece.end is not None:
             events += self._event(piece.index, "{}", "null", f'"{piece.end}"')
-        return events
+        return events.encode()
 
-    def usage(self, usage: Usage) -> str:
+    def usage(self, usage: Usage) -> bytes:
         if not self._include_usage:
-            return ""
-        return f'{self._head},"choices":[],"usage":{UsageView.of(usage).model_dump_json()}}}\n\n'
+            return b""
+        return f'{self._head},"choices":[],"usage":{UsageView.of(usage).model_dump_json()}}}\n\n'.encode()
+
+    def _first(self, index: int) -> str:
+        before, after = self._event(index, '{"content":\0}', "null", "null").split("\0")
+        self._around[index] = before, after
+        return self._event(index, '{"role":"assistant","content":"","refusal":null}', "null", "null")
 
     def _event(self, index: int, delta: str, logprobs: str, reason: str) -> str:
         choice = f'{{"index":{index},"delta":{delta},"logprobs":{logprobs},"finish_reason":{reason}}}'

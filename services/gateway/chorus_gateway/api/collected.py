@@ -27,10 +27,17 @@ class Collected:
     def __init__(self) -> None:
         self._choices: dict[int, CollectedChoice] = {}
 
+    @property
+    def keeps_up(self) -> bool:
+        return True
+
     def begin(self, opening: Opening) -> None:
         self.opening = opening
 
     async def write(self, piece: Piece) -> None:
+        self.write_now(piece)
+
+    def write_now(self, piece: Piece) -> None:
         choice = self._choices.get(piece.index)
         if choice is None:
             choice = self._choices[piece.index] = CollectedChoice(piece.index)

@@ -18,7 +18,7 @@ from chorus_gateway.api.schemas_completions import (
     CompletionRequest,
 )
 from chorus_gateway.api.schemas_usage import UsageView
-from chorus_gateway.api.shapes import fingerprint, finite, legacy_token, tier_name
+from chorus_gateway.api.shapes import fingerprint, finite, legacy_token, quoted, tier_name
 from chorus_gateway.api.sse import EventStream
 from chorus_gateway.ask import Ask
 from chorus_gateway.pipeline import Pipeline
@@ -111,14 +111,14 @@ class CompletionChunks:
         }
         self._head = "data: " + json.dumps(head)[:-1]
 
-    def piece(self, piece: Piece) -> str:
+    def piece(self, piece: Piece) -> bytes:
         logprobs = "null" if self._logprobs is None else _logprobs(piece.tokens, self._logprobs).model_dump_json()
         reason = "null" if piece.end is None else f'"{piece.end}"'
-        text = json.dumps(piece.text)
+        text = quoted(piece.text)
         choice = f'{{"text":{text},"index":{piece.index},"logprobs":{logprobs},"finish_reason":{reason}}}'
-        return f'{self._head},"choices":[{choice}]{self._tail}'
+        return f'{self._head},"choices":[{choice}]{self._tail}'.encode()
 
-    def usage(self, usage: Usage) -> str:
+    def usage(self, usage: Usage) -> bytes:
         if not self._include_usage:
-            return ""
-        return f'{self._head},"choices":[],"usage":{UsageView.of(usage).model_dump_json()}}}\n\n'
+            return b""
+        return f'{self._head},"choices":[],"usage":{UsageView.of(usage).model_dump_json()}}}\n\n'.encode()

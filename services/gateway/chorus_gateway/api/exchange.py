@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -15,20 +15,22 @@ async def while_connected(receive: Receive, work: Coroutine[None, None, T]) -> T
 
     The request's body must have been read: from here on `receive` has nothing but the disconnect to tell.
     """
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnect(receive))
+    task = asyncio.current_task()
+    assert task is not None
+    watch = asyncio.create_task(_cancel_without(receive, task))
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        # A cancellation of somebody else's, which may have come as well, goes on.
+        if watch.done() and not watch.cancelled() and watch.result() and task.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise
     finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
+        watch.cancel()
 
 
-async def _disconnect(receive: Receive) -> None:
+async def _cancel_without(receive: Receive, task: "asyncio.Task[Any]") -> bool:
+    """Cancels `task` once the client is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
+    return task.cancel()

@@ -1,6 +1,7 @@
 """OpenAI's names for what the pipeline knows."""
 
 import math
+from json.encoder import encode_basestring_ascii
 
 from chorus_gateway.answer import Opening, TokenView
 from chorus_gateway.values import Band
@@ -8,6 +9,10 @@ from chorus_gateway.values import Band
 # JSON has no infinity; this is what OpenAI reports for a token that cannot come.
 _LEAST_LOGPROB = -9999.0
 _TIERS = {Band.PRIORITY: "priority", Band.DEFAULT: "default", Band.FLEX: "flex"}
+
+
+# A text as JSON in ASCII, quotes included: what json.dumps comes to, without its way there.
+quoted = encode_basestring_ascii
 
 
 def tier_name(band: Band) -> str:

@@ -11,6 +11,7 @@ from chorus_gateway.api.errors import error_body
 from chorus_gateway.api.exchange import while_connected
 from chorus_gateway.ask import Ask
 from chorus_gateway.errors import GatewayError
+from chorus_gateway.http1 import Chunks
 from chorus_gateway.pipeline import Pipeline
 from chorus_gateway.values import Usage
 
@@ -18,13 +19,13 @@ _DONE = b"data: [DONE]\n\n"
 
 
 class Shape(Protocol):
-    """One kind of stream: the events of a piece, and of the usage, ready to send. "" is no event."""
+    """One kind of stream: the events of a piece, and of the usage, ready to send in ASCII. Empty is no event."""
 
     def open(self, opening: Opening) -> None: ...
 
-    def piece(self, piece: Piece) -> str: ...
+    def piece(self, piece: Piece) -> bytes: ...
 
-    def usage(self, usage: Usage) -> str: ...
+    def usage(self, usage: Usage) -> bytes: ...
 
 
 class EventStream(Response):
@@ -41,26 +42,31 @@ class EventStream(Response):
         self._shape = shape
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await while_connected(receive, self._answer(send))
+        chunks: Chunks | None = scope.get("extensions", {}).get(Chunks.NAME)
+        await while_connected(receive, self._answer(_Events(self, self._shape, send, chunks)))
 
-    async def _answer(self, send: Send) -> None:
-        events = _Events(self, self._shape, send)
+    async def _answer(self, events: "_Events") -> None:
         try:
             await self._pipeline.run(self._ask, events)
         except GatewayError as error:
             if not events.started:
                 raise
-            await events.end(f"data: {json.dumps(error_body(error))}\n\n")
+            await events.end(f"data: {json.dumps(error_body(error))}\n\n".encode())
 
 
 class _Events:
     """The pipeline's Answer."""
 
-    def __init__(self, response: Response, shape: Shape, send: Send) -> None:
+    def __init__(self, response: Response, shape: Shape, send: Send, chunks: Chunks | None) -> None:
         self.started = False
+        self._chunks = chunks
         self._response = response
         self._shape = shape
         self._send = send
+
+    @property
+    def keeps_up(self) -> bool:
+        return self._chunks is not None and self._chunks.free
 
     def begin(self, opening: Opening) -> None:
         self._response.headers.update(opening.headers)
@@ -71,11 +77,14 @@ class _Events:
             self.started = True
             headers = self._response.raw_headers
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        event = self._shape.piece(piece)
-        await self._send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+        await self._send({"type": "http.response.body", "body": self._shape.piece(piece), "more_body": True})
+
+    def write_now(self, piece: Piece) -> None:
+        assert self._chunks is not None
+        self._chunks.write(self._shape.piece(piece))
 
     async def finish(self, usage: Usage) -> None:
         await self.end(self._shape.usage(usage))
 
-    async def end(self, last: str) -> None:
-        await self._send({"type": "http.response.body", "body": last.encode() + _DONE, "more_body": False})
+    async def end(self, last: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": last + _DONE, "more_body": False})

@@ -27,7 +27,8 @@ class Detokenizer:
     def step(self, token_id: int) -> str:
         text = self._stream.step(self._tokenizer, token_id)
         if text is not None:
-            self._held.clear()
+            if self._held:
+                self._held.clear()
             return text
         self._held.append(token_id)
         return self._give_up() if len(self._held) > _MAX_HELD else ""

@@ -18,6 +18,10 @@ class StopStrings:
         self._held = ""
         self.stopped = False
 
+    @property
+    def any(self) -> bool:
+        return bool(self._stops)
+
     def feed(self, text: str) -> str:
         """The text that may be delivered now. Once `stopped` is true nothing more comes."""
         if not self._stops or self.stopped:

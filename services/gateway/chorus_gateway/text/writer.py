@@ -1,7 +1,7 @@
 """One choice's tokens to the text and the log probabilities that its client may have."""
 
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chorus_gateway.answer import TokenEntry, TokenView
 from chorus_gateway.text.detokenizer import Detokenizer
@@ -10,8 +10,7 @@ from chorus_gateway.text.token_bytes import TokenBytes
 from chorus_gateway.values import Delta, TokenLogprob
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     text: str
     entries: tuple[TokenEntry, ...] = ()
 
@@ -33,14 +32,22 @@ class TextWriter:
         self._entries: deque[TokenEntry] = deque()
         self._decoded = 0  # characters, those that stops hold back included
         self._delivered = 0
+        self._plain = spell is None and not stops.any
         self.tokens = 0
 
     @property
     def stopped(self) -> bool:
         return self._stops.stopped
 
+    @property
+    def may_stop(self) -> bool:
+        return self._stops.any
+
     def feed(self, delta: Delta) -> Written:
         """Tokens after a completed stop are neither delivered nor counted."""
+        if self._plain:
+            self.tokens += len(delta.token_ids)
+            return Written("".join(map(self._detokenizer.step, delta.token_ids)))
         text = ""
         for at, token_id in enumerate(delta.token_ids):
             if self._stops.stopped:
