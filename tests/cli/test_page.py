@@ -1,8 +1,6 @@
 """What docs/cli.md shows is run, in its order, and all that there is to run is on it."""
 
-import io
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,7 @@ from typer.main import get_command
 
 from chorus_client.cli.app import create_app
 from tests.cli.conftest import Chorus
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "cli.md"
-
-
-def shown() -> list[str]:
-    blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", PAGE.read_text())
-    return [line for block in blocks for line in block.splitlines() if not line.startswith("set -a")]
+from tests.cli.page import PAGE, commands_shown, run_shown
 
 
 def commands(group: Any, path: str = "") -> dict[str, Any]:
@@ -35,17 +26,13 @@ def commands(group: Any, path: str = "") -> dict[str, Any]:
 @pytest.mark.usefixtures("key")
 def test_what_the_page_shows_works(chorus: Chorus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     chorus("tenants", "create", "demo")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    for line in shown():
-        asked, _, command = line.rpartition(" | ")
-        if asked:
-            monkeypatch.setattr("sys.stdin", io.StringIO(asked.removeprefix("echo ")))
-        program, *arguments = shlex.split(command)
-        assert program == "chorus"
+
+    def run(arguments: list[str]) -> int:
         ended = chorus(*arguments)
-        assert (ended.status, ended.err) == (0, ""), line
-        assert ended.out or "remove" in line or "unpin" in line, line
+        assert ended.err == ""
+        return ended.status
+
+    run_shown(commands_shown(), run, monkeypatch, tmp_path)
 
 
 def test_every_command_is_on_the_page() -> None:
