@@ -96,7 +96,8 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     terms = Terms(prices, adapter_limits, cache_ttl=settings.auth_cache_ttl)
     secret = _bytes(settings.namespace_secret)
     resolver = Resolver(engines, adapters, namespace_secret=secret, cache_ttl=settings.model_cache_ttl)
-    quota = RedisQuota(redis)
+    quota = RedisQuota(redis, books.spent)
+    stack.push_async_callback(quota.aclose)
     routing = _routing(settings, engines, redis, metrics)
     dispatcher = routing.dispatcher
     pipeline = Pipeline(
@@ -145,8 +146,8 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         engines.run(),
         dispatcher.run(),
         routing.reports.run(),
-        *books.background(),
         routing.sharing.run(),
+        *books.background(),
         live.run(),
         exposition.run(),
     )

@@ -95,7 +95,8 @@ class Pipeline:
             wanted = bill.wanted(ask.request_id, upper_bound(jobs, ask.n))
             async with reserved(self._quota, wanted, lambda: bill.used(choices.billed())) as reservation:
                 # From here on it is in the ledger, whatever becomes of this process.
-                with recorded(self._ledger, _admission(ask, principal, model, bill), choices.billed) as entry:
+                admission = _admission(ask, principal, model, bill, reservation.at)
+                with recorded(self._ledger, admission, choices.billed) as entry:
                     # An adapter that no engine has is loaded by one of them, whichever gateway asks first.
                     await self._claims.settle(model)
                     # Each job waits for its turn and a credit, and goes to the engine that suits it best.
@@ -132,11 +133,11 @@ def tenant_of(principal: Principal) -> Tenant:
     return principal.tenant
 
 
-def _admission(ask: Ask, principal: Principal, model: ResolvedModel, bill: Bill) -> Admission:
+def _admission(ask: Ask, principal: Principal, model: ResolvedModel, bill: Bill, at: float) -> Admission:
     adapter = "" if model.adapter is None else f"{model.owner}/{model.adapter_name}"
     return Admission(
         request_id=ask.request_id,
-        at=time.time(),
+        at=at,
         tenant=bill.tenant,
         key=principal.key_id,
         base=model.base.name,
