@@ -294,6 +294,8 @@ class Engine:
     host_bytes: int  # host memory for adapters
     host_bytes_free: int
     adapters: HeldCounts
+    drained: bool = False  # it drains by an administrator's order
+    ejected_by: int = 0  # gateway processes that send it no requests but one at a time, as it failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
 
 from chorus_client import ChorusAdmin
 from chorus_client.cli.app import run
@@ -80,6 +81,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     redis, doubles = RedisServer(folder), Doubles()
     redis.start()
     doubles.start()
+    with Redis.from_url(redis.url) as client:
+        client.hset(f"chorus:engine:{{{ENGINE}}}", mapping={"address": doubles.engine.address})  # as one that is alive
     port, key = free_port(), generate_key().text
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},

@@ -1,8 +1,16 @@
-from tests.cli.conftest import Chorus, Gateway
+from tests.cli.conftest import ENGINE, Chorus
 
 
-def test_engines_are_listed_and_drained(chorus: Chorus, gateway: Gateway) -> None:
-    engine = gateway.doubles.engine.description.engine_id
-    assert engine in [row[0] for row in chorus("engines", "list").rows]
-    assert chorus("engines", "drain", engine).status == 0
-    assert chorus("engines", "undrain", engine).status == 0
+def state(chorus: Chorus) -> str:
+    (row,) = [row for row in chorus("engines", "list").rows if row[0] == ENGINE]
+    return row[3]
+
+
+def test_engines_are_listed_and_drained(chorus: Chorus) -> None:
+    assert state(chorus) == "ready"
+    assert chorus("engines", "drain", ENGINE).status == 0
+    assert state(chorus) == "draining"
+    assert chorus("engines", "undrain", ENGINE).status == 0
+    assert state(chorus) == "ready"
+    unknown = chorus("engines", "drain", "nobody")
+    assert (unknown.status, unknown.err.count("\n"), "nobody" in unknown.err) == (1, 1, True)

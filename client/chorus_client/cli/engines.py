@@ -15,7 +15,7 @@ COLUMNS: tuple[Column[Engine], ...] = (
     Column("engine", lambda engine: engine.id),
     Column("address", lambda engine: engine.address),
     Column("model", lambda engine: engine.model),
-    Column("state", lambda engine: engine.state),
+    Column("state", lambda engine: f"{engine.state}, ejected" if engine.ejected_by else engine.state),
     Column("slots free", lambda engine: f"{engine.slots_free} of {engine.slots}", right=True),
     Column("in slots", lambda engine: engine.adapters.gpu, right=True),
     Column("in memory", lambda engine: engine.adapters.host, right=True),
