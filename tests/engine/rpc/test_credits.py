@@ -107,7 +107,7 @@ def test_a_band_is_not_passed_over_where_the_seat_is_not_its_own() -> None:
     assert two.ledger.grant() == {1: 1}
 
 
-def test_without_a_stride_each_credit_is_granted_on_a_fresh_head() -> None:
+def test_of_one_like_the_head_each_credit_is_granted_on_a_fresh_head() -> None:
     two = bench(1, 2, limit=8)
     two.show(1, 1.0)
     two.show(2, 5.0)
@@ -121,8 +121,18 @@ def test_without_a_stride_each_credit_is_granted_on_a_fresh_head() -> None:
 def test_with_a_stride_as_many_go_to_the_lowest_as_bring_it_level() -> None:
     two = bench(1, 2, limit=8)
     for stream, counter in ((1, 0.0), (2, 50.0)):
-        two.ledger.advertise(stream, Head(20, Band.DEFAULT, counter, "t", stride=10.0))
+        two.ledger.advertise(stream, Head(20, Band.DEFAULT, counter, "t", stride=10.0, alike=20))
     assert two.ledger.grant() == {1: 7, 2: 1}, "up to level, then in turns"
+
+
+def test_a_stream_gets_no_more_than_it_has_like_its_head_while_others_wait() -> None:
+    two = bench(1, 2, limit=8)
+    two.ledger.advertise(1, Head(20, Band.DEFAULT, 0.0, "light", stride=1.0, alike=2))
+    two.ledger.advertise(2, Head(20, Band.DEFAULT, 5000.0, "heavy", stride=1.0, alike=20))
+    assert two.ledger.grant() == {1: 2, 2: 6}
+    alone = bench(1, limit=8)
+    alone.ledger.advertise(1, Head(20, Band.DEFAULT, 0.0, "light", stride=1.0, alike=2))
+    assert alone.ledger.grant() == {1: 8}
 
 
 def test_a_head_stands_until_another_is_shown() -> None:
@@ -173,7 +183,7 @@ def test_a_seat_is_kept_for_a_tenant_that_has_nothing_in_the_engine() -> None:
     two.show(2, waiting=0)
     two.show(1, waiting=100, tenant="heavy")
     two.sit("heavy")
-    two.ledger.advertise(1, Head(100, Band.DEFAULT, 0.0, "heavy", stride=1.0))
+    two.ledger.advertise(1, Head(100, Band.DEFAULT, 0.0, "heavy", stride=1.0, alike=100))
     assert two.ledger.grant() == {1: 14}, "15 of 16 rows"
     two.show(2, 500.0, waiting=3, tenant="light")
     assert two.ledger.grant() == {2: 1}
@@ -192,7 +202,7 @@ def test_seats_are_reserved_for_the_top_band_while_it_is_asked_for() -> None:
     two.ledger.spend(2)
     top = two.sit(top=True)
     two.show(2, waiting=0)
-    two.ledger.advertise(1, Head(100, Band.DEFAULT, 0.0, "t", stride=1.0))
+    two.ledger.advertise(1, Head(100, Band.DEFAULT, 0.0, "t", stride=1.0, alike=100))
     assert two.ledger.grant() == {1: 14}, "of 16 rows the top band has one and one is held back"
     two.show(2, waiting=5, band=Band.PRIORITY)
     assert two.ledger.grant() == {2: 1}, "up to the two rows that are its own; the others are taken"
@@ -213,7 +223,13 @@ def test_the_limit_holds_whatever_happens(plan: SeatPlan, acts: list[tuple[str, 
     for act, stream, number in acts:
         if act == "a":
             heads[stream] = Head(
-                number, Band(1 + number % 3), float(number), f"t{number % 4}", stride=number % 2, aged=number % 5 == 0
+                number,
+                Band(1 + number % 3),
+                float(number),
+                f"t{number % 4}",
+                stride=number % 2,
+                aged=number % 5 == 0,
+                alike=1 + number % 7,
             )
             many.ledger.advertise(stream, heads[stream])
         elif act == "s" and many.ledger.spend(stream):

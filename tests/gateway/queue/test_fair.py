@@ -5,7 +5,13 @@ import pytest
 from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue, QueueRules
 from chorus_gateway.queue.room import QueueFull
 from chorus_gateway.values import Band, Job, Sampling, Tenant
-from tests.gateway.support.values import BASE_DIGEST, base, job
+from tests.gateway.support.values import BASE_DIGEST, base
+from tests.gateway.support.values import job as any_job
+
+
+def job(request_id: str = "r", **fields: Any) -> Job:
+    """Without output, so that nothing is charged for it in advance."""
+    return any_job(request_id, **({"sampling": Sampling(max_tokens=0)} | fields))
 
 
 class Clock:
@@ -201,11 +207,52 @@ def test_how_long_a_job_would_wait() -> None:
 
 def test_the_stride_is_what_a_job_is_expected_to_cost() -> None:
     fair = queue()
-    fair.push(job("r", tenant=Tenant("t", weight=2.0), prompt=(1,) * 10, sampling=Sampling(max_tokens=1000)))
+    tenant = Tenant("t", weight=2.0)
+    fair.push(job("r", tenant=tenant, prompt=(1,) * 10, sampling=Sampling(max_tokens=1000)))
     (front,) = fair.fronts(BASE_DIGEST)
-    assert front.stride == (10 + OUTPUT_WEIGHT * 128) / 2
-    for _ in range(1000):
-        fair.learn(20)
+    assert front.stride == (10 + OUTPUT_WEIGHT * 64) / 2
+    for _ in range(300):
+        fair.learn(tenant, 20)
+        fair.learn(Tenant("another"), 900)
     assert fair.fronts(BASE_DIGEST)[0].stride == pytest.approx((10 + OUTPUT_WEIGHT * 20) / 2)
     fair.push(job("short", tenant="a", sampling=Sampling(max_tokens=5)))
-    assert fair.fronts(BASE_DIGEST)[0].stride <= 30
+    fair.pop(fair.fronts(BASE_DIGEST)[0].place)
+    assert fair.fronts(BASE_DIGEST)[0].stride == 1 + OUTPUT_WEIGHT * 5
+
+
+@pytest.mark.parametrize("produced", [0, 10, 64, 200])
+def test_what_was_charged_in_advance_is_made_up_for(produced: int) -> None:
+    fair = queue()
+    tenant = Tenant("t", weight=2.0)
+    first = job("r", tenant=tenant, prompt=(1,) * 10, sampling=Sampling(max_tokens=1000))
+    advance = fair.pop(fair.push(first))
+    assert advance == 64
+    for _ in range(produced):
+        advance = fair.produced(first, 1, advance)
+    at_once = fair.counter(first)
+    assert at_once == (10 + OUTPUT_WEIGHT * max(64, produced)) / 2, "a counter never falls"
+    fair.give_back(first, advance)
+    fair.charge(tenant, Band.DEFAULT, 1000)
+    assert fair.counter(first) == (10 + OUTPUT_WEIGHT * produced + 1000) / 2
+    fair.check()
+
+
+def test_what_is_owed_is_not_saved_up_either() -> None:
+    fair = queue()
+    busy, idle = job("b", tenant="busy"), job("i", tenant="idle")
+    fair.push(busy)
+    fair.charge(busy.tenant, Band.DEFAULT, 500)
+    fair.charge(idle.tenant, Band.DEFAULT, 400)
+    fair.give_back(idle, 100)
+    fair.push(idle)
+    assert fair.counter(idle) == 500
+    fair.charge(idle.tenant, Band.DEFAULT, 10)
+    assert fair.counter(idle) == 510
+
+
+def test_seats_that_become_free_at_once_are_shared() -> None:
+    fair = queue()
+    for at in range(20):
+        for tenant in ("a", "b"):
+            fair.push(job(f"{tenant}{at}", tenant=tenant, sampling=Sampling(max_tokens=64)))
+    assert [next_job(fair).tenant.id for _ in range(6)] == ["a", "b"] * 3

@@ -62,9 +62,9 @@ class FairQueueMachine(RuleBasedStateMachine):
         assert place is self.best(model.digest, aims)
         if place is None:
             return multiple()
-        self.queue.pop(place)
+        charged = len(place.job.prompt) + 2 * self.queue.pop(place)
         self.waiting.remove(place)
-        self.served[place.job.band][place.job.tenant.id] += len(place.job.prompt) / place.job.tenant.weight
+        self.served[place.job.band][place.job.tenant.id] += charged / place.job.tenant.weight
         return place
 
     @rule(place=consumes(dispatched), aim=st.sampled_from(AIMS))

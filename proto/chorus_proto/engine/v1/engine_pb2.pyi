@@ -217,20 +217,22 @@ class Hello(_message.Message):
     def __init__(self, worker_id: _Optional[str] = ...) -> None: ...
 
 class Head(_message.Message):
-    __slots__ = ("waiting", "band", "counter", "tenant_tag", "stride", "aged")
+    __slots__ = ("waiting", "band", "counter", "tenant_tag", "stride", "aged", "alike")
     WAITING_FIELD_NUMBER: _ClassVar[int]
     BAND_FIELD_NUMBER: _ClassVar[int]
     COUNTER_FIELD_NUMBER: _ClassVar[int]
     TENANT_TAG_FIELD_NUMBER: _ClassVar[int]
     STRIDE_FIELD_NUMBER: _ClassVar[int]
     AGED_FIELD_NUMBER: _ClassVar[int]
+    ALIKE_FIELD_NUMBER: _ClassVar[int]
     waiting: int
     band: Band
     counter: float
     tenant_tag: str
     stride: float
     aged: bool
-    def __init__(self, waiting: _Optional[int] = ..., band: _Optional[_Union[Band, str]] = ..., counter: _Optional[float] = ..., tenant_tag: _Optional[str] = ..., stride: _Optional[float] = ..., aged: bool = ...) -> None: ...
+    alike: int
+    def __init__(self, waiting: _Optional[int] = ..., band: _Optional[_Union[Band, str]] = ..., counter: _Optional[float] = ..., tenant_tag: _Optional[str] = ..., stride: _Optional[float] = ..., aged: bool = ..., alike: _Optional[int] = ...) -> None: ...
 
 class Submit(_message.Message):
     __slots__ = ("request_id", "attempt", "cache_namespace", "adapter_digest", "band", "counter", "tenant_tag", "prompt_token_ids", "sampling", "timeout_ms", "traceparent", "aged")

@@ -16,8 +16,9 @@ class Head:
     band: Band = Band.FLEX
     counter: float = 0.0  # virtual token counter of its tenant
     tenant: str = ""
-    stride: float = 0.0  # by how much one request is expected to let the counter grow; 0 is unknown
+    stride: float = 0.0  # by how much one request is expected to let the counter grow
     aged: bool = False  # its band has been passed over too often at its gateway
+    alike: int = 1  # of those that wait, the same tenant's
 
     @property
     def top(self) -> bool:
@@ -32,8 +33,8 @@ class CreditLedger:
     have for the request that it is for.
 
     Free credits go one by one to the stream whose head is lowest, each with what it holds already counted as if sent,
-    so that the order among tenants is one order over all gateways, however fast seats become free. A stream that does
-    not tell its stride holds at most one unspent credit while several wait. A band that was passed over `patience`
+    so that the order among tenants is one order over all gateways, however fast seats become free. While several
+    streams wait, one holds no more unspent credits than it has requests like its head. A band that was passed over `patience`
     times for higher ones while it could have had the seat goes first once.
     """
 
@@ -96,7 +97,7 @@ class CreditLedger:
         bands: set[Band] = set()
         for stream, head in self._heads.items():
             held = self._held[stream]
-            if head.waiting <= held or (held and several and not head.stride):
+            if held >= (min(head.waiting, head.alike) if several else head.waiting):
                 continue
             if promised >= self.seats.limit(head.tenant, top=head.top):
                 continue

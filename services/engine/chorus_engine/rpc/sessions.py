@@ -262,4 +262,4 @@ def _to_head(head: pb.Head) -> Head:
     band = Band(int(head.band)) if head.band in pb.Band.values()[1:] else Band.FLEX
     counter = head.counter if head.counter == head.counter else float("inf")
     stride = head.stride if 0 < head.stride < float("inf") else 0.0
-    return Head(head.waiting, band, counter, head.tenant_tag, stride, head.aged)
+    return Head(head.waiting, band, counter, head.tenant_tag, stride, head.aged, max(1, head.alike))

@@ -50,6 +50,7 @@ class Head:
     tenant: str = ""
     stride: float = 0.0  # by how much the job is expected to let its tenant's counter grow
     aged: bool = False  # as in Job
+    alike: int = 1  # of those that wait, the same tenant's
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ def head_message(head: Head | None) -> pb.Head:
         tenant_tag=head.tenant,
         stride=head.stride,
         aged=head.aged,
+        alike=head.alike,
     )
 
 

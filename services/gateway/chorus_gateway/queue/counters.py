@@ -38,19 +38,28 @@ class Counters:
     elsewhere: float | None = None  # lowest of those who wait at other workers, as they said last
     shared: bool = False  # whether anybody ever takes what is to be told
     _untold: dict[str, float] = field(default_factory=dict)
+    _owed: dict[str, float] = field(default_factory=dict)  # charged too much
     _returned: set[str] = field(default_factory=set)
     _batch: dict[str, Entry] = field(default_factory=dict)  # told, and not answered yet
 
     def charge(self, tenant: str, amount: float) -> None:
         """Tokens, weighted as input or output and divided by the tenant's weight."""
+        if tenant in self._owed:
+            amount = self._set_off(tenant, amount)
         self.values[tenant] = self.values.get(tenant, self.served) + amount
         if self.shared:
             self._untold[tenant] = self._untold.get(tenant, 0.0) + amount
 
+    def give_back(self, tenant: str, amount: float) -> None:
+        """Of what was charged: set off against what is charged next, as values never fall."""
+        self._owed[tenant] = self._owed.get(tenant, 0.0) + amount
+
     def lift(self, tenant: str, lowest: float | None) -> None:
         """It begins to wait here; `lowest` is that of the others who do."""
-        floors = [floor for floor in (lowest, self.elsewhere) if floor is not None]
-        self.values[tenant] = max(self.values.get(tenant, 0.0), min(floors, default=self.served))
+        floor = min((each for each in (lowest, self.elsewhere) if each is not None), default=self.served)
+        value = self.values[tenant] = max(self.values.get(tenant, 0.0), floor)
+        if tenant in self._owed:
+            self._owed[tenant] = min(self._owed[tenant], value - floor)
         if self.shared:
             self._returned.add(tenant)
 
@@ -96,11 +105,19 @@ class Counters:
             return
         kept = {*waiting, *self._untold, *self._returned, *self._batch}
         self.values = {tenant: value for tenant, value in self.values.items() if value > lowest or tenant in kept}
+        self._owed = {tenant: owed for tenant, owed in self._owed.items() if tenant in self.values}
 
     def check(self) -> None:
         """What is to be told was counted here too."""
         assert self._untold.keys() | self._returned | self._batch.keys() <= self.values.keys()
-        assert all(amount >= 0 for amount in self._untold.values())
+        assert all(amount >= 0 for amount in (*self._untold.values(), *self._owed.values()))
+
+    def _set_off(self, tenant: str, amount: float) -> float:
+        """What is left to be charged."""
+        owed = self._owed.pop(tenant)
+        if owed > amount:
+            self._owed[tenant] = owed - amount
+        return max(0.0, amount - owed)
 
     def _entry(self, tenant: str, *, waits: bool) -> Entry:
         delta = self._untold.pop(tenant, 0.0)

@@ -1,8 +1,9 @@
 """Fair order among tenants (Virtual Token Counter, OSDI'24), inside priority bands.
 
 A tenant's counter grows with the tokens that it is served, over its weight: a prompt's tokens when the job is
-dispatched, output tokens as they are produced, one output token counting as two. The tenant with the lowest counter
-goes next. A tenant that returns to a band is lifted to the lowest counter of those who wait there, at whichever gateway
+dispatched, output tokens as they are produced, one output token counting as two. As much output as the tenant's jobs
+have on average is charged in advance at dispatch, and made up for as it is produced: else all seats that become free
+before the first tokens come would go to one tenant. The tenant with the lowest counter goes next. A tenant that returns to a band is lifted to the lowest counter of those who wait there, at whichever gateway
 worker, so that idleness is not saved up. Counters are those of all workers where `sharing` carries them around.
 
 A job may be aimed at some engines. Jobs of one aim share a lane, and counters are the same in all lanes, so the best of
@@ -23,7 +24,8 @@ from chorus_gateway.values import Band, Job, Tenant
 
 INPUT_WEIGHT = 1.0
 OUTPUT_WEIGHT = 2.0
-_FIRST_GUESS, _LEARNING = 128.0, 1 / 64  # output tokens of a job, and how much each one that ends changes the guess
+_FIRST_GUESS, _LEARNING = 64.0, 1 / 16  # output tokens of a job, and how much each one that ends changes the guess
+_MANY_GUESSES = 10_000
 _SIZE_TILT = 1 / 64  # places that a job falls behind for each of its tokens, where the shortest goes first
 
 
@@ -34,6 +36,7 @@ class Front(NamedTuple):
     place: Place
     waiting: int  # jobs in the lane
     stride: float = 0.0  # by how much the job is expected to let its tenant's counter grow
+    alike: int = 1  # jobs of the same tenant in the lane
     aged: bool = False  # its band was passed over too often: the rank's band is above all
 
 
@@ -61,7 +64,7 @@ class FairQueue:
         self._lanes: dict[str, dict[tuple[Band, Aim], Lane]] = {}  # by base model's digest
         self._patience = Patience(rules.band_patience)
         self._paces: dict[str, Pace] = {}  # by base model
-        self._guess = _FIRST_GUESS
+        self._guesses: dict[str, float] = {}  # output tokens of a job, by tenant
         self._orders = 0
 
     def __len__(self) -> int:
@@ -91,15 +94,17 @@ class FairQueue:
                 self._raise_aged(model, fronts)
         return fronts
 
-    def pop(self, place: Place) -> None:
-        """Dispatched: its prompt is charged to its tenant."""
+    def pop(self, place: Place) -> float:
+        """Dispatched: its prompt is charged to its tenant, and as many output tokens in advance as it answers."""
         job = place.job
         model = job.model.base.digest
         self._patience.dispatched(model, job.band)
         self._paces[model].dispatched()
         self.remove(place)
-        self.charge(job.tenant, job.band, INPUT_WEIGHT * len(job.prompt))
+        advance = self._expected(job)
+        self.charge(job.tenant, job.band, INPUT_WEIGHT * len(job.prompt) + OUTPUT_WEIGHT * advance)
         self.counters[job.band].served = self.counter(job)
+        return advance
 
     def remove(self, place: Place) -> None:
         self._leave_lane(place)
@@ -117,9 +122,24 @@ class FairQueue:
         """`tokens` weighted as input or output; the tenant's own weight is applied here."""
         self.counters[band].charge(tenant.id, tokens / tenant.weight)
 
-    def learn(self, output_tokens: int) -> None:
-        """A job has ended with as many."""
-        self._guess += _LEARNING * (output_tokens - self._guess)
+    def produced(self, job: Job, output_tokens: int, advance: float) -> float:
+        """`advance` of them were charged already; what is left of that."""
+        if output_tokens > advance:
+            self.charge(job.tenant, job.band, OUTPUT_WEIGHT * (output_tokens - advance))
+            return 0.0
+        return advance - output_tokens
+
+    def give_back(self, job: Job, advance: float) -> None:
+        """The job has left its engine, and so many output tokens were charged and not produced."""
+        if advance:
+            self.counters[job.band].give_back(job.tenant.id, OUTPUT_WEIGHT * advance / job.tenant.weight)
+
+    def learn(self, tenant: Tenant, output_tokens: int) -> None:
+        """One of its jobs has ended with as many."""
+        guess = self._guesses.get(tenant.id, _FIRST_GUESS)
+        if len(self._guesses) > _MANY_GUESSES:
+            self._guesses.clear()
+        self._guesses[tenant.id] = guess + _LEARNING * (output_tokens - guess)
 
     def counter(self, job: Job) -> float:
         """Of the job's tenant, which must wait in the job's band."""
@@ -211,13 +231,17 @@ class FairQueue:
         if not lanes[key].waiting:
             del lanes[key]
 
+    def _expected(self, job: Job) -> float:
+        """Output tokens."""
+        return min(self._guesses.get(job.tenant.id, _FIRST_GUESS), job.sampling.max_tokens)
+
     def _front(self, lane: Lane, band: Band) -> Front:
         values = self.counters[band].values
         place = lane.first(values)
         job = place.job
-        output = min(self._guess, job.sampling.max_tokens)
-        stride = (INPUT_WEIGHT * len(job.prompt) + OUTPUT_WEIGHT * output) / job.tenant.weight
-        return Front((band, values[job.tenant.id], place.order), place, lane.waiting, stride)
+        stride = (INPUT_WEIGHT * len(job.prompt) + OUTPUT_WEIGHT * self._expected(job)) / job.tenant.weight
+        alike = len(lane.jobs[job.tenant.id])
+        return Front((band, values[job.tenant.id], place.order), place, lane.waiting, stride, alike)
 
     def _raise_aged(self, model: str, fronts: list[Front]) -> None:
         """The first of each band that was passed over too often goes before all."""

@@ -11,7 +11,7 @@ from prometheus_client import Counter
 from chorus_gateway.engine_client.codec import Failure
 from chorus_gateway.engine_client.usage import UNKEPT, Account
 from chorus_gateway.errors import DeadlineExceeded, GatewayError, Overloaded, Unavailable
-from chorus_gateway.queue.fair import OUTPUT_WEIGHT, FairQueue
+from chorus_gateway.queue.fair import FairQueue
 from chorus_gateway.queue.lane import Place
 from chorus_gateway.queue.room import QueueFull
 from chorus_gateway.routing.claims import Claims
@@ -170,10 +170,10 @@ class Dispatcher:
             if not ticket.started and ticket.member is not None:
                 self._pool.ejector.answered(ticket.member, ticket.trial)
             ticket.started = True
-            self._queue.charge(job.tenant, job.band, OUTPUT_WEIGHT * len(delta.token_ids))
+            ticket.advance = self._queue.produced(job, len(delta.token_ids), ticket.advance)
         if delta.finish is not None:
             if delta.usage is not None:
-                self._queue.learn(delta.usage.completion_tokens)
+                self._queue.learn(job.tenant, delta.usage.completion_tokens)
             self._leave_engine(ticket)
             self._close(ticket)
         if not ticket.sink.delta(delta) and delta.finish is None:
@@ -226,7 +226,7 @@ class Dispatcher:
         ticket = self._tickets.pop(turn.place)
         job, session = ticket.job, turn.member.session
         counter = self._queue.counter(job)
-        self._turns.take(turn)
+        ticket.advance = self._turns.take(turn)
         if job.model.adapter is not None:
             self._sent.labels(turn.tier.name.lower()).inc()
         ticket.place, ticket.session = None, session
@@ -243,6 +243,8 @@ class Dispatcher:
         self._tickets[place] = ticket
 
     def _leave_engine(self, ticket: Ticket) -> None:
+        self._queue.give_back(ticket.job, ticket.advance)
+        ticket.advance = 0.0
         ticket.session = None
         self._running -= 1
         if ticket.trial and ticket.member is not None:

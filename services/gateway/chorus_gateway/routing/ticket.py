@@ -46,6 +46,7 @@ class Ticket:
         self.session: Session | None = None  # while an engine has it
         self.member: Member | None = None  # that engine, or the last one that had it
         self.trial = False  # it tries an engine that was ejected
+        self.advance = 0.0  # output tokens charged when it was dispatched and not produced yet
         self.attempt = 0
         self.started = False  # a token has been delivered: no other attempt may be made
         self.timers: list[asyncio.TimerHandle] = []

@@ -97,15 +97,16 @@ class Turns:
             send(turn)
         _advertise(fronts, view)
 
-    def take(self, turn: Turn) -> None:
-        """It is sent to the engine."""
+    def take(self, turn: Turn) -> float:
+        """It is sent to the engine. The output tokens that its tenant is charged in advance."""
         place, adapter = turn.place, turn.place.job.model.adapter
-        self._queue.pop(place)
+        advance = self._queue.pop(place)
         self._unwatch(place)
         if adapter is not None and turn.tier is Tier.ABSENT and self._promises.engine(adapter) != turn.member.id:
             # It loads the adapter now. Others that wait for it need not have it loaded elsewhere too.
             self._promises.note(adapter, turn.member.id, _PROMISED)
             self.aim_again(place.job.model.base.digest, [adapter])
+        return advance
 
     def heard(self, member: Member) -> None:
         """The engine has spoken: adapters may be elsewhere than they were."""
