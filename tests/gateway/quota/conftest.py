@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from chorus_gateway.quota.base import Reservation, Subject, SubjectKind, Used, W
 from chorus_gateway.quota.scripts import Script
 from chorus_gateway.values import Limits, Period
 
+CLOCK_KEY = "chorus:quota:{acme}:clock"
 TIMEOUT = 5.0  # the machine may be busy
 AnyQuota = MemoryQuota | RedisQuota
 
@@ -104,3 +106,34 @@ def scripts_by(clock_key: str) -> dict[str, Script]:
     instead = f"{{0, redis.call('GET', '{clock_key}')}}"
     scripts = redis_quota.load_scripts()
     return {name: Script.of(script.source.replace("redis.call('TIME')", instead)) for name, script in scripts.items()}
+
+
+START = datetime(2026, 1, 31, 23, 57, tzinfo=UTC).timestamp()  # a day and a month end in three minutes
+
+
+@dataclass
+class Timed:
+    """A quota whose time is moved by hand."""
+
+    quota: AnyQuota
+    clock: Clock
+    redis: Redis | None = None
+
+    async def move(self, seconds: float) -> None:
+        self.clock.now += seconds
+        if self.redis is not None:
+            await self.redis.set(CLOCK_KEY, round(self.clock.now * 1e6))
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def timed(request: pytest.FixtureRequest, redis: Redis, books: Books) -> AsyncIterator[Timed]:
+    clock = Clock(START)
+    if request.param == "memory":
+        yield Timed(MemoryQuota(books, clock=clock), clock)
+        return
+    scripts = scripts_by(CLOCK_KEY)
+    quota = RedisQuota(redis, books, lease=900.0, timeout=TIMEOUT, scripts=scripts, patience=0.0, clock=clock)
+    timed = Timed(quota, clock, redis)
+    await timed.move(0)
+    yield timed
+    await quota.aclose()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from datetime import UTC, datetime
 from typing import ClassVar, TypeVar
 
 import pytest
@@ -14,26 +13,29 @@ from chorus_gateway.errors import InvalidRequest, QuotaExceeded, RateLimited
 from chorus_gateway.quota import MemoryQuota, RedisQuota
 from chorus_gateway.quota.base import Outstanding, Subject, SubjectKind, Used, Wanted
 from chorus_gateway.values import Limits, Period
-from tests.gateway.quota.conftest import TIMEOUT, AnyQuota, scripts_by
+from tests.gateway.quota.conftest import CLOCK_KEY, START, TIMEOUT, AnyQuota, scripts_by
 from tests.gateway.quota.oracle import Grant, Oracle
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
 EXAMPLES, STEPS = 25, 40
 GATEWAYS = 2
 LEASE = 100.0  # seconds: longer than a minute's bucket remembers
-CLOCK = "chorus:quota:{acme}:clock"
-START = datetime(2026, 1, 31, 23, 57, tzinfo=UTC).timestamp()  # a day and a month end soon
 
+# So tight that each limit is in the way often.
 TENANT = Subject(
     SubjectKind.TENANT,
     "acme",
-    Limits(8, 700, 3000, 4, budget=6000, budget_period=Period.TOTAL),
+    Limits(9, 700, 1900, 4, budget=5000, budget_period=Period.TOTAL),
 )
 KEYS = (
-    Subject(SubjectKind.KEY, "bounded", Limits(None, 333, None, None, budget=2500, budget_period=Period.MONTH)),
+    Subject(SubjectKind.KEY, "bounded", Limits(None, 400, None, None, budget=1500, budget_period=Period.MONTH)),
     Subject(SubjectKind.KEY, "free"),
 )
-ADAPTER = Subject(SubjectKind.ADAPTER, "acme/sql", Limits(7, None, 1500, 2, budget=900, budget_period=Period.DAY))
+ADAPTER = Subject(SubjectKind.ADAPTER, "acme/sql", Limits(7, None, 500, 3, budget=900, budget_period=Period.DAY))
+TOKENS = st.sampled_from([1, 40, 150, 250, 399, 400, 401, 501, 650, 700, 701])
+COSTS = st.sampled_from([0, 1, 200, 400, 700, 900, 901])
+SHARES = st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0])
+SECONDS = st.sampled_from([0.001, 1.5, 7.25, 20.0, 33.3, 55.0, 60.0, 110.0, 180.0])
 T = TypeVar("T")
 
 
@@ -58,7 +60,7 @@ class QuotaMachine(RuleBasedStateMachine):
             self.oracle,
             lease=LEASE,
             timeout=TIMEOUT,
-            scripts=scripts_by(CLOCK),
+            scripts=scripts_by(CLOCK_KEY),
             patience=0.0,
             clock=self.oracle.clock,
         )
@@ -93,7 +95,7 @@ class QuotaMachine(RuleBasedStateMachine):
 
     def tell_time(self) -> None:
         if self.shared:
-            self.run(self.redis.set(CLOCK, round(self.oracle.now * 1e6)))
+            self.run(self.redis.set(CLOCK_KEY, round(self.oracle.now * 1e6)))
 
     def move(self, seconds: float) -> None:
         self.oracle.advance(seconds)
@@ -110,8 +112,8 @@ class QuotaMachine(RuleBasedStateMachine):
         grant.used = used
 
     @rule(
-        tokens=st.integers(1, 400) | st.sampled_from([333, 334, 700, 701]),
-        cost=st.integers(0, 700) | st.just(901),
+        tokens=TOKENS,
+        cost=COSTS,
         key=st.sampled_from(KEYS),
         adapter=st.booleans(),
         pick=st.integers(0, 99),
@@ -124,7 +126,9 @@ class QuotaMachine(RuleBasedStateMachine):
             reservation = self.run(self.quotas[gateway].reserve(wanted))
         except InvalidRequest:
             assert any(
-                tokens > (subject.limits.tokens_per_minute or tokens) or cost > (subject.limits.budget or cost)
+                tokens > (subject.limits.tokens_per_minute or tokens)
+                or cost > (subject.limits.budget or cost)
+                or tokens > (subject.limits.tokens_per_day or tokens)
                 for subject in subjects
             )
         except (RateLimited, QuotaExceeded):
@@ -134,7 +138,7 @@ class QuotaMachine(RuleBasedStateMachine):
             self.oracle.granted(wanted, reservation, gateway)
 
     @precondition(lambda self: self.oracle.alive)
-    @rule(pick=st.integers(0, 99), share=st.floats(0, 1))
+    @rule(pick=st.integers(0, 99), share=SHARES)
     def end(self, pick: int, share: float) -> None:
         grant = self.oracle.alive[pick % len(self.oracle.alive)]
         self.settle(grant, Used(int(grant.wanted.tokens * share), int(grant.wanted.cost * share)))
@@ -146,7 +150,7 @@ class QuotaMachine(RuleBasedStateMachine):
             grant = ended[pick % len(ended)]
             self.run(self.quotas[grant.gateway].settle(grant.reservation, Used()))
 
-    @rule(seconds=st.floats(0.001, 20) | st.sampled_from([30.0, 60.0, 110.0, 180.0]))
+    @rule(seconds=SECONDS)
     def pass_time(self, seconds: float) -> None:
         if self.shared:  # gateways that live renew in time
             while seconds > LEASE / 2:

@@ -62,7 +62,7 @@ class Account:
     budget: Counter | None = None
 
     def advance(self, now: float) -> None:
-        passed = max(0.0, now - self.at) * 1e6
+        passed = max(0, round((now - self.at) * 1e6))
         self.requests = None if self.requests is None else max(0.0, self.requests - passed)
         self.tokens = None if self.tokens is None else max(0.0, self.tokens - passed)
         self.at = max(now, self.at)
