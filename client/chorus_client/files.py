@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from chorus_client.errors import Damaged, Unreachable
-from chorus_client.transport import Transport
+from chorus_client.transport import Transport, why
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CHUNK_BYTES = 1 << 18
@@ -102,4 +102,4 @@ def _chunks(transport: Transport, route: str) -> Iterator[bytes]:
         except httpx.RemoteProtocolError as error:  # shorter than it said: the store found its copy damaged
             raise Damaged(f"{route} ended early; nothing was written.") from error
         except httpx.HTTPError as error:
-            raise Unreachable(f"The download of {route} broke off: {error!r}.") from error
+            raise Unreachable(f"The download of {route} broke off: {why(error)}.") from error

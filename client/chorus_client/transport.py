@@ -78,9 +78,9 @@ class Transport:
                 response = self._http.send(request, stream=True)
             except httpx.ConnectError as error:
                 if last:
-                    raise Unreachable(f"Nothing answers at {self._http.base_url}: {error}.") from error
+                    raise Unreachable(f"Nothing answers at {self.base_url}: {why(error)}.") from error
             except httpx.HTTPError as error:
-                raise Unreachable(f"{method} {route} had no answer: {error!r}.") from error
+                raise Unreachable(f"{method} {route} had no answer: {why(error)}.") from error
             else:
                 if response.is_success:
                     return response
@@ -90,6 +90,11 @@ class Transport:
                 response.close()
             self._sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+
+def why(error: httpx.HTTPError) -> str:
+    """In words."""
+    return "nothing came in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
 
 
 def _asked_for(response: httpx.Response, otherwise: float) -> float:
@@ -119,7 +124,7 @@ def _read(response: httpx.Response) -> None:
     try:
         response.read()
     except httpx.HTTPError as error:
-        raise Unreachable(f"The answer of {response.request.url.path} broke off: {error!r}.") from error
+        raise Unreachable(f"The answer of {response.request.url.path} broke off: {why(error)}.") from error
 
 
 def _json(response: httpx.Response) -> Any:

@@ -7,7 +7,7 @@ import httpx
 
 from chorus_client.errors import Unreachable
 from chorus_client.reading import read_list
-from chorus_client.transport import Transport, path
+from chorus_client.transport import Transport, path, why
 from chorus_client.values import Usage
 from chorus_client.writing import moment
 
@@ -55,7 +55,7 @@ class UsageReports:
             try:
                 yield from response.iter_text()
             except httpx.HTTPError as error:
-                raise Unreachable(f"The report broke off: {error!r}.") from error
+                raise Unreachable(f"The report broke off: {why(error)}.") from error
 
 
 def _query(by: Iterable[str], start: datetime | None, end: datetime | None, **filters: str) -> dict[str, str]:

@@ -80,6 +80,21 @@ def test_the_client_without_the_commands_packages(
     assert "chorus-client[cli]" in str(ended.value.code)
 
 
+def test_a_group_alone_shows_its_help(chorus: Chorus) -> None:
+    for words in ((), ("adapters",)):
+        ended = chorus(*words)
+        assert (ended.status, ended.out, ended.err[:13]) == (2, "", "Usage: chorus")
+
+
+def test_ctrl_c_is_one_sentence(chorus: Chorus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chorus_client.tenants.Tenants.list", interrupted)
+    ended = chorus("tenants", "list")
+    assert (ended.status, ended.out, ended.err) == (130, "", "chorus: Stopped.\n")
+
+
 @pytest.mark.usefixtures("environment")
 def test_a_reader_that_stops_is_no_error() -> None:
     reading, writing = os.pipe()

@@ -38,26 +38,31 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Exit as end:
         return end.exit_code
     except KeyboardInterrupt:
-        return INTERRUPTED
+        ended = INTERRUPTED
     except typer.Abort:
         tell("chorus: Nothing was done.")
         return FAILED
     except BrokenPipeError:
         return reader_gone().exit_code
     except typer.TyperException as error:
-        tell(f"chorus: {_usage(error)}")
+        tell(_usage(error))
         return error.exit_code
     except (Failure, ChorusError, OSError) as error:
         tell(f"chorus: {sentence(error)}")
         return error.status if isinstance(error, Failure) else FAILED
+    if ended == INTERRUPTED:
+        tell("chorus: Stopped.")
     return ended if isinstance(ended, int) else 0
 
 
 def _usage(error: typer.TyperException) -> str:
-    message = " ".join(error.format_message().split())
+    """One sentence, or a group's help where no command of it was named."""
     context = getattr(error, "ctx", None)
-    ending = "" if message.endswith((".", "?", ")")) else "."
-    return message + ending + (f" See `{context.command_path} --help`." if context is not None else "")
+    if context is not None and error.message == context.get_help():
+        return error.message
+    message = " ".join(error.format_message().split()).replace("Value error, ", "")
+    ending = "" if message.endswith((".", "?")) else "."
+    return f"chorus: {message}{ending}" + (f" See `{context.command_path} --help`." if context is not None else "")
 
 
 def _show_version(wanted: bool) -> None:

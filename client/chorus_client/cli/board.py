@@ -33,14 +33,24 @@ def bar(used: int, total: int) -> str:
     return f"{'█' * full}{'░' * (BAR - full)} {share:4.0%}"
 
 
-ENGINES: tuple[Column[EngineActivity], ...] = (
+STATE: tuple[Column[EngineActivity], ...] = (
     Column("engine", lambda engine: engine.id),
     Column("model", lambda engine: engine.model),
     Column("state", lambda engine: engine.state),
     Column("running", lambda engine: engine.running, right=True),
     Column("waiting", lambda engine: engine.waiting, right=True),
-    Column("KV cache", lambda engine: bar(engine.kv_blocks - engine.kv_blocks_free, engine.kv_blocks)),
-    Column("slots in use", lambda engine: bar(engine.slots - engine.slots_free, engine.slots)),
+)
+ENGINES = (
+    *STATE,
+    Column[EngineActivity]("KV cache", lambda engine: bar(engine.kv_blocks - engine.kv_blocks_free, engine.kv_blocks)),
+    Column[EngineActivity]("slots in use", lambda engine: bar(engine.slots - engine.slots_free, engine.slots)),
+)
+PLAIN_ENGINES = (
+    *STATE,
+    Column[EngineActivity]("KV blocks", lambda engine: engine.kv_blocks),
+    Column[EngineActivity]("KV blocks free", lambda engine: engine.kv_blocks_free),
+    Column[EngineActivity]("slots", lambda engine: engine.slots),
+    Column[EngineActivity]("slots free", lambda engine: engine.slots_free),
 )
 TENANTS: tuple[Column[TenantActivity], ...] = (
     Column("tenant", lambda tenant: tenant.tenant),
@@ -74,13 +84,14 @@ class Board:
         live = self._shown()
         parts = (
             [["workers", "running", "waiting", "tokens/s"], list(map(text, self._total(live)))],
-            [[column.title for column in ENGINES], *rows_of(live.engines, ENGINES)],
+            [[column.title for column in PLAIN_ENGINES], *rows_of(live.engines, PLAIN_ENGINES)],
             [[column.title for column in TENANTS], *rows_of(live.tenants, TENANTS), *self._others(live)],
         )
         blocks = ["".join("\t".join(row) + "\n" for row in part) for part in parts]
         return "\n".join([*blocks, *([f"{INCOMPLETE}\n"] if not live.complete else [])])
 
-    def screen(self) -> RenderableType:
+    def screen(self, hint: str = "") -> RenderableType:
+        """For a terminal; `hint` is its last line."""
         live = self._shown()
         workers, running, waiting, rate = self._total(live)
         head = Text(f"{running} running  {waiting} waiting  {rate} tokens/s  {workers} gateway workers", style="bold")
@@ -91,7 +102,7 @@ class Board:
             self._engines(live.engines),
             Text(),
             self._tenants(live),
-            Text("Ctrl-C ends.", style="dim"),
+            Text(hint, style="dim"),
         )
 
     def _engines(self, engines: Sequence[EngineActivity]) -> Table:

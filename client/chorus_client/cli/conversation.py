@@ -9,7 +9,7 @@ import httpx
 
 from chorus_client.cli.failure import Failure
 from chorus_client.errors import UnexpectedAnswer, Unreachable
-from chorus_client.transport import Transport
+from chorus_client.transport import Transport, why
 
 CHAT, MODELS = "/v1/chat/completions", "/v1/models"
 END = "[DONE]"
@@ -69,7 +69,7 @@ class Conversation:
                     if line != data:
                         yield _parsed(data)
             except httpx.HTTPError as error:
-                raise Unreachable(f"The answer broke off: {error!r}.") from error
+                raise Unreachable(f"The answer broke off: {why(error)}.") from error
         raise Unreachable("The answer broke off before its end.")
 
 

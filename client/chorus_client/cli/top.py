@@ -12,10 +12,11 @@ from chorus_client.cli.board import Board
 from chorus_client.cli.cells import plain
 from chorus_client.cli.connection import administration
 from chorus_client.cli.failure import sentence
-from chorus_client.cli.output import Form, Output, console, on_terminal, show_json, write
+from chorus_client.cli.output import Form, Output, console, on_terminal, show, show_json, write
 from chorus_client.errors import ChorusError
 
 MOST_NAMED = 500
+HINT = "Ctrl-C ends."
 
 
 def top(
@@ -32,7 +33,10 @@ def top(
         elif once or not on_terminal():
             board = Board()
             board.add(admin.engines.live(most=tenants))
-            write(board.text())
+            if on_terminal():
+                show(board.screen())
+            else:
+                write(board.text())
         else:
             _watch(admin, interval, tenants)
 
@@ -42,9 +46,9 @@ def _watch(admin: ChorusAdmin, interval: float, tenants: int) -> None:
     board = Board()
     board.add(admin.engines.live(most=tenants))
     try:
-        with Screen(board.screen(), console=console(), screen=True, auto_refresh=False) as screen:
+        with Screen(board.screen(HINT), console=console(), screen=True, auto_refresh=False) as screen:
             while True:
-                screen.update(board.screen(), refresh=True)
+                screen.update(board.screen(HINT), refresh=True)
                 time.sleep(interval)
                 try:
                     board.add(admin.engines.live(most=tenants))
