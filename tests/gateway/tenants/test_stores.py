@@ -6,8 +6,10 @@ import pytest
 from chorus_gateway.auth import generate_key
 from chorus_gateway.db import Database, connect
 from chorus_gateway.errors import Conflict, NotFound, Unavailable
-from chorus_gateway.tenants import KeyStore, TenantStore
-from chorus_gateway.values import Limits, Scope, Tenant
+from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore
+from chorus_gateway.values import Band, Limits, Period, Principal, Scope, Tenant
+
+ROUNDS = 4  # races that are run
 
 PEPPER = b"a pepper for tests"
 ACME = Tenant("acme", Limits(60, 1000, concurrent_requests=4), weight=2.0)
@@ -110,3 +112,80 @@ async def test_a_database_that_is_away_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         await KeyStore(database, pepper=PEPPER).find("x")
     await database.close()
+
+
+async def test_two_administrators_cannot_lock_one_another_out(any_database: Database) -> None:
+    keys = KeyStore(any_database, pepper=b"any")
+    made = [(await keys.create(None, scopes=[Scope.ADMIN]))[0].id for _ in range(4)]
+    ended = await asyncio.gather(*(keys.revoke(key) for key in made), return_exceptions=True)
+    assert sum(isinstance(each, Conflict) for each in ended) == 1, ended
+    assert sum(info.revoked_at is None for info in await keys.of_tenant(None)) == 1
+
+
+async def test_a_tenant_is_deleted_once_its_keys_are_dead_and_never_comes_back(any_database: Database) -> None:
+    tenants, keys = TenantStore(any_database), KeyStore(any_database, pepper=PEPPER)
+    await tenants.create(ACME)
+    await AdapterLimits(any_database).put("acme", "acme", "sql", Limits(5))
+    key, _ = await keys.create("acme", scopes=[Scope.INFER])
+    await keys.create("acme", scopes=[Scope.INFER], expires_in=-1)
+    with pytest.raises(Conflict, match=f"such as '{key.id}'"):
+        await tenants.remove("acme")
+    await keys.revoke(key.id)
+    await tenants.remove("acme")
+    assert await tenants.all() == ()
+    assert await AdapterLimits(any_database).of_tenant("acme") == {}
+    with pytest.raises(Conflict, match="or did before"):
+        await tenants.create(ACME)
+    gone = (
+        tenants.get("acme"),
+        tenants.update("acme", {"weight": 1.0}),
+        tenants.remove("acme"),
+        keys.create("acme", scopes=[Scope.INFER]),
+        keys.of_tenant("acme"),
+        AdapterLimits(any_database).put("acme", "acme", "sql", Limits(5)),
+    )
+    for attempt in gone:
+        with pytest.raises(NotFound, match="no tenant 'acme'"):
+            await attempt
+
+
+async def test_no_key_is_made_for_a_tenant_while_it_is_deleted(any_database: Database) -> None:
+    tenants, keys = TenantStore(any_database), KeyStore(any_database, pepper=PEPPER)
+    for number in range(ROUNDS):
+        name = f"t{number}"
+        await tenants.create(Tenant(name))
+        made, removed = await asyncio.gather(
+            keys.create(name, scopes=[Scope.INFER]), tenants.remove(name), return_exceptions=True
+        )
+        assert isinstance(made, NotFound) != isinstance(removed, Conflict)
+
+
+async def test_a_key_is_rotated_once(any_database: Database) -> None:
+    await TenantStore(any_database).create(ACME)
+    keys = KeyStore(any_database, pepper=PEPPER)
+    key, _ = await keys.create("acme", scopes=[Scope.INFER])
+    ended = await asyncio.gather(*(keys.rotate(key.id, overlap=5) for _ in range(ROUNDS)), return_exceptions=True)
+    assert sum(isinstance(each, Conflict) for each in ended) == ROUNDS - 1
+    assert len(await keys.of_tenant("acme")) == 2
+
+
+async def test_all_that_a_tenant_and_a_key_have_is_kept(any_database: Database) -> None:
+    limits = Limits(1, 2, 2**53, 4, 2**53, Period.TOTAL, 6, 2**53, 8)
+    tenant = Tenant("acme", limits, 0.5, frozenset({Band.FLEX, Band.DEFAULT}), 99, suspended=True)
+    tenants, keys = TenantStore(any_database), KeyStore(any_database, pepper=PEPPER)
+    await tenants.create(tenant)
+    assert (await tenants.get("acme")).tenant == tenant
+    own = Limits(1, 2, 2**53, 4, 2**53, Period.DAY)
+    key, info = await keys.create(
+        "acme", scopes=[Scope.INFER], limits=own, models=("base", "base@*"), networks=("10.0.0.0/8", "::/0")
+    )
+    assert await keys.get(key.id) == info
+    found = await keys.find(key.id)
+    assert found is not None
+    assert found.principal == Principal(
+        key.id, frozenset({Scope.INFER}), tenant, own, models=frozenset({"base", "base@*"})
+    )
+    assert [str(network) for network in found.networks or ()] == ["10.0.0.0/8", "::/0"]
+    await tenants.update("acme", {"suspended": False, "budget_period": Period.DAY, "budget": 1})
+    changed = (await tenants.get("acme")).tenant
+    assert (changed.suspended, changed.limits.budget, changed.limits.budget_period) == (False, 1, Period.DAY)
