@@ -57,6 +57,11 @@ QUERIES: list[tuple[UsageQuery, dict[tuple[str, ...], tuple[int, int]]]] = [
     (UsageQuery(end=MIDNIGHT + 86_400), {("acme",): (2, 10), ("other",): (1, 5)}),
     (UsageQuery(start=AT, end=AT + 60), {("acme",): (1, 5), ("other",): (1, 5)}),
     (UsageQuery(by=(Group.DAY, Group.TENANT), start=AT + 1), {(DAY, "acme"): (1, 5), (NEXT_DAY, "acme"): (1, 5)}),
+    (UsageQuery(start=AT - 1, end=AT + 86_401), {("acme",): (3, 15), ("other",): (1, 5)}),
+    (UsageQuery(start=AT + 1, end=AT + 2 * 86_400), {("acme",): (2, 10)}),
+    (UsageQuery(start=AT + 61, end=AT + 86_400), {}),
+    (UsageQuery(start=AT + 60, end=AT + 60), {}),
+    (UsageQuery(start=AT + 86_400, end=AT), {}),
     (UsageQuery(tenant="nobody"), {}),
 ]
 

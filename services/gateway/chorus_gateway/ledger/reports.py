@@ -1,13 +1,14 @@
 """Sums of usage, for whoever pays or is paid."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, func, select
+from sqlalchemy import ColumnElement, Select, Table, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chorus_gateway.db import Database, usage_days, usage_requests
@@ -79,29 +80,58 @@ class Reports:
 
 
 def statement(query: UsageQuery) -> Select[Any]:
-    """Whole days are summed already; anything else is summed from the requests."""
-    whole = all(bound is None or bound % DAY_SECONDS == 0 for bound in (query.start, query.end))
-    table = usage_days if whole else usage_requests
-    groups = [table.c["base" if group is Group.MODEL else group.value] for group in query.by]
-    requests = func.sum(table.c.requests) if whole else func.count()
-    sums = [requests, *(func.sum(table.c[name]) for name in DAY_SUMS[1:])]
-    selected = select(*groups, *sums).where(*_period(query, table, whole=whole), *_holders(query, table))
-    return selected.group_by(*groups).order_by(*groups)
+    """Whole days are summed already; what is left at the ends is summed from the requests."""
+    parts = union_all(*_parts(query)).subquery()
+    groups = [parts.c[_column(group)] for group in query.by]
+    sums = [func.sum(parts.c[name]) for name in DAY_SUMS]
+    return select(*groups, *sums).group_by(*groups).order_by(*groups)
 
 
-def _period(query: UsageQuery, table: Table, *, whole: bool) -> Sequence[ColumnElement[bool]]:
-    column = table.c.day if whole else table.c.at
-    clauses: list[ColumnElement[bool]] = []
-    if query.start is not None:
-        clauses.append(column >= (day_of(query.start) if whole else query.start))
-    if query.end is not None:
-        clauses.append(column < (day_of(query.end) if whole else query.end))
-    return clauses
+def _parts(query: UsageQuery) -> Iterator[Select[Any]]:
+    start, end = query.start, query.end
+    first = None if start is None else math.ceil(start / DAY_SECONDS) * DAY_SECONDS
+    last = None if end is None else math.floor(end / DAY_SECONDS) * DAY_SECONDS
+    if first is not None and last is not None and first > last:  # within one day
+        yield _of_requests(query, start, end)
+        return
+    yield _of_days(query, first, last)
+    if start is not None and start != first:
+        yield _of_requests(query, start, first)
+    if end is not None and end != last:
+        yield _of_requests(query, last, end)
 
 
-def _holders(query: UsageQuery, table: Table) -> Sequence[ColumnElement[bool]]:
+def _of_days(query: UsageQuery, first: float | None, last: float | None) -> Select[Any]:
+    day = usage_days.c.day
+    clauses = _holders(query, usage_days)
+    clauses += [] if first is None else [day >= day_of(first)]
+    clauses += [] if last is None else [day < day_of(last)]
+    return _summed(query, usage_days, func.sum(usage_days.c.requests), clauses)
+
+
+def _of_requests(query: UsageQuery, start: float | None, end: float | None) -> Select[Any]:
+    at = usage_requests.c.at
+    clauses = _holders(query, usage_requests)
+    clauses += [] if start is None else [at >= start]
+    clauses += [] if end is None else [at < end]
+    return _summed(query, usage_requests, func.count(), clauses)
+
+
+def _summed(
+    query: UsageQuery, table: Table, requests: ColumnElement[int], clauses: Sequence[ColumnElement[bool]]
+) -> Select[Any]:
+    groups = [table.c[_column(group)] for group in query.by]
+    sums = [requests.label("requests"), *(func.sum(table.c[name]).label(name) for name in DAY_SUMS[1:])]
+    return select(*groups, *sums).where(*clauses).group_by(*groups)
+
+
+def _holders(query: UsageQuery, table: Table) -> list[ColumnElement[bool]]:
     wanted = {"tenant": query.tenant, "key": query.key, "adapter": query.adapter, "base": query.model}
     return [table.c[name] == value for name, value in wanted.items() if value]
+
+
+def _column(group: Group) -> str:
+    return "base" if group is Group.MODEL else group.value
 
 
 def _to_sum(row: Any, groups: int) -> UsageSum:
