@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chorus_gateway.queue.counters import Agreed, Entry
+from chorus_gateway.queue.counters import AHEAD, Agreed, Entry
 from chorus_gateway.values import Band
 
 
@@ -36,7 +36,7 @@ class MemoryLedger:
             if other == band and name != me[1] and low is not None
         ]
         elsewhere = min(others, default=None)
-        floor = min((each for each in (lowest, elsewhere) if each is not None), default=shared.served[band])
+        floor = min((each for each in (lowest, elsewhere) if each is not None), default=shared.served[band]) - AHEAD
         answer: dict[str, float] = {}
         for tenant, entry in batch.items():
             counter = max(shared.counters.get((band, tenant), entry.known), entry.known)

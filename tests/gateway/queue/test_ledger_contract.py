@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from redis.asyncio import Redis
 
-from chorus_gateway.queue.counters import Entry
+from chorus_gateway.queue.counters import AHEAD, Entry
 from chorus_gateway.queue.sharing import Ledger, RedisLedger
 from chorus_gateway.values import Band
 from tests.gateway.queue.ledgers import MemoryLedgers
@@ -48,9 +48,9 @@ async def test_who_waits_elsewhere_is_known_and_lifts_who_returns(make: Make) ->
     await first.share(DEFAULT, 1, 400.0, 0.0, {"heavy": Entry(0.0, 400.0)})
     agreed = await second.share(DEFAULT, 1, None, 0.0, {"back": Entry(3.0, 10.0, returned=True)})
     assert agreed.lowest == 400.0
-    assert agreed.counters == {"back": 400.0}
+    assert agreed.counters == {"back": 400.0 - AHEAD}
     agreed = await second.share(DEFAULT, 2, 90.0, 0.0, {"another": Entry(0.0, 10.0, returned=True)})
-    assert agreed.counters == {"another": 90.0}, "the lowest is one's own"
+    assert agreed.counters == {"another": 90.0 - AHEAD}, "the lowest is one's own"
     await first.share(DEFAULT, 2, None, 0.0, {})
     agreed = await second.share(DEFAULT, 3, None, 0.0, {})
     assert agreed.lowest is None
@@ -60,7 +60,7 @@ async def test_who_returns_and_waits_is_one_of_those_who_wait(make: Make) -> Non
     first, second = make("one"), make("two")
     await first.share(DEFAULT, 1, None, 0.0, {"a": Entry(0.0, 50.0, returned=True, waits=True)})
     agreed = await second.share(DEFAULT, 1, None, 0.0, {"back": Entry(0.0, 1.0, returned=True)})
-    assert (agreed.lowest, agreed.counters) == (50.0, {"back": 50.0})
+    assert (agreed.lowest, agreed.counters) == (50.0, {"back": 50.0 - AHEAD})
     agreed = await first.share(DEFAULT, 2, None, 0.0, {})
     assert agreed.lowest is None, "it was dispatched at once"
 
@@ -69,7 +69,7 @@ async def test_where_nobody_waits_who_returns_is_lifted_to_who_was_served_last(m
     first, second = make("one"), make("two")
     await first.share(DEFAULT, 1, None, 700.0, {})
     agreed = await second.share(DEFAULT, 1, None, 20.0, {"back": Entry(0.0, 10.0, returned=True)})
-    assert (agreed.counters, agreed.served) == ({"back": 700.0}, 700.0)
+    assert (agreed.counters, agreed.served) == ({"back": 700.0 - AHEAD}, 700.0)
 
 
 async def test_a_loss_is_made_good_by_what_workers_know(make: Make) -> None:
@@ -99,5 +99,5 @@ async def test_what_redis_keeps_is_bounded_and_ends(redis: Redis) -> None:
 async def test_a_worker_that_is_gone_holds_nobody_down(redis: Redis) -> None:
     await redis.hset("chorus:fair:{default}:workers", "dead", "7 1000 5.0")
     agreed = await RedisLedger(redis, "one").share(DEFAULT, 1, 50.0, 0.0, {"back": Entry(0.0, 1.0, returned=True)})
-    assert (agreed.lowest, agreed.counters) == (None, {"back": 50.0})
+    assert (agreed.lowest, agreed.counters) == (None, {"back": 50.0 - AHEAD})
     assert not await redis.hexists("chorus:fair:{default}:workers", "dead")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+AHEAD = 1.0  # weighted tokens by which who returns is before the one that it is level with
 _MANY = 10_000  # from here on, counters that say nothing are forgotten
 
 
@@ -30,7 +31,8 @@ class Counters:
     """`values` is what order goes by; a value never falls.
 
     What is charged here is told to the others in batches: `take`, then `agree` or, when nobody answered, `take` again
-    for the same batch. A tenant that begins to wait is lifted to the lowest counter of those who wait anywhere.
+    for the same batch. A tenant that begins to wait is lifted to the lowest counter of those who wait anywhere, and goes before that one: it
+    has been served less lately.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -56,8 +58,8 @@ class Counters:
 
     def lift(self, tenant: str, lowest: float | None) -> None:
         """It begins to wait here; `lowest` is that of the others who do."""
-        floor = min((each for each in (lowest, self.elsewhere) if each is not None), default=self.served)
-        value = self.values[tenant] = max(self.values.get(tenant, 0.0), floor)
+        floor = min((each for each in (lowest, self.elsewhere) if each is not None), default=self.served) - AHEAD
+        value = self.values[tenant] = max(self.values.get(tenant, 0.0), floor, 0.0)
         if tenant in self._owed:
             self._owed[tenant] = min(self._owed[tenant], value - floor)
         if self.shared:

@@ -31,6 +31,7 @@ end
 local floor = mine
 if floor == nil or (lowest ~= nil and lowest < floor) then floor = lowest end
 if floor == nil then floor = served end
+floor = floor - 1 -- who returns goes before the one that it is level with
 
 local answer = { lowest and string.format('%.17g', lowest) or '', string.format('%.17g', served) }
 for i = 7, #ARGV, 4 do

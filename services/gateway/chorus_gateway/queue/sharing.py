@@ -19,7 +19,7 @@ from chorus_gateway.queue.fair import FairQueue
 from chorus_gateway.values import Band
 
 INTERVAL = 0.03  # seconds between two batches of a worker; with Redis's answer at most 50 ms on a healthy network
-_RETRY = 1.0  # seconds after a batch that was not answered
+_RETRY = 0.1  # seconds after a batch that was not answered; no request waits for it
 _MOST_A_BATCH = 1000  # tenants
 _VALID_MS = 1000  # for which a worker's word on who waits there is true
 _LASTING_MS = 600_000  # for which debts are remembered while nobody is served
