@@ -4,7 +4,8 @@ import pytest
 
 from chorus_gateway.auth import parse_key
 from chorus_gateway.db import Database
-from chorus_gateway.values import Limits, Scope, Tenant
+from chorus_gateway.values import Band, Limits, Scope, Tenant
+from tests.gateway.admin.test_adapters_api import upload
 from tests.gateway.support.door import Door, bearer, open_door
 from tests.gateway.support.fake_store import FakeStore
 from tests.gateway.support.redis_server import RedisServer, redis_client
@@ -67,6 +68,13 @@ async def test_a_taken_id_is_a_conflict(door: Door) -> None:
         ({"id": "acme", "limits": {"requests_per_minute": 1.0}}, "limits.requests_per_minute"),
         ({"id": "acme", "limits": {"tokens_per_minute": 0}}, "limits.tokens_per_minute"),
         ({"id": "acme", "limits": {"tokens_per_hour": 5}}, "limits.tokens_per_hour"),
+        ({"id": "acme", "limits": {"budget": 12.5}}, "limits.budget"),
+        ({"id": "acme", "limits": {"budget": "12.5.0"}}, "limits.budget"),
+        ({"id": "acme", "limits": {"budget_period": None}}, "limits.budget_period"),
+        ({"id": "acme", "tiers": []}, "tiers"),
+        ({"id": "acme", "tiers": ["gold"]}, "tiers.0"),
+        ({"id": "acme", "default_max_tokens": 0}, "default_max_tokens"),
+        ({"id": "acme", "suspended": "yes"}, "suspended"),
         ({"id": "acme", "color": "red"}, "color"),
         ([], None),
     ],
@@ -86,6 +94,58 @@ async def test_a_change_keeps_the_rest_and_null_lifts_a_limit(door: Door) -> Non
     assert answer.status_code == 200
     assert answer.json()["weight"] == 2.5
     assert (await door.parts.tenants.get("acme")).tenant == Tenant("acme", Limits(concurrent_requests=3), 2.5)
+
+
+async def test_tiers_budget_and_default_are_set_and_lifted(door: Door) -> None:
+    body = {
+        "id": "acme",
+        "tiers": ["flex", "default", "flex"],
+        "default_max_tokens": 100,
+        "limits": {"budget": "9007199.254740992", "budget_period": "total", "tokens_per_day": 2**53},
+    }
+    shown = await created(door, body)
+    assert (shown["tiers"], shown["default_max_tokens"]) == (["default", "flex"], 100)
+    assert (shown["limits"]["budget"], shown["limits"]["budget_period"]) == ("9007199.254740992", "total")
+    stored = (await door.parts.tenants.get("acme")).tenant
+    assert (stored.bands, stored.limits.budget) == (frozenset({Band.DEFAULT, Band.FLEX}), 2**53)
+    change = {"default_max_tokens": None, "tiers": ["priority"], "limits": {"budget": None}}
+    answer = await door.http.patch("/admin/v1/tenants/acme", json=change, headers=door.admin)
+    changed = answer.json()
+    assert (changed["tiers"], changed["default_max_tokens"], changed["limits"]["budget"]) == (["priority"], None, None)
+    assert changed["limits"]["budget_period"] == "total"
+    untouched = await door.http.patch("/admin/v1/tenants/acme", json={}, headers=door.admin)
+    assert untouched.json() == changed
+
+
+async def test_a_suspended_tenants_keys_are_refused_until_it_is_back(door: Door) -> None:
+    headers = await door.tenant_key("acme", Scope.ADAPTERS)
+    for suspended, status in ((True, 403), (False, 200)):
+        change = {"suspended": suspended}
+        answer = await door.http.patch("/admin/v1/tenants/acme", json=change, headers=door.admin)
+        assert answer.json()["suspended"] is suspended
+        asked = await door.http.get("/admin/v1/adapters", headers=headers)
+        assert asked.status_code == status
+        if suspended:
+            assert asked.json()["error"]["code"] == "tenant_suspended"
+
+
+async def test_a_tenant_is_deleted_once_nothing_of_it_is_alive(door: Door) -> None:
+    headers = await door.tenant_key("acme")
+    await upload(door, "acme", "sql")
+    path = "/admin/v1/tenants/acme"
+    for words, remedy in (
+        ("has adapters", "/admin/v1/adapters/acme/sql"),
+        ("has keys that are good", f"/admin/v1/keys/{headers['authorization'].split('_')[1]}"),
+    ):
+        refused = await door.http.delete(path, headers=door.admin)
+        assert refused.status_code == 409
+        assert words in refused.json()["error"]["message"]
+        assert (await door.http.delete(remedy, headers=door.admin)).status_code == 200
+    assert (await door.http.delete(path, headers=door.admin)).status_code == 204
+    assert (await door.http.get(path, headers=door.admin)).status_code == 404
+    assert (await door.http.delete(path, headers=door.admin)).status_code == 404
+    again = await door.http.post("/admin/v1/tenants", json={"id": "acme"}, headers=door.admin)
+    assert again.status_code == 409
 
 
 async def test_changed_limits_hold_at_once(door: Door) -> None:
@@ -166,6 +226,10 @@ ADMIN_ROUTES = [
     ("POST", "/admin/v1/tenants/acme/keys"),
     ("GET", "/admin/v1/tenants/acme/keys"),
     ("DELETE", "/admin/v1/keys/x"),
+    ("POST", "/admin/v1/keys"),
+    ("DELETE", "/admin/v1/tenants/acme"),
+    ("PUT", "/admin/v1/prices"),
+    ("GET", "/admin/v1/audit"),
     ("GET", "/admin/v1/adapters"),
     ("POST", "/admin/v1/adapters"),
     ("PUT", "/admin/v1/adapters/acme/sql/aliases/prod"),
