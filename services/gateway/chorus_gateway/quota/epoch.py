@@ -1,9 +1,7 @@
 """Whether Redis may have lost counts."""
 
+import asyncio
 import uuid
-
-from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
 
 from chorus_gateway.quota.scripts import Script, Scripts
 
@@ -14,10 +12,10 @@ class Epoch:
     """A name that changes whenever Redis may have lost counts: it was emptied, or another run of a server answers. A
     counter is believed only under the name that it was counted under."""
 
-    def __init__(self, redis: Redis, scripts: Scripts) -> None:
-        self._redis = redis
-        self._scripts = scripts
+    def __init__(self, line: Scripts) -> None:
+        self._line = line
         self._script = Script.load("epoch")
+        self._look: asyncio.Task[float] | None = None
         self.name = ""  # not known yet: no counter is believed
 
     def doubt(self) -> None:
@@ -25,14 +23,11 @@ class Epoch:
         self.name = ""
 
     async def look(self) -> float:
-        """Learns the name; returns its age in seconds. RedisError when Redis is away."""
-        fresh = uuid.uuid4().hex[:12]
-        name, age = await self._scripts.call(self._script, [KEY], [await self._run_id(), fresh])
-        self.name = name
-        return int(age) / 1e6
+        """Learns the name, once for all who ask meanwhile; returns its age in seconds. RedisError: Redis is away."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._look)
 
-    async def _run_id(self) -> str:
-        try:
-            return str((await self._redis.info("server"))["run_id"])
-        except NoPermissionError:
-            return "unknown"  # emptying is noticed all the same
+    async def _ask(self) -> float:
+        self.name, age = await self._line.call(self._script, [KEY], [uuid.uuid4().hex[:12]])
+        return int(age) / 1e6

@@ -51,7 +51,7 @@ class RedisQuota:
         self._line = Scripts(redis, timeout=timeout)
         self._scripts = scripts or load_scripts()
         self._lease = lease
-        self._epoch = Epoch(redis, self._line)
+        self._epoch = Epoch(self._line)
         self._leases = Leases(self._line, self._scripts, self._epoch, lease)
         self._counting = Counting(
             self._line, self._scripts["count"], self._epoch, spent or NothingSpent(), patience=patience, clock=clock
