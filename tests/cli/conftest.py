@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+import certifi
 import httpx
 import pytest
 from redis import Redis
@@ -119,6 +120,17 @@ def ready(url: str) -> bool:
         return httpx.get(f"{url}/readyz", trust_env=False).is_success
     except httpx.HTTPError:
         return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each command is a client of its own, and reading every authority there is for it takes longer than the rest."""
+    authority = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----")
+    file = tmp_path_factory.mktemp("certificates") / "one.pem"
+    file.write_text("".join(authority[:2]) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 @pytest.fixture

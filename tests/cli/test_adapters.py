@@ -5,6 +5,8 @@ import pytest
 
 from tests.cli.conftest import MODEL, Chorus, write_adapter
 
+pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
+
 
 def test_a_push_tells_what_was_found_in_it(chorus: Chorus, tenant: str, folder: Path) -> None:
     pushed = chorus("adapters", "push", str(folder), "--tenant", tenant, "--name", "sql")

@@ -4,6 +4,8 @@ import pytest
 
 from tests.cli.conftest import Chorus
 
+pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
+
 
 def test_a_tenants_life(chorus: Chorus) -> None:
     made = chorus("tenants", "create", "acme", "--weight", "2", "--limit", "requests-per-minute=60", "-o", "json")

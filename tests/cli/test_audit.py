@@ -1,6 +1,10 @@
 import json
 
+import pytest
+
 from tests.cli.conftest import Chorus
+
+pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
 
 
 def test_the_audit_log(chorus: Chorus) -> None:

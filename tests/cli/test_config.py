@@ -6,6 +6,8 @@ import pytest
 
 from tests.cli.conftest import Chorus, Gateway
 
+pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
+
 
 def test_what_is_kept_is_used(
     chorus: Chorus, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -1,4 +1,8 @@
+import pytest
+
 from tests.cli.conftest import ENGINE, Chorus
+
+pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
 
 
 def state(chorus: Chorus) -> str:

@@ -13,6 +13,8 @@ import pytest
 from chorus_client import cli
 from tests.cli.conftest import MODEL, Chorus, Gateway
 
+pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
+
 COMMAND = [sys.executable, "-m", "chorus_client.cli"]
 PATIENCE = 60.0  # seconds, on a busy machine
 

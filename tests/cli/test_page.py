@@ -11,6 +11,8 @@ from chorus_client.cli.app import create_app
 from tests.cli.conftest import Chorus
 from tests.cli.page import PAGE, commands_shown, run_shown
 
+pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
+
 
 def commands(group: Any, path: str = "") -> dict[str, Any]:
     """Every command by its words."""

@@ -5,6 +5,8 @@ import pytest
 
 from tests.cli.conftest import MODEL, Chorus, ask
 
+pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
+
 SEEN_SECONDS = 20.0  # the ledger is written within a second; the machine may be busy
 
 

@@ -30,6 +30,8 @@ from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from tests.adapter_store.support import BASE
 from tests.client.conftest import Running, write_adapter
 
+pytestmark = pytest.mark.xdist_group("client")  # one gateway for all of them
+
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
 

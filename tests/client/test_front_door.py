@@ -10,6 +10,8 @@ from chorus_client.reading import read
 from chorus_client.writing import amount
 from tests.client.conftest import Running
 
+pytestmark = pytest.mark.xdist_group("client")  # one gateway for all of them
+
 BUDGETED = Limits(tokens_per_day=100, budget=Decimal("12.50"), budget_period=Period.DAY)
 
 

@@ -8,6 +8,8 @@ from chorus_client import ChorusError, Refused
 from tests.client.conftest import Running
 from tests.client.page import PAGE, ROOT, run_page
 
+pytestmark = pytest.mark.xdist_group("client")  # one gateway for all of them
+
 
 def test_what_the_page_shows_works(
     gateway: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
