@@ -87,6 +87,7 @@ class StackConfig:
             "CHORUS_DRAIN_SECONDS": "3",
             "CHORUS_ENGINE_CACHE_DIR": str(self.state / "engine"),
             "CHORUS_GATEWAY_DATABASE_URL": f"sqlite+aiosqlite:///{self.state / 'gateway.db'}",
+            "CHORUS_JOURNAL_DIR": str(self.state / "journal"),
             "CHORUS_MODEL": self.model,
             "CHORUS_REDIS_URL": redis,
             "CHORUS_SHUTDOWN_GRACE": "3",

@@ -41,6 +41,7 @@ TAGS = [
     {"name": "Tenants", "description": "Tenants, their share and their limits."},
     {"name": "Keys", "description": "API keys; shown once, when they are made."},
     {"name": "Prices", "description": "What tokens cost."},
+    {"name": "Usage", "description": "What was used, and what it cost."},
     {"name": "Audit", "description": "Who changed what."},
     {"name": "Operations", "description": "Health and metrics; no key needed."},
 ]
