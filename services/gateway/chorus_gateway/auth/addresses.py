@@ -1,6 +1,7 @@
 """Where a request comes from, and whether a key may be used from there."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -22,6 +23,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(parse_network(part.strip()) for part in text.split(",") if part.strip())
 
 
+@lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
     """As proxies write it: maybe with a port, in brackets, or IPv4 inside IPv6. None when it is no address."""
     text = text.strip().strip('"')
