@@ -15,7 +15,7 @@ PYTHON ?= python3
 GPU_PATH := proto:kernels:services/engine:services/gateway:services/adapter-store:.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check format test-compose gpu-test bench bench-slots bench-gpu demo-eval proto setup setup-dev
+.PHONY: help up down test check format test-compose gpu-test bench bench-slots bench-gateway bench-gpu demo-eval proto setup setup-dev
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ bench: setup-dev ## Measure the engine on this machine's CPU against transformer
 
 bench-slots: setup-dev ## Measure adapters as a fleet with real processes on CPU. ARGS=--quick, ARGS="--only pacing,cold"
 	@$(RUN) -m benchmarks.slots $(ARGS)
+
+bench-gateway: setup-dev ## Measure the front door: requests/s, tokens/s, what it adds, beside LiteLLM. ARGS=--quick, ARGS="--soak 3600"
+	@$(RUN) -m benchmarks.gateway $(ARGS)
 
 bench-gpu: ## Measure the engine with PYTHON on a CUDA machine. ROWS=single,batch32 COMMIT=<id> RESULTS=<folder>
 	@GRPC_VERBOSITY=ERROR PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m benchmarks.gpu \

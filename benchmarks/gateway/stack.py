@@ -1,4 +1,4 @@
-"""What is measured, as processes: Redis, the stub engine, the gateway, and a key of a tenant that has every limit."""
+"""What is measured, as processes: Redis, the stub engine, the gateway, and a key of a tenant; both have every limit."""
 
 import os
 import subprocess
@@ -18,15 +18,20 @@ from tests.gateway.support.redis_server import RedisServer, free_port
 
 MODEL = ROOT / "examples" / "demo" / "model"
 SAMPLED = "0.01"  # share of traces that are kept
-_SERVICE_TOKEN = "a-secret-of-the-services"
+SERVICE_TOKEN = "a-secret-of-the-services"
 _START_SECONDS = 60.0
 # So high that none is reached: every one is checked, none refuses.
 _MANY = 10**9
 LIMITS = {
     "requests_per_minute": _MANY,
     "tokens_per_minute": _MANY,
+    "tokens_per_day": _MANY,
     "concurrent_requests": _MANY,
+    "budget": "1000000",
+    "budget_period": "month",
 }
+KEY_LIMITS = {"requests_per_minute": _MANY, "tokens_per_minute": _MANY, "concurrent_requests": _MANY}
+PRICE = {"model": "chorus-demo", "input": "0.15", "cached": "0.05", "output": "0.60"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +85,19 @@ def first_line(process: Process, log: Path) -> str:
     return text.partition("\n")[0]
 
 
+def engine_command(model: Path, max_num_seqs: int) -> list[str]:
+    module = "benchmarks.gateway.engine_process"
+    return [sys.executable, "-m", module, str(model), SERVICE_TOKEN, str(max_num_seqs)]
+
+
 @contextmanager
 def front_door(work: Path, *, max_num_seqs: int = 1024, settings: Mapping[str, str] | None = None) -> Iterator[Door]:
-    """One gateway worker with authentication, quotas in Redis, queue, metrics and sampled traces on."""
+    """One gateway worker with authentication, quotas in Redis, queue, ledger, metrics and sampled traces on."""
     with ExitStack() as held:
         redis = RedisServer(work)
         redis.start()
         held.callback(redis.stop)
-        command = [sys.executable, "-m", "benchmarks.gateway.engine_process", str(MODEL), _SERVICE_TOKEN]
-        engine = held.enter_context(running([*command, str(max_num_seqs)], work / "engine.log"))
+        engine = held.enter_context(running(engine_command(MODEL, max_num_seqs), work / "engine.log"))
         address = f"127.0.0.1:{first_line(engine, work / 'engine.log')}"
         port, admin = free_port(), generate_key().text
         environment = {
@@ -99,7 +108,7 @@ def front_door(work: Path, *, max_num_seqs: int = 1024, settings: Mapping[str, s
             "CHORUS_REDIS_URL": redis.url,
             "CHORUS_STORE_ADDRESS": f"127.0.0.1:{free_port()}",
             "CHORUS_ENGINE_ADDRESSES": address,
-            "CHORUS_SERVICE_TOKEN": _SERVICE_TOKEN,
+            "CHORUS_SERVICE_TOKEN": SERVICE_TOKEN,
             "CHORUS_KEY_PEPPER": "a pepper for measurements",
             "CHORUS_NAMESPACE_SECRET": "a secret of namespaces",
             "CHORUS_ADMIN_KEY": admin,
@@ -120,7 +129,8 @@ def _key(port: int, admin: str, gateway: Process, log: Path) -> str:
     with httpx.Client(base_url=base, headers=headers, timeout=20, trust_env=False) as http:
         _await_ready(http, gateway, log)
         _post(http, "/admin/v1/tenants", {"id": "bench", "limits": LIMITS})
-        return str(_post(http, "/admin/v1/tenants/bench/keys", {"scopes": ["infer"]})["key"])
+        http.put("/admin/v1/prices", json=PRICE).raise_for_status()
+        return str(_post(http, "/admin/v1/tenants/bench/keys", {"scopes": ["infer"], "limits": KEY_LIMITS})["key"])
 
 
 def _await_ready(http: httpx.Client, gateway: Process, log: Path) -> None:

@@ -50,8 +50,8 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
-def write(figures: Sequence[Figure], seconds: float, folder: Path = RESULTS) -> None:
-    """slots.json and slots.png."""
+def write(figures: Sequence[Figure], seconds: float, folder: Path = RESULTS, name: str = "slots") -> None:
+    """`name`.json and `name`.png."""
     folder.mkdir(parents=True, exist_ok=True)
     report = {
         "commit": commit(),
@@ -60,8 +60,8 @@ def write(figures: Sequence[Figure], seconds: float, folder: Path = RESULTS) -> 
         "seconds": round(seconds),
         "figures": [figure.to_json() for figure in figures],
     }
-    (folder / "slots.json").write_text(json.dumps(report, indent=2) + "\n")
-    plot(figures, folder / "slots.png")
+    (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    plot(figures, folder / f"{name}.png")
 
 
 def plot(figures: Sequence[Figure], path: Path) -> None:
