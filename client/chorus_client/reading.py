@@ -19,7 +19,7 @@ def read(kind: type[T], data: Any) -> T:
     """UnexpectedAnswer when the data is of another shape."""
     try:
         value: T = _value(kind, data)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise UnexpectedAnswer(f"The answer is no {kind.__name__} as this client knows it: {error!r}.") from error
     return value
 

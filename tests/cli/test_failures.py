@@ -29,6 +29,9 @@ PATIENCE = 60.0  # seconds, on a busy machine
         ({"CHORUS_ADMIN_KEY": "schlüssel"}, 2, "CHORUS_ADMIN_KEY"),
         ({"CHORUS_ADMIN_KEY": "chorus_wrong"}, 1, "status 401"),
         ({"CHORUS_ADMIN_KEY": ""}, 2, "CHORUS_ADMIN_KEY"),
+        ({"HTTP_PROXY": "foo://x"}, 2, "proxies"),
+        ({"SSL_CERT_FILE": "/nowhere"}, 2, "certificates"),
+        ({"CHORUS_BASE_URL": "http://127.0.0.1:99999"}, 2, "CHORUS_BASE_URL"),
     ],
 )
 def test_no_gateway_and_no_key(
@@ -104,6 +107,12 @@ def test_a_reader_that_stops_is_no_error() -> None:
     with os.fdopen(writing) as out:
         ended = subprocess.run([*COMMAND, "tenants", "list"], stdout=out, stderr=subprocess.PIPE, timeout=PATIENCE)
     assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_a_full_disk_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as out:
+        ended = subprocess.run([*COMMAND, "--version"], stdout=out, stderr=subprocess.PIPE, timeout=PATIENCE)
+    assert (ended.returncode, ended.stderr) == (1, b"chorus: The output cannot be written: No space left on device.\n")
 
 
 @pytest.mark.usefixtures("environment")

@@ -1,5 +1,9 @@
 """From a command to the gateway."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
 import typer
 
 from chorus_client.admin import ChorusAdmin
@@ -31,11 +35,23 @@ def asking(context: typer.Context, timeout: float = ANSWER_SECONDS) -> Transport
     """As a tenant. To be closed. `timeout`: seconds without a byte."""
     settings = settings_of(context)
     key = _needed(settings.api_key, "a tenant's key", "CHORUS_API_KEY", "api-key")
-    return connect(settings.base_url.value, key.value, timeout=timeout, retries=2)
+    with _environment_understood():
+        return connect(settings.base_url.value, key.value, timeout=timeout, retries=2)
 
 
 def _admin(settings: Settings, key: Setting) -> ChorusAdmin:
-    return ChorusAdmin(settings.base_url.value, key.value)
+    with _environment_understood():
+        return ChorusAdmin(settings.base_url.value, key.value)
+
+
+@contextmanager
+def _environment_understood() -> Iterator[None]:
+    """httpx reads HTTP_PROXY, SSL_CERT_FILE and their like when a client is made."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        reason = str(error).rstrip(".")
+        raise Misuse(f"The environment's settings of proxies or certificates cannot be used: {reason}.") from error
 
 
 def _needed(setting: Setting | None, what: str, variable: str, name: str) -> Setting:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +40,8 @@ class Conversation:
 
     def models(self) -> tuple[str, ...]:
         """That the key may ask."""
-        return tuple(str(model["id"]) for model in self._transport.json("GET", MODELS)["data"])
+        with understood():
+            return tuple(str(model["id"]) for model in self._transport.json("GET", MODELS)["data"])
 
     def ask(self, prompt: str, answer: Answer) -> Generator[str]:
         """The answer's text in pieces, all of which `answer` has too. One that was cut short stays in the conversation
@@ -47,7 +49,9 @@ class Conversation:
         messages = [*self._opening, *self._said, {"role": "user", "content": prompt}]
         try:
             for chunk in self._chunks(messages):
-                yield _take(chunk, answer)
+                with understood():
+                    piece = _take(chunk, answer)
+                yield piece
         finally:
             if answer.text:
                 self._said = [*messages[len(self._opening) :], {"role": "assistant", "content": answer.text}]
@@ -74,10 +78,16 @@ class Conversation:
 
 
 def _parsed(data: str) -> Any:
-    try:
+    with understood():
         return json.loads(data)
-    except ValueError:
-        raise UnexpectedAnswer("The answer is no stream of Chorus; is this address a gateway's?") from None
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UnexpectedAnswer("The answer is not of a gateway's kind; is this address a gateway's?") from None
 
 
 def _take(chunk: Any, answer: Answer) -> str:

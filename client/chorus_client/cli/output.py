@@ -98,6 +98,9 @@ def write(written: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError as error:
         raise reader_gone() from error
+    except OSError as error:
+        drop_output()  # else the interpreter tries it once more at its end
+        raise OSError(error.errno, f"The output cannot be written: {error.strerror}") from error
 
 
 def tell(message: str) -> None:
@@ -110,8 +113,13 @@ def tell(message: str) -> None:
 
 
 def reader_gone() -> typer.Exit:
-    """Nobody reads standard output any more: what is still buffered for it goes nowhere, and no word is said."""
+    """Nobody reads standard output any more: no word is said."""
+    drop_output()
+    return typer.Exit(READER_GONE)
+
+
+def drop_output() -> None:
+    """What is still buffered for standard output goes nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-    return typer.Exit(READER_GONE)

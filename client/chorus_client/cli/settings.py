@@ -80,7 +80,7 @@ def _checked_url(setting: Setting) -> Setting:
         url = httpx.URL(setting.value)
     except httpx.InvalidURL as error:
         raise Misuse(f"The gateway's address {setting.value!r} (from {setting.source}) is no URL: {error}.") from error
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 1) < 65536:
         raise Misuse(
             f"The gateway's address {setting.value!r} (from {setting.source}) must be one such as {DEFAULT_URL}."
         )
