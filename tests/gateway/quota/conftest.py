@@ -1,6 +1,7 @@
 """Quotas with a time of their own: Redis's TIME is read from a key, MemoryQuota's from the same clock."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -53,12 +54,26 @@ async def quota(request: pytest.FixtureRequest, redis: Redis, books: Books) -> A
 
 
 async def shared(
-    stack: AsyncExitStack, redis: Redis, books: Books | None = None, *, lease: float = 30.0, timeout: float = TIMEOUT
+    stack: AsyncExitStack,
+    redis: Redis,
+    books: Books | None = None,
+    *,
+    lease: float = 30.0,
+    timeout: float = TIMEOUT,
+    clock: "Clock | None" = None,
 ) -> RedisQuota:
-    """A gateway's quota in Redis, closed with the stack. It does not wait for other gateways to tell of theirs."""
-    quota = RedisQuota(redis, books, lease=lease, timeout=timeout, patience=0.0)
+    """A gateway's quota in Redis, closed with the stack. It does not wait for other gateways to tell of theirs. With a
+    `clock` its time is what `tell_time` has told."""
+    scripts = None if clock is None else scripts_by(CLOCK_KEY)
+    quota = RedisQuota(
+        redis, books, lease=lease, timeout=timeout, scripts=scripts, patience=0.0, clock=clock or time.time
+    )
     stack.push_async_callback(quota.aclose)
     return quota
+
+
+async def tell_time(redis: Redis, clock: "Clock") -> None:
+    await redis.set(CLOCK_KEY, round(clock.now * 1e6))
 
 
 def tenant(name: str = "acme", /, **limits: Any) -> Subject:
@@ -122,7 +137,7 @@ class Timed:
     async def move(self, seconds: float) -> None:
         self.clock.now += seconds
         if self.redis is not None:
-            await self.redis.set(CLOCK_KEY, round(self.clock.now * 1e6))
+            await tell_time(self.redis, self.clock)
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -131,9 +146,7 @@ async def timed(request: pytest.FixtureRequest, redis: Redis, books: Books) -> A
     if request.param == "memory":
         yield Timed(MemoryQuota(books, clock=clock), clock)
         return
-    scripts = scripts_by(CLOCK_KEY)
-    quota = RedisQuota(redis, books, lease=900.0, timeout=TIMEOUT, scripts=scripts, patience=0.0, clock=clock)
-    timed = Timed(quota, clock, redis)
-    await timed.move(0)
-    yield timed
-    await quota.aclose()
+    async with AsyncExitStack() as stack:
+        timed = Timed(await shared(stack, redis, books, lease=900.0, clock=clock), clock, redis)
+        await timed.move(0)
+        yield timed

@@ -8,9 +8,23 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chorus_gateway.errors import QuotaExceeded, RateLimited, Unavailable
-from chorus_gateway.quota.base import Used
+from chorus_gateway.quota import RedisQuota
+from chorus_gateway.quota.base import Outstanding, Reservation, Subject, Used, Wanted
 from chorus_gateway.values import Period
-from tests.gateway.quota.conftest import Books, budget, in_flight, left, shared, tenant, wanted
+from tests.gateway.quota.conftest import (
+    START,
+    Books,
+    Clock,
+    adapter,
+    budget,
+    in_flight,
+    key,
+    left,
+    shared,
+    tell_time,
+    tenant,
+    wanted,
+)
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
 WHO = tenant(requests_per_minute=100, tokens_per_minute=1000, concurrent_requests=2)
@@ -18,41 +32,60 @@ METERED = budget(1000, tokens_per_day=100)
 
 
 async def test_a_lease_of_a_dead_gateway_lapses(redis: Redis) -> None:
+    clock = Clock(START)
     async with AsyncExitStack() as stack:
-        dead, alive = await shared(stack, redis, lease=0.1), await shared(stack, redis, lease=0.1)
+        dead, alive = await shared(stack, redis, clock=clock), await shared(stack, redis, clock=clock)
+        await tell_time(redis, clock)
         await dead.reserve(wanted(WHO))
         await dead.reserve(wanted(WHO))
-        await asyncio.sleep(0.15)
+        clock.now += 29.9
+        await tell_time(redis, clock)
+        with pytest.raises(RateLimited):
+            await alive.reserve(wanted(WHO))
+        clock.now += 0.1
+        await tell_time(redis, clock)
         await alive.reserve(wanted(WHO))
         assert await in_flight(alive) == 1
 
 
 async def test_what_a_dead_gateway_held_counts_until_the_ledger_was_asked(redis: Redis, books: Books) -> None:
+    clock = Clock(START)
     async with AsyncExitStack() as stack:
-        dead, alive = await shared(stack, redis, books, lease=0.2), await shared(stack, redis, books)
+        dead, alive = await shared(stack, redis, books, clock=clock), await shared(stack, redis, books, clock=clock)
+        await tell_time(redis, clock)
         await dead.reserve(wanted(METERED, tokens=60, cost=600))
-        await asyncio.sleep(0.25)
-        with pytest.raises(QuotaExceeded):  # nobody knows yet what it came to
+        clock.now += 30
+        await tell_time(redis, clock)
+        with pytest.raises(QuotaExceeded, match=r"0\.0000006 used"):  # nobody knows yet what it came to
             await alive.reserve(wanted(METERED, tokens=50, cost=500))
         books.rows = {("tenant:acme", Period.DAY): Used(20, 1), ("tenant:acme", Period.MONTH): Used(1, 200)}
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    reservation = await alive.reserve(wanted(METERED, tokens=80, cost=800))
-                    break
-                except QuotaExceeded:
-                    await asyncio.sleep(0.1)
+        clock.now += 1
+        await tell_time(redis, clock)
+        reservation = await granted_soon(alive, wanted(METERED, tokens=80, cost=800))
         await alive.settle(reservation, Used(80, 800))
         with pytest.raises(QuotaExceeded, match=r"0\.000001 used"):
             await alive.reserve(wanted(METERED, cost=1))
 
 
+async def granted_soon(quota: RedisQuota, what: Wanted) -> Reservation:
+    """Once a count in the background has ended."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await quota.reserve(what)
+            except QuotaExceeded:
+                await asyncio.sleep(0.01)
+
+
 async def test_leases_of_running_requests_are_kept(redis: Redis) -> None:
+    clock = Clock(START)
     async with AsyncExitStack() as stack:
-        quota = await shared(stack, redis, lease=0.5)
+        quota = await shared(stack, redis, clock=clock)
+        await tell_time(redis, clock)
         reservation = await quota.reserve(wanted(WHO))
         for _ in range(4):
-            await asyncio.sleep(0.2)
+            clock.now += 20
+            await tell_time(redis, clock)
             await quota.renew()
         assert await in_flight(quota) == 1
         await quota.settle(reservation, Used(1))
@@ -163,3 +196,63 @@ async def test_a_script_cache_that_was_emptied_is_filled_again(redis: Redis) -> 
         await asyncio.gather(quota.settle(reservation, Used(1)), quota.reserve(wanted(WHO)), quota.renew())
         assert await in_flight(quota) == 1
         assert left(await quota.reserve(wanted(WHO)), "requests") == 97
+
+
+@pytest.mark.parametrize(
+    ("who", "most"),
+    [(tenant(concurrent_requests=70), 70), (tenant(tokens_per_day=1_000), 50), (budget(1_000), 25)],
+)
+async def test_500_at_once_of_five_gateways_never_exceed_a_limit(redis: Redis, who: Subject, most: int) -> None:
+    async with AsyncExitStack() as stack:
+        gateways = [await shared(stack, redis) for _ in range(5)]
+        asked = [gateways[at % 5].reserve(wanted(who, tokens=20, cost=40)) for at in range(500)]
+        granted = [
+            each for each in await asyncio.gather(*asked, return_exceptions=True) if not isinstance(each, Exception)
+        ]
+        assert len(granted) == most
+        assert await in_flight(gateways[0]) == most
+
+
+async def test_a_gateway_that_stood_still_takes_up_its_leases_again(redis: Redis) -> None:
+    clock = Clock(START)
+    async with AsyncExitStack() as stack:
+        still, other = await shared(stack, redis, clock=clock), await shared(stack, redis, clock=clock)
+        await tell_time(redis, clock)
+        reservation = await still.reserve(wanted(METERED, tokens=40, cost=400))
+        clock.now += 31
+        await tell_time(redis, clock)
+        assert await in_flight(other) == 0  # lapsed, and counted in full
+        await still.renew()
+        assert await other.outstanding("acme") == Outstanding(1, 1, 1, 40, 400)
+        await still.settle(reservation, Used(10, 100))
+        assert await other.outstanding("acme") == Outstanding(0, 0, 0, 0, 0)
+
+
+async def test_a_settlement_after_the_lease_has_lapsed_is_left_to_the_ledger(redis: Redis, books: Books) -> None:
+    clock = Clock(START)
+    async with AsyncExitStack() as stack:
+        still, other = await shared(stack, redis, books, clock=clock), await shared(stack, redis, books, clock=clock)
+        await tell_time(redis, clock)
+        reservation = await still.reserve(wanted(METERED, tokens=40, cost=400))
+        clock.now += 31
+        await tell_time(redis, clock)
+        assert await in_flight(other) == 0
+        books.rows = {("tenant:acme", Period.DAY): Used(10, 100), ("tenant:acme", Period.MONTH): Used(10, 100)}
+        await still.settle(reservation, Used(10, 100))
+        clock.now += 1
+        await tell_time(redis, clock)
+        await granted_soon(other, wanted(METERED, tokens=90, cost=900))
+        assert await other.outstanding("acme") == Outstanding(1, 1, 1, 90, 900)
+
+
+async def test_each_adapter_and_key_has_its_own(redis: Redis) -> None:
+    async with AsyncExitStack() as stack:
+        quota = await shared(stack, redis)
+        for name in ("k1", "k2"):
+            await quota.reserve(wanted(tenant(), key(name, concurrent_requests=1)))
+        for name in ("acme/sql", "other/sql"):
+            await quota.reserve(wanted(tenant(), key("k3"), adapter(name, concurrent_requests=1)))
+        with pytest.raises(RateLimited, match="this key"):
+            await quota.reserve(wanted(tenant(), key("k1", concurrent_requests=1)))
+        with pytest.raises(RateLimited, match="adapter 'other/sql'"):
+            await quota.reserve(wanted(tenant(), key("k3"), adapter("other/sql", concurrent_requests=1)))
