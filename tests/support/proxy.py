@@ -1,4 +1,4 @@
-"""A TCP proxy between two services that can stop in the middle of what one sends the other."""
+"""A TCP proxy between two services that can stop in the middle of what one sends the other, or pass it on late."""
 
 import contextlib
 import socket
@@ -18,6 +18,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", port))
         self._allowed: int | None = None  # bytes from the server on a connection; None: all
         self._closed = False
+        self.delay = 0.0  # seconds that whatever the server sends is late
         self.held = threading.Event()  # a connection has been stopped
         self._open: list[socket.socket] = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -62,6 +63,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK):
                 passed = self._wait(passed + len(data)) if limited else 0
+                if limited and self.delay:
+                    threading.Event().wait(self.delay)
                 sink.sendall(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):

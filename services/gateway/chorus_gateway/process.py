@@ -2,6 +2,7 @@
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import socket
 import sys
@@ -21,6 +22,9 @@ from chorus_gateway.server import Server, bind, reserve, share
 from chorus_gateway.workers import Worker, Workers
 
 CLOSE_SECONDS = 15.0  # from the last answer to the end of the process
+# Objects made and not freed before the young ones are looked through for cycles, and how many such passes go before the
+# older ones' turn. With thousands of streams open a pass over everything takes a second in which nobody is answered.
+COLLECT_AFTER = (10_000, 20, 50)
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +78,7 @@ async def _serve(settings: Settings, compose: Compose, worker: Worker | None) ->
             stack.enter_context(worker.leash.held(server.stop))
         for work in gateway.background:
             await stack.enter_async_context(running(work, server.stop))
+        _spare_collections()
         host, port = listener.getsockname()[:2]
         log.info("gateway listens", extra={"host": host, "port": port, "worker": worker.index if worker else 0})
         await server.serve(sockets=[listener])
@@ -83,6 +88,12 @@ def _listener(settings: Settings, worker: Worker | None) -> socket.socket:
     if worker is None:
         return bind(settings.gateway_host, settings.gateway_port)
     return share(settings.gateway_host, worker.port)
+
+
+def _spare_collections() -> None:
+    gc.collect()
+    gc.freeze()  # what is here now lives as long as the process
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 async def _end(drain: Callable[[], Awaitable[None]]) -> None:
