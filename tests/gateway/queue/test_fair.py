@@ -240,15 +240,31 @@ def test_what_was_charged_in_advance_is_made_up_for(produced: int) -> None:
 
 def test_what_is_owed_is_not_saved_up_either() -> None:
     fair = queue()
-    busy, idle = job("b", tenant="busy"), job("i", tenant="idle")
+    busy, idle = job("b", tenant="busy"), job("i", tenant="idle", sampling=Sampling(max_tokens=64))
+    advance = fair.pop(fair.push(idle))
     fair.push(busy)
     fair.charge(busy.tenant, Band.DEFAULT, 500)
-    fair.charge(idle.tenant, Band.DEFAULT, 400)
-    fair.give_back(idle, 100)
+    fair.give_back(idle, advance)
     fair.push(idle)
-    assert fair.counter(idle) == 500 - AHEAD
+    assert fair.counter(idle) == fair.counter(busy) - AHEAD
     fair.charge(idle.tenant, Band.DEFAULT, 10)
-    assert fair.counter(idle) == 510 - AHEAD
+    assert fair.counter(idle) == fair.counter(busy) - AHEAD + 10
+    fair.check()
+
+
+def test_who_returns_is_lifted_to_what_was_served_and_not_to_what_is_prepaid() -> None:
+    fair = queue()
+    long = job("r", tenant="heavy", sampling=Sampling(max_tokens=64))
+    advances = [fair.pop(fair.push(long)) for _ in range(3)]
+    waiting = fair.push(long)
+    light = job("l", tenant="light")
+    fair.remove(fair.push(light))
+    assert fair.counter(light) == 3 - AHEAD, "three prompts"
+    assert [fair.produced(long, 64, advance) for advance in advances] == [0, 0, 0]
+    fair.push(light)
+    assert fair.counter(light) == fair.counter(long) - AHEAD == 3 + OUTPUT_WEIGHT * 3 * 64 - AHEAD
+    fair.remove(waiting)
+    fair.check()
 
 
 def test_seats_that_become_free_at_once_are_shared() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+_NOTHING = 1e-6  # what is left of an amount that was taken away piece by piece
 AHEAD = 1.0  # weighted tokens by which who returns is before the one that it is level with
 _MANY = 10_000  # from here on, counters that say nothing are forgotten
 
@@ -31,16 +32,17 @@ class Counters:
     """`values` is what order goes by; a value never falls.
 
     What is charged here is told to the others in batches: `take`, then `agree` or, when nobody answered, `take` again
-    for the same batch. A tenant that begins to wait is lifted to the lowest counter of those who wait anywhere, and goes before that one: it
-    has been served less lately.
+    for the same batch. A tenant that begins to wait is lifted to what was served to the lowest of those who wait
+    anywhere, and goes before that one: it has been served less lately.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     served: float = 0.0  # counter of the tenant served last
-    elsewhere: float | None = None  # lowest of those who wait at other workers, as they said last
+    elsewhere: float | None = None  # what was served to the lowest who waits at other workers, as they said last
     shared: bool = False  # whether anybody ever takes what is to be told
     _untold: dict[str, float] = field(default_factory=dict)
     _owed: dict[str, float] = field(default_factory=dict)  # charged too much
+    _prepaid: dict[str, float] = field(default_factory=dict)  # charged in advance and not served yet
     _returned: set[str] = field(default_factory=set)
     _batch: dict[str, Entry] = field(default_factory=dict)  # told, and not answered yet
 
@@ -52,12 +54,31 @@ class Counters:
         if self.shared:
             self._untold[tenant] = self._untold.get(tenant, 0.0) + amount
 
+    def prepay(self, tenant: str, amount: float) -> None:
+        """Charged before it is served."""
+        self.charge(tenant, amount)
+        self._prepaid[tenant] = self._prepaid.get(tenant, 0.0) + amount
+
+    def deliver(self, tenant: str, amount: float) -> None:
+        """So much of what was prepaid has been served now."""
+        left = self._prepaid[tenant] - amount
+        if left > _NOTHING:
+            self._prepaid[tenant] = left
+        else:
+            del self._prepaid[tenant]
+
     def give_back(self, tenant: str, amount: float) -> None:
-        """Of what was charged: set off against what is charged next, as values never fall."""
+        """So much of what was prepaid will not be served. It is set off against what is charged next, as values never
+        fall."""
+        self.deliver(tenant, amount)
         self._owed[tenant] = self._owed.get(tenant, 0.0) + amount
 
+    def served_to(self, tenant: str) -> float:
+        """Its value without what is prepaid here."""
+        return self.values[tenant] - self._prepaid.get(tenant, 0.0)
+
     def lift(self, tenant: str, lowest: float | None) -> None:
-        """It begins to wait here; `lowest` is that of the others who do."""
+        """It begins to wait here; `lowest` is what was served to the lowest of the others who do."""
         floor = min((each for each in (lowest, self.elsewhere) if each is not None), default=self.served) - AHEAD
         value = self.values[tenant] = max(self.values.get(tenant, 0.0), floor, 0.0)
         if tenant in self._owed:
@@ -99,20 +120,20 @@ class Counters:
     def lowest(self, waiting: Iterable[str]) -> float | None:
         """Of those who wait here, but for who has just begun to: what lifts those is what the others have."""
         new = {*self._returned, *(tenant for tenant, entry in self._batch.items() if entry.returned)}
-        return min((self.values[tenant] for tenant in waiting if tenant not in new), default=None)
+        return min((self.served_to(tenant) for tenant in waiting if tenant not in new), default=None)
 
     def forget(self, lowest: float, waiting: Iterable[str]) -> None:
         """A counter that a return would lift anyway says nothing."""
         if len(self.values) <= _MANY:
             return
-        kept = {*waiting, *self._untold, *self._returned, *self._batch}
+        kept = {*waiting, *self._untold, *self._returned, *self._batch, *self._prepaid}
         self.values = {tenant: value for tenant, value in self.values.items() if value > lowest or tenant in kept}
         self._owed = {tenant: owed for tenant, owed in self._owed.items() if tenant in self.values}
 
     def check(self) -> None:
         """What is to be told was counted here too."""
         assert self._untold.keys() | self._returned | self._batch.keys() <= self.values.keys()
-        assert all(amount >= 0 for amount in (*self._untold.values(), *self._owed.values()))
+        assert all(amount >= 0 for amount in (*self._untold.values(), *self._owed.values(), *self._prepaid.values()))
 
     def _set_off(self, tenant: str, amount: float) -> float:
         """What is left to be charged."""

@@ -3,8 +3,9 @@
 A tenant's counter grows with the tokens that it is served, over its weight: a prompt's tokens when the job is
 dispatched, output tokens as they are produced, one output token counting as two. As much output as the tenant's jobs
 have on average is charged in advance at dispatch, and made up for as it is produced: else all seats that become free
-before the first tokens come would go to one tenant. The tenant with the lowest counter goes next. A tenant that returns to a band is lifted to the lowest counter of those who wait there, at whichever gateway
-worker, so that idleness is not saved up. Counters are those of all workers where `sharing` carries them around.
+before the first tokens come would go to one tenant. The tenant with the lowest counter goes next. A tenant that returns
+to a band is lifted to what was served to the lowest of those who wait there, at whichever gateway worker, so that
+idleness is not saved up. Counters are those of all workers where `sharing` carries them around.
 
 A job may be aimed at some engines. Jobs of one aim share a lane, and counters are the same in all lanes, so the best of
 the first ones of any set of lanes is the best of all their jobs. Nothing here waits, or knows what an aim means.
@@ -102,7 +103,9 @@ class FairQueue:
         self._paces[model].dispatched()
         self.remove(place)
         advance = self._expected(job)
-        self.charge(job.tenant, job.band, INPUT_WEIGHT * len(job.prompt) + OUTPUT_WEIGHT * advance)
+        self.charge(job.tenant, job.band, INPUT_WEIGHT * len(job.prompt))
+        if advance:
+            self.counters[job.band].prepay(job.tenant.id, OUTPUT_WEIGHT * advance / job.tenant.weight)
         self.counters[job.band].served = self.counter(job)
         return advance
 
@@ -122,12 +125,15 @@ class FairQueue:
         """`tokens` weighted as input or output; the tenant's own weight is applied here."""
         self.counters[band].charge(tenant.id, tokens / tenant.weight)
 
-    def produced(self, job: Job, output_tokens: int, advance: float) -> float:
+    def produced(self, job: Job, output_tokens: float, advance: float) -> float:
         """`advance` of them were charged already; what is left of that."""
-        if output_tokens > advance:
-            self.charge(job.tenant, job.band, OUTPUT_WEIGHT * (output_tokens - advance))
-            return 0.0
-        return advance - output_tokens
+        if advance:
+            covered = min(advance, output_tokens)
+            self.counters[job.band].deliver(job.tenant.id, OUTPUT_WEIGHT * covered / job.tenant.weight)
+            advance, output_tokens = advance - covered, output_tokens - covered
+        if output_tokens:
+            self.charge(job.tenant, job.band, OUTPUT_WEIGHT * output_tokens)
+        return advance
 
     def give_back(self, job: Job, advance: float) -> None:
         """The job has left its engine, and so many output tokens were charged and not produced."""
@@ -171,10 +177,10 @@ class FairQueue:
         return self._room.tenants(band)
 
     def lowest(self, band: Band) -> float | None:
-        """The lowest counter that waits in a band."""
-        values = self.counters[band].values
+        """Of the tenants that go next in a band, what was served to the lowest."""
+        counters = self.counters[band]
         lanes = (lane for lanes in self._lanes.values() for (other, _), lane in lanes.items() if other is band)
-        return min((values[lane.first(values).job.tenant.id] for lane in lanes), default=None)
+        return min((counters.served_to(lane.first(counters.values).job.tenant.id) for lane in lanes), default=None)
 
     def places(self, model: str) -> list[Place]:
         """All that wait for a base model, in no order."""
