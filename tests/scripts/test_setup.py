@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,12 @@ def test_what_is_installed_is_not_installed_again(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CHORUS_PIP_ARGS", "--pre")
     bootstrap.main(["up"])  # from other sources than before
     assert ran
+
+
+def test_the_command_is_installed_with_its_packages_pinned() -> None:
+    arguments = bootstrap._installs(["up"])[-1][1]
+    assert str(ROOT / "client") + "[cli]" in arguments
+    project = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+    assert project["scripts"]["chorus"] == "chorus_client.cli:main"
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert {requirement.partition(">")[0] for requirement in project["optional-dependencies"]["cli"]} <= pinned
