@@ -1,0 +1,94 @@
+"""Fairness over four gateway workers, scaled down: one event loop, real gRPC sessions, a real Redis, one engine with
+real credits and seats. First tokens are timed in the engine's steps, so that a busy machine changes little."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from benchmarks.gateway.fairness import Workers, backlogged, bands, now_and_then, percentile
+from benchmarks.gateway.paced_engine import Pace, PacedEngine, make, stepping
+from benchmarks.gateway.queue_worker import Worker, running_worker
+from chorus_engine.rpc import TokenizerBundle
+from tests.gateway.support.redis_server import RedisServer
+
+SHARES = Pace(rows=16, step=0.004, together=16)
+TOKENS = 24_000  # the measurement itself takes 200,000
+WARM_UP = 8_000
+TIMES = Pace(rows=16, step=0.02, together=8)
+STEPS = 75
+TOKEN = "a-secret-of-the-services"
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@asynccontextmanager
+async def flooded(workers: Workers, pace: Pace, redis: RedisServer) -> AsyncIterator[tuple[PacedEngine, list[Worker]]]:
+    engine, sessions, server, port = make(pace, TokenizerBundle(b"", "0" * 64), TOKEN)
+    await server.start()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop, None)
+        stack.enter_context(stepping(engine, sessions))
+        gateways = [
+            await stack.enter_async_context(
+                running_worker(f"127.0.0.1:{port}", redis.url, TOKEN, clock=lambda: engine.steps)
+            )
+            for _ in workers
+        ]
+        for gateway, clients in zip(gateways, workers, strict=True):
+            gateway.flood(clients)
+        yield engine, gateways
+        for gateway in gateways:
+            gateway.queue.check()
+
+
+async def shares(workers: Workers, redis: RedisServer, tokens: int = TOKENS) -> dict[str, float]:
+    async with flooded(workers, SHARES, redis) as (engine, _):
+        await _until(engine, WARM_UP)
+        before = dict(engine.tokens)
+        await _until(engine, sum(before.values()) + tokens)
+        gained = {tenant: count - before.get(tenant, 0) for tenant, count in engine.tokens.items()}
+        return {tenant: count / sum(gained.values()) for tenant, count in gained.items()}
+
+
+async def _until(engine: PacedEngine, tokens: int) -> None:
+    async with asyncio.timeout(30):
+        while sum(engine.tokens.values()) < tokens:  # noqa: ASYNC110 - the engine says nothing of it
+            await asyncio.sleep(0.005)
+
+
+async def first_tokens(workers: Workers, redis: RedisServer, pace: Pace = TIMES) -> list[float]:
+    """Of the tenant that asks now and then, in steps of the engine."""
+    async with flooded(workers, pace, redis) as (engine, gateways), asyncio.timeout(30):
+        while engine.steps < STEPS:  # noqa: ASYNC110 - the engine says nothing of it
+            await asyncio.sleep(0.005)
+        return gateways[-1].first_tokens.get("light", [])
+
+
+async def test_backlogged_tenants_get_what_their_weights_say(redis_server: RedisServer) -> None:
+    even = await shares(backlogged(SHARES.rows), redis_server)
+    assert abs(even["light"] - 0.5) <= 0.06
+    weighted = await shares(backlogged(SHARES.rows, weight=3.0), redis_server)
+    assert abs(weighted["light"] - 0.75) <= 0.06
+
+
+async def test_who_asks_now_and_then_hardly_waits_beside_a_flood(redis_server: RedisServer) -> None:
+    alone = await first_tokens(now_and_then(TIMES.rows, beside=False), redis_server)
+    beside = await first_tokens(now_and_then(TIMES.rows, beside=True), redis_server)
+    assert len(alone) >= 5
+    assert len(beside) >= 5
+    assert percentile(beside, 0.5) <= 1.5 * percentile(alone, 0.5) + 1
+
+
+async def test_no_band_starves(redis_server: RedisServer) -> None:
+    got = await shares(bands(SHARES.rows), redis_server)
+    assert got["top"] > 0.5
+    assert got["middle"] > 0.02
+    assert got["low"] > 0.02
