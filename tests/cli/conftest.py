@@ -21,6 +21,7 @@ from chorus_client import ChorusAdmin
 from chorus_client.cli.app import run
 from chorus_gateway.auth import generate_key
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
+from chorus_proto.engine.v1 import engine_pb2
 from tests.adapter_store.support import make_upload
 from tests.gateway.support.fake_engine import TOKEN, FakeEngine, Reply
 from tests.gateway.support.fake_store import FakeStore
@@ -34,12 +35,13 @@ _tenants = count()
 
 @dataclass
 class Doubles:
-    """Engine and store, in a loop on a thread of their own. A test may change `words` and `pause`."""
+    """Engine and store, in a loop on a thread of their own. A test may change `words`, `pause` and `error`."""
 
     engine: FakeEngine = field(init=False)
     store: FakeStore = field(init=False)
     words: str = "hello world"
     pause: float = 0.0  # seconds before each token
+    error: engine_pb2.Error | None = None  # after the words
 
     def __post_init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -66,6 +68,8 @@ class Doubles:
         await self.store.stop()
 
     def _reply(self) -> Reply:
+        if self.error is not None:
+            return Reply(ids(self.words), error=self.error)
         return Reply([*ids(self.words), END], pause=self.pause)
 
 

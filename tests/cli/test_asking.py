@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.cli.conftest import ENGINE, MODEL, Chorus, Gateway, ask
 
 pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
@@ -64,3 +65,13 @@ def test_top_shows_who_runs_and_who_waits(chorus: Chorus, tenant: str, gateway: 
         gateway.doubles.words, gateway.doubles.pause = "hello world", 0.0
         asking.terminate()
         asking.wait(30)
+
+
+@pytest.mark.usefixtures("key")
+def test_an_answer_that_breaks_off_ends_its_line(chorus: Chorus, gateway: Gateway) -> None:
+    gateway.doubles.error = pb.Error(code=pb.ERROR_CODE_INTERNAL, message="it broke")
+    try:
+        ended = chorus("chat", "--model", MODEL, "--once", "Say hello.")
+    finally:
+        gateway.doubles.error = None
+    assert (ended.status, ended.out, ended.err.count("\n"), ended.err[:8]) == (1, "hello world\n", 1, "chorus: ")

@@ -47,9 +47,13 @@ def _ask_once(conversation: Conversation, prompt: str, form: Form) -> None:
     if not prompt:
         raise Misuse("There is no question: give it to --once or on standard input.")
     answer = Answer()
-    for piece in conversation.ask(prompt, answer):
-        if form is not Form.JSON:
-            _write(piece)
+    try:
+        for piece in conversation.ask(prompt, answer):
+            if form is not Form.JSON:
+                _write(piece)
+    finally:
+        if form is not Form.JSON and answer.text and not answer.text.endswith("\n"):
+            write("\n")  # whatever comes next begins a line
     if form is Form.JSON:
         show_json(
             {
@@ -59,8 +63,6 @@ def _ask_once(conversation: Conversation, prompt: str, form: Form) -> None:
                 "usage": answer.usage,
             }
         )
-    elif not answer.text.endswith("\n"):
-        write("\n")
 
 
 def _talk(conversation: Conversation) -> None:
