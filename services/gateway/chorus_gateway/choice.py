@@ -41,12 +41,12 @@ class Choice:
     def open(self) -> None:
         """The job goes into the queue."""
         self._queued_at = time.monotonic()
-        self._span = self._tracing.tracer.start_span("gateway.queue", context=self._context)
+        self._span = self._tracing.child("gateway.queue", self._context)
 
     def dispatched(self) -> str:
         self._meter.left_queue(time.monotonic() - self._queued_at)
         self._span.end()
-        self._span = self._tracing.tracer.start_span("gateway.engine", context=self._context)
+        self._span = self._tracing.child("gateway.engine", self._context)
         return current_traceparent(self._span)
 
     def delta(self, delta: Delta) -> bool:

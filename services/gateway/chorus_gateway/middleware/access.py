@@ -13,6 +13,7 @@ class AccessMetrics:
     def __init__(self, app: ASGIApp, requests: Counter) -> None:
         self._app = app
         self._requests = requests
+        self._counters: dict[tuple[str, int], Counter] = {}  # those that were counted in before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -30,4 +31,10 @@ class AccessMetrics:
             await self._app(scope, receive, send_seen)
         finally:
             route = getattr(scope.get("route"), "path", None) or UNMATCHED
-            self._requests.labels(route=route, status=str(status)).inc()
+            self._counter(route, status).inc()
+
+    def _counter(self, route: str, status: int) -> Counter:
+        counter = self._counters.get((route, status))
+        if counter is None:
+            counter = self._counters[route, status] = self._requests.labels(route=route, status=str(status))
+        return counter

@@ -12,7 +12,8 @@ _BY_ITSELF = (Band.DEFAULT, Band.FLEX, Band.PRIORITY)  # where the client leaves
 def in_band(ask: Ask, tenant: Tenant) -> Ask:
     """In a band that the tenant may use. PermissionDenied when it asks for another."""
     if ask.any_band:
-        return replace(ask, band=next((band for band in _BY_ITSELF if band in tenant.bands), Band.DEFAULT))
+        band = next((band for band in _BY_ITSELF if band in tenant.bands), Band.DEFAULT)
+        return ask if band is ask.band else replace(ask, band=band)
     if ask.band not in tenant.bands:
         names = ", ".join(f"'{band.name.lower()}'" for band in sorted(tenant.bands))
         raise PermissionDenied(

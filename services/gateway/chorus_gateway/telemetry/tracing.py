@@ -39,8 +39,22 @@ class Tracing:
         self, name: str, *, parent: Context | None = None, attributes: Mapping[str, AttributeValue] | None = None
     ) -> Iterator[Span]:
         """`parent` is what `extract` gave; without it the span is a child of the current one."""
-        with self.tracer.start_as_current_span(name, context=parent, attributes=attributes) as span:
+        span = self.tracer.start_span(name, context=parent, attributes=attributes)
+        if span.is_recording():
+            with trace.use_span(span, end_on_exit=True):
+                yield span
+            return
+        token = context.attach(trace.set_span_in_context(span))
+        try:
             yield span
+        finally:
+            context.detach(token)
+
+    def child(self, name: str, parent: Context) -> Span:
+        """Of a span that `span` opened, in `parent`. Where that one is not recorded, it is itself the child too: the
+        sampler has been asked already."""
+        above = trace.get_current_span(parent)
+        return self.tracer.start_span(name, context=parent) if above.is_recording() else above
 
     def shutdown(self) -> None:
         """Sends what is left; waits for the exporter's timeout at most."""
@@ -55,11 +69,12 @@ def _exporter(protocol: str) -> SpanExporter:
 
 def extract(headers: Mapping[str, str]) -> Context:
     """The trace context of an incoming request's `traceparent` and `tracestate` headers; empty without them."""
-    return PROPAGATOR.extract(headers, context=Context())
+    return PROPAGATOR.extract(headers, context=Context()) if "traceparent" in headers else Context()
 
 
 def current_traceparent(span: Span | None = None) -> str:
     """W3C `traceparent` of `span`, or of the current span; empty when there is none."""
-    carrier: dict[str, str] = {}
-    PROPAGATOR.inject(carrier, trace.set_span_in_context(span) if span else context.get_current())
-    return carrier.get("traceparent", "")
+    told = (span or trace.get_current_span()).get_span_context()
+    if not told.is_valid:
+        return ""
+    return f"00-{told.trace_id:032x}-{told.span_id:016x}-{told.trace_flags:02x}"
