@@ -74,7 +74,10 @@ WRONG_TERMS: list[tuple[dict[str, Any], str]] = [
     ({"limits": {"budget_period": "week"}}, "limits.budget_period"),
     ({"limits": {"tokens_per_day": 0}}, "limits.tokens_per_day"),
     ({"limits": {"adapters": 3}}, "limits.adapters"),
+    ({"models": ["a\x00"]}, "models.0"),
+    ({"networks": ["\x00"]}, "networks.0"),
     ({"expires_in": 0}, "expires_in"),
+    ({"name": "a\x00"}, "name"),
     ({"name": "a" * 129}, "name"),
 ]
 

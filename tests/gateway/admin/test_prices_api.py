@@ -34,6 +34,7 @@ async def test_prices_are_set_listed_and_removed(door: Door) -> None:
 WRONG_PRICES: list[tuple[dict[str, Any], str]] = [
     ({"model": ""}, "model"),
     ({"model": "a" * 257}, "model"),
+    ({"model": "a\x00"}, "model"),
     ({"adapter": "sql"}, "adapter"),
     ({"adapter": "acme/sql:1"}, "adapter"),
     ({"adapter": ""}, "adapter"),

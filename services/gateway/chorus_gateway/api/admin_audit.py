@@ -19,7 +19,7 @@ async def list_audit(
     parts: PartsDep,
     since: Annotated[int, Query(ge=0, le=2**62, description="the first entry's number")] = 1,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    actor: Annotated[str, Query(max_length=64, description="a key's id; empty is everybody")] = "",
+    actor: Annotated[str, Query(pattern="^[0-9A-Za-z]{0,64}$", description="a key's id; empty is everybody")] = "",
 ) -> AuditList:
     """Changes by administrators, and by tenants of their adapters. `details` has what was asked for and what it made,
     never a secret; `"outcome": "unknown"` in it says that nobody knows whether the change was made."""

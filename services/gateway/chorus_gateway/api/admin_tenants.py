@@ -78,7 +78,9 @@ async def list_adapter_limits(tenant_id: str, parts: PartsDep) -> AdapterLimitsL
 
 
 @router.get(ADAPTER_LIMITS + "/{owner}/{name}", summary="Limits of a tenant's use of one adapter")
-async def get_adapter_limits(tenant_id: str, owner: str, name: str, parts: PartsDep) -> AdapterLimitsView:
+async def get_adapter_limits(
+    tenant_id: str, owner: AdapterPart, name: AdapterPart, parts: PartsDep
+) -> AdapterLimitsView:
     return AdapterLimitsView.of(await parts.adapter_limits.get(tenant_id, owner, name))
 
 
@@ -95,6 +97,6 @@ async def set_adapter_limits(
 @router.delete(
     ADAPTER_LIMITS + "/{owner}/{name}", status_code=204, summary="Lift an adapter's limits", dependencies=WRITES
 )
-async def remove_adapter_limits(tenant_id: str, owner: str, name: str, parts: PartsDep) -> None:
+async def remove_adapter_limits(tenant_id: str, owner: AdapterPart, name: AdapterPart, parts: PartsDep) -> None:
     await parts.adapter_limits.remove(tenant_id, owner, name)
     await parts.auth_events.terms_changed()

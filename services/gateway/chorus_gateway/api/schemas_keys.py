@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from chorus_gateway.api.schemas_limits import Body, Listing, UseLimitsBody
+from chorus_gateway.api.schemas_limits import Body, Listing, Printable, UseLimitsBody
 from chorus_gateway.auth import parse_network
 from chorus_gateway.models.allowed import parse_allowed
 from chorus_gateway.tenants import StoredKeyInfo
@@ -21,7 +21,7 @@ def _network(text: str) -> str:
         raise ValueError("it must be a network such as '10.0.0.0/8' or '2001:db8::/32', or one address") from None
 
 
-KeyName = Annotated[str, Field(max_length=128, description="for people to tell keys apart")]
+KeyName = Annotated[Printable, Field(max_length=128, description="for people to tell keys apart")]
 Models = Annotated[
     list[Annotated[str, AfterValidator(parse_allowed)]],
     Field(

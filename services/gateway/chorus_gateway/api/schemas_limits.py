@@ -22,6 +22,15 @@ class Listing(BaseModel):
     object: Literal["list"] = "list"
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it must have no control characters")
+    return text
+
+
+Printable = Annotated[str, AfterValidator(_printable)]
+
+
 def _budget(text: str) -> str:
     if not 0 < parse_money(text, digits=BUDGET_DIGITS) <= MAX_BUDGET:
         raise ValueError(f"it must be above 0 and at most {money_text(MAX_BUDGET, digits=BUDGET_DIGITS)}")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
-from chorus_gateway.api.schemas_limits import Body, Listing
+from chorus_gateway.api.schemas_limits import Body, Listing, Printable
 from chorus_gateway.models.names import parse_adapter
 from chorus_gateway.prices import PriceRecord
 from chorus_gateway.prices.money import money_text, parse_money
@@ -28,7 +28,7 @@ def _adapter(text: str) -> str:
 
 
 Amount = Annotated[str, AfterValidator(_price)]
-PricedModel = Annotated[str, Field(min_length=1, max_length=256, description="a base model's name")]
+PricedModel = Annotated[Printable, Field(min_length=1, max_length=256, description="a base model's name")]
 PricedAdapter = Annotated[str, AfterValidator(_adapter)]
 
 

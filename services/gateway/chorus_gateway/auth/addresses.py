@@ -49,6 +49,9 @@ class TrustedProxies:
     def __init__(self, networks: Sequence[Network] = ()) -> None:
         self._networks = tuple(networks)
 
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
     def client(self, peer: str, forwarded: str) -> str:
         """The address that a request came from: `peer`, or for a trusted peer the last address of `forwarded` (the
         header's lines joined by commas) that no trusted proxy has. UNKNOWN where a trusted proxy wrote no address."""

@@ -16,6 +16,6 @@ class ClientAddress:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             peer = (scope.get("client") or ("",))[0]
-            forwarded = ",".join(Headers(scope=scope).getlist("x-forwarded-for"))
+            forwarded = ",".join(Headers(scope=scope).getlist("x-forwarded-for")) if self._proxies else ""
             scope.setdefault("state", {})["client"] = self._proxies.client(peer, forwarded)
         await self._app(scope, receive, send)

@@ -7,7 +7,7 @@ ANY = "*"
 
 def parse_allowed(text: str) -> str:
     """ValueError, in words that can be shown, for what names no model or a version of one."""
-    if not 1 <= len(text) <= 256 or text.split() != [text]:
+    if not 1 <= len(text) <= 256 or text.split() != [text] or not text.isprintable():
         raise ValueError("a model has 1 to 256 characters and no spaces")
     base, rest = split_base(text)
     if "@" in text and not base:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from chorus_gateway.db import AdapterLimitsRow, Database, TenantRow
+from chorus_gateway.db import AdapterLimitsRow, Database
 from chorus_gateway.errors import NotFound
 from chorus_gateway.tenants.columns import set_limits
-from chorus_gateway.tenants.store import no_tenant
+from chorus_gateway.tenants.store import tenant_row
 from chorus_gateway.values import Limits
 
 
@@ -41,6 +41,7 @@ class AdapterLimits:
     async def get(self, tenant_id: str, owner: str, name: str) -> AdapterLimitsRecord:
         """NotFound where there are none."""
         async with self._database.session() as session:
+            await tenant_row(session, tenant_id)
             row = await session.get(AdapterLimitsRow, (tenant_id, owner, name))
         if row is None:
             raise _none(tenant_id, owner, name)
@@ -58,6 +59,7 @@ class AdapterLimits:
     async def remove(self, tenant_id: str, owner: str, name: str) -> None:
         """NotFound where there are none."""
         async with self._database.session() as session:
+            await tenant_row(session, tenant_id)
             row = await session.get(AdapterLimitsRow, (tenant_id, owner, name))
             if row is None:
                 raise _none(tenant_id, owner, name)
@@ -65,9 +67,7 @@ class AdapterLimits:
 
     async def _require(self, tenant_id: str) -> None:
         async with self._database.session() as session:
-            row = await session.get(TenantRow, tenant_id)
-        if row is None or row.deleted_at is not None:
-            raise no_tenant(tenant_id)
+            await tenant_row(session, tenant_id)
 
 
 def _none(tenant_id: str, owner: str, name: str) -> NotFound:

@@ -11,7 +11,7 @@ from chorus_gateway.auth import ApiKey, Network, StoredKey, Use, generate_key, p
 from chorus_gateway.db import ApiKeyRow, Database, TenantRow
 from chorus_gateway.errors import Conflict, NotFound
 from chorus_gateway.tenants.columns import set_limits, words, words_text
-from chorus_gateway.tenants.store import no_tenant
+from chorus_gateway.tenants.store import tenant_row
 from chorus_gateway.values import Limits, Principal, Scope
 
 
@@ -76,7 +76,7 @@ class KeyStore:
         row.expires_at = None if expires_in is None else now + expires_in
         async with self._database.exclusive() as session:
             if tenant_id is not None:
-                await _require_tenant(session, tenant_id)
+                await tenant_row(session, tenant_id)
             session.add(row)
         return key, _info(row)
 
@@ -85,7 +85,7 @@ class KeyStore:
         query = select(ApiKeyRow).where(ApiKeyRow.tenant_id == tenant_id).order_by(ApiKeyRow.created_at, ApiKeyRow.id)
         async with self._database.session() as session:
             if tenant_id is not None:
-                await _require_tenant(session, tenant_id)
+                await tenant_row(session, tenant_id)
             return tuple(_info(row) for row in await session.scalars(query))
 
     async def get(self, key_id: str) -> StoredKeyInfo:
@@ -179,16 +179,10 @@ class KeyStore:
 
 
 async def _row(session: AsyncSession, key_id: str) -> ApiKeyRow:
-    row = await session.get(ApiKeyRow, key_id)
+    row = await session.get(ApiKeyRow, key_id) if key_id.isprintable() else None
     if row is None:
         raise NotFound(f"There is no API key with the id '{key_id}'.", param="id")
     return row
-
-
-async def _require_tenant(session: AsyncSession, tenant_id: str) -> None:
-    row = await session.get(TenantRow, tenant_id)
-    if row is None or row.deleted_at is not None:
-        raise no_tenant(tenant_id)
 
 
 async def _another_administrator(session: AsyncSession, key_id: str, now: float) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, or_, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chorus_gateway.db import AdapterLimitsRow, ApiKeyRow, Database, TenantRow
 from chorus_gateway.errors import Conflict, NotFound
@@ -50,8 +51,7 @@ class TenantStore:
     async def get(self, tenant_id: str) -> TenantRecord:
         """NotFound for an unknown id."""
         async with self._database.session() as session:
-            row = await session.get(TenantRow, tenant_id)
-        return _record(_found(row, tenant_id))
+            return _record(await tenant_row(session, tenant_id))
 
     async def all(self) -> tuple[TenantRecord, ...]:
         """Ordered by id."""
@@ -63,7 +63,7 @@ class TenantStore:
         """`changes` are columns by name: `weight`, `default_max_tokens`, `bands` (as text) and the limits; and
         `suspended`. NotFound for an unknown id."""
         async with self._database.exclusive() as session:
-            row = _found(await session.get(TenantRow, tenant_id), tenant_id)
+            row = await tenant_row(session, tenant_id)
             for column, value in changes.items():
                 if column == "suspended":
                     row.suspended_at = (row.suspended_at or time.time()) if value else None
@@ -80,7 +80,7 @@ class TenantStore:
             or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > now),
         )
         async with self._database.exclusive() as session:
-            row = _found(await session.get(TenantRow, tenant_id), tenant_id)
+            row = await tenant_row(session, tenant_id)
             keys = (await session.scalars(good)).all()
             if keys:
                 raise Conflict(
@@ -92,14 +92,12 @@ class TenantStore:
             await session.execute(delete(AdapterLimitsRow).where(AdapterLimitsRow.tenant_id == tenant_id))
 
 
-def _found(row: TenantRow | None, tenant_id: str) -> TenantRow:
+async def tenant_row(session: AsyncSession, tenant_id: str) -> TenantRow:
+    """NotFound for an unknown id, a deleted tenant's, and what can be no id (databases refuse some characters)."""
+    row = await session.get(TenantRow, tenant_id) if tenant_id.isprintable() else None
     if row is None or row.deleted_at is not None:
-        raise no_tenant(tenant_id)
+        raise NotFound(f"There is no tenant '{tenant_id}'; create it by POST /admin/v1/tenants.", param="tenant")
     return row
-
-
-def no_tenant(tenant_id: str) -> NotFound:
-    return NotFound(f"There is no tenant '{tenant_id}'; create it by POST /admin/v1/tenants.", param="tenant")
 
 
 def _record(row: TenantRow) -> TenantRecord:
