@@ -177,7 +177,13 @@ async def _drop(request: bytes, context: Any) -> bytes:
 
 
 async def serve(folder: Path, token: str, max_num_seqs: int) -> None:
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 64 << 20)])
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", 64 << 20),
+            ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
+        ]
+    )
     server.add_generic_rpc_handlers((StubEngine(read_bundle(folder), token, max_num_seqs),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -134,7 +134,8 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
 
     async def start(self) -> "FakeEngine":
         """On a free port the first time, on the same one after `stop`."""
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        options = [("grpc.so_reuseport", 0), ("grpc.http2.min_ping_interval_without_data_ms", 2_000)]
+        self._server = grpc.aio.server(options=options)
         engine_pb2_grpc.add_EngineServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()

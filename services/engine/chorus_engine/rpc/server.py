@@ -17,7 +17,7 @@ _OPTIONS = (
     ("grpc.http2.ping_timeout_ms", 5_000),  # gRPC's own, a minute, would win over the keepalive's
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
     # A frame of submits carries prompts: 16 MiB is some four million tokens.
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.max_send_message_length", 4 << 20),
