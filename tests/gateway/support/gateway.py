@@ -107,7 +107,7 @@ class RecordingQuota(MemoryQuota):
         reservation = await super().reserve(wanted)
         self.reserved.append(wanted.tokens)
         self.wanted.append(wanted)
-        return replace(reservation, headers={"x-ratelimit-limit-requests": "7"})
+        return replace(reservation, headers=reservation.headers or {"x-ratelimit-limit-requests": "7"})
 
     async def settle(self, reservation: Reservation, used: Used) -> None:
         await asyncio.sleep(0)  # as Redis would, so that a cancellation could come in between
@@ -136,6 +136,7 @@ class Gateway:
         await eventually(lambda: not self.dispatcher.running and not self.dispatcher.waiting)
         await eventually(lambda: all(entry.tally.closing and entry.tally.settled for entry in self.ledger.entries))
         self.queue.check()
+        assert not any(counters.prepaid for counters in self.queue.counters.values())
         assert self.demand.in_flight == 0
 
 
