@@ -1,5 +1,19 @@
 """Python client of Chorus' admin API."""
 
+from chorus_client.accounts import (
+    AdapterLimits,
+    AuditEntry,
+    AuditVerdict,
+    Key,
+    Limits,
+    NewKey,
+    Period,
+    Price,
+    ServiceTier,
+    Tenant,
+    Usage,
+    UseLimits,
+)
 from chorus_client.admin import ChorusAdmin
 from chorus_client.errors import (
     ChorusError,
@@ -21,33 +35,21 @@ from chorus_client.files import AdapterFiles
 from chorus_client.values import (
     Activity,
     Adapter,
-    AdapterLimits,
     AliasChange,
-    AuditEntry,
-    AuditVerdict,
     Canary,
     Engine,
     EngineActivity,
     EngineState,
     HeldCounts,
-    Key,
-    Limits,
     Live,
-    NewKey,
-    Period,
     Pin,
-    Price,
     Residency,
     Resident,
-    ServiceTier,
     State,
-    Tenant,
     TenantActivity,
     Tier,
     Transition,
     Upload,
-    Usage,
-    UseLimits,
     Visibility,
 )
 

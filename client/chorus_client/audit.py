@@ -1,8 +1,8 @@
 """The audit log."""
 
+from chorus_client.accounts import AuditEntry, AuditVerdict
 from chorus_client.reading import read, read_list
 from chorus_client.transport import Transport, path
-from chorus_client.values import AuditEntry, AuditVerdict
 
 
 class Audit:

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from chorus_client.accounts import Key, NewKey, UseLimits
 from chorus_client.reading import read, read_list
 from chorus_client.tenants import UseLimitChanges
 from chorus_client.transport import Transport, path
-from chorus_client.values import Key, NewKey, UseLimits
 from chorus_client.writing import changes, given, seconds
 
 NO_LIMITS = UseLimits()

@@ -1,8 +1,8 @@
 """What tokens cost."""
 
+from chorus_client.accounts import Price
 from chorus_client.reading import read, read_list
 from chorus_client.transport import Transport, path
-from chorus_client.values import Price
 from chorus_client.writing import Money, amount
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
+from chorus_client.accounts import AdapterLimits, Limits, Period, ServiceTier, Tenant, UseLimits
 from chorus_client.reading import read, read_list
 from chorus_client.transport import Transport, path
-from chorus_client.values import AdapterLimits, Limits, Period, ServiceTier, Tenant, UseLimits
 from chorus_client.writing import Money, changes, given
 
 UNLIMITED = Limits()

@@ -5,10 +5,10 @@ from datetime import datetime
 
 import httpx
 
+from chorus_client.accounts import Usage
 from chorus_client.errors import Unreachable
 from chorus_client.reading import read_list
 from chorus_client.transport import Transport, path, why
-from chorus_client.values import Usage
 from chorus_client.writing import moment
 
 OWN = "/v1/usage"  # of a tenant's own key

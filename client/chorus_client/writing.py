@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from chorus_client.values import UseLimits
+from chorus_client.accounts import UseLimits
 
 Money = Decimal | int | str  # a str such as "12.50"; no float, which would not be what was written
 

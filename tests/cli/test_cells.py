@@ -1,9 +1,9 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from chorus_client.accounts import Limits, Period, Price
 from chorus_client.cli.board import LEVELS, bar, sparkline
 from chorus_client.cli.cells import harmless, plain, size, text
-from chorus_client.values import Limits, Period, Price
 
 
 def test_what_a_tenant_wrote_cannot_command_a_terminal() -> None:

@@ -3,10 +3,10 @@ from decimal import Decimal
 
 import pytest
 
+from chorus_client.accounts import Period
 from chorus_client.cli import parsing
 from chorus_client.cli.failure import Misuse
 from chorus_client.cli.parsing import Ref
-from chorus_client.values import Period
 
 
 def test_an_adapters_name() -> None:

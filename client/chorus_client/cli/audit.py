@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
+from chorus_client.accounts import AuditEntry
 from chorus_client.cli.cells import plain
 from chorus_client.cli.connection import administration
 from chorus_client.cli.failure import FAILED
 from chorus_client.cli.output import Column, Form, Output, show_all, show_json, write
-from chorus_client.values import AuditEntry
 
 app = typer.Typer(
     name="audit", help="The audit log: who changed what, and whether the log is whole.", no_args_is_help=True

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
+from chorus_client.accounts import Key, Limits, NewKey, UseLimits
 from chorus_client.cli import parsing
 from chorus_client.cli.connection import administration
 from chorus_client.cli.failure import Misuse
 from chorus_client.cli.limits import summary
 from chorus_client.cli.options import LimitOptions
 from chorus_client.cli.output import Column, Form, Output, on_terminal, show_all, show_one, tell
-from chorus_client.values import Key, Limits, NewKey, UseLimits
 
 app = typer.Typer(name="keys", help="API keys: a key itself is shown once, when it is made.", no_args_is_help=True)
 

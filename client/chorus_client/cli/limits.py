@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+from chorus_client.accounts import UseLimits
 from chorus_client.admin import ChorusAdmin
 from chorus_client.cli import parsing
 from chorus_client.cli.connection import administration
 from chorus_client.cli.failure import Failure, Misuse
 from chorus_client.cli.options import LimitArguments
 from chorus_client.cli.output import Column, Form, Output, show_all
-from chorus_client.values import UseLimits
 
 app = typer.Typer(
     name="limits", help="Limits of tenants, of their use of single adapters, and of keys.", no_args_is_help=True

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from chorus_client.accounts import Limits, Period
 from chorus_client.cli.failure import Misuse
-from chorus_client.values import Limits, Period
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 LIMITS = tuple(each.name.replace("_", "-") for each in fields(Limits) if each.name != "budget_period")

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
+from chorus_client.accounts import Price
 from chorus_client.cli import parsing
 from chorus_client.cli.connection import administration
 from chorus_client.cli.output import Column, Form, Output, show_all, show_one
-from chorus_client.values import Price
 
 app = typer.Typer(name="prices", help="What a million tokens cost, by model and adapter.", no_args_is_help=True)
 

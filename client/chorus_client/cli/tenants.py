@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
+from chorus_client.accounts import Limits, Tenant
 from chorus_client.cli import parsing
 from chorus_client.cli.connection import administration
 from chorus_client.cli.failure import Misuse
 from chorus_client.cli.limits import summary
 from chorus_client.cli.options import LimitOptions
 from chorus_client.cli.output import Column, Form, Output, show_all, show_one
-from chorus_client.values import Limits, Tenant
 
 app = typer.Typer(
     name="tenants", help="Tenants: their share, their limits, what they may ask for.", no_args_is_help=True

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from chorus_client.accounts import Usage
 from chorus_client.cli import parsing
 from chorus_client.cli.cells import plain
 from chorus_client.cli.connection import administration, asking, settings_of
 from chorus_client.cli.failure import Misuse
 from chorus_client.cli.output import Column, Form, show_all, show_json, write
 from chorus_client.usage import UsageReports
-from chorus_client.values import Usage
 
 GROUPS = ("tenant", "key", "adapter", "model", "day")
 
