@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -118,6 +119,35 @@ def test_a_stopped_engine_lets_its_requests_finish(stack: Stack, demo: Tenant) -
     assert events[-1] == "data: [DONE]"
     assert json.loads(events[-2].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
     assert stack.processes["engine"].wait(timeout=20) == 0
+
+
+def test_a_killed_gateways_requests_are_in_the_ledger_with_what_the_engine_computed(stack: Stack, demo: Tenant) -> None:
+    def used() -> dict[str, int]:
+        with demo.http() as http:
+            sums = http.get("/v1/usage", params={"by": "tenant"}).json()["data"]
+        return {name: sums[0][name] if sums else 0 for name in ("requests", "completion_tokens", "computed_tokens")}
+
+    assert text(chat(demo))
+    time.sleep(1)  # it is written
+    before, events = used(), 0
+    with (
+        demo.http() as http,
+        suppress(httpx.TransportError),
+        http.stream("POST", "/v1/completions", json=LONG) as answer,
+    ):
+        for count, line in enumerate(answer.iter_lines()):
+            events += line.startswith("data: ")
+            if count == 20:
+                stack.kill("gateway")
+    stack.start("gateway")
+    stack.await_healthy("gateway")
+    until = time.monotonic() + 20
+    while (after := used())["requests"] == before["requests"] and time.monotonic() < until:
+        time.sleep(0.2)
+    grown = {name: after[name] - count for name, count in before.items()}
+    assert grown["requests"] == 1
+    assert 10 <= events <= grown["completion_tokens"] < 2000
+    assert grown["computed_tokens"] >= grown["completion_tokens"]
 
 
 def test_the_store_away_stops_uploads_but_not_answers(stack: Stack, demo: Tenant) -> None:

@@ -134,6 +134,34 @@ async def test_the_end_of_a_stream_cancels_its_requests(engine_address: str, gat
     assert time.monotonic() - left < 1.5
 
 
+async def test_what_a_broken_streams_requests_came_to_is_kept(engine_address: str) -> None:
+    """Until it is acknowledged; that of requests too whose last delta went out."""
+    async with open_gateway(engine_address, "broken") as broken:
+        ended = await broken.ask(submit("ended", sampling=sampling(4)))
+        await broken.submit(submit("running", sampling=sampling(1000)))
+        await broken.wait_for(lambda: ("running", 0) in broken.answers)
+    async with open_channel(engine_address) as stub:
+
+        async def ask(worker_id: str = "broken") -> pb.OrphanedUsageResponse:
+            answer: pb.OrphanedUsageResponse = await stub.OrphanedUsage(
+                pb.OrphanedUsageRequest(worker_id=worker_id), metadata=METADATA
+            )
+            return answer
+
+        until = time.monotonic() + 10
+        while (kept := await ask()).live and time.monotonic() < until:  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.02)
+        usages = {each.submission.request_id: each.usage for each in kept.ended}
+        assert usages.keys() == {"ended", "running"}
+        assert usages["ended"] == ended.end.usage
+        assert 0 < usages["running"].completion_tokens < 1000
+        assert usages["running"].computed_tokens >= usages["running"].completion_tokens
+        assert not (await ask("somebody else")).ended
+        told = pb.AcknowledgeUsageRequest(worker_id="broken", submissions=[each.submission for each in kept.ended])
+        await stub.AcknowledgeUsage(told, metadata=METADATA)
+        assert not (await ask()).ended
+
+
 async def test_half_closing_a_stream_ends_it(engine_address: str) -> None:
     async with open_channel(engine_address) as stub:
         call = stub.Session(metadata=METADATA)

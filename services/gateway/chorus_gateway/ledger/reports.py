@@ -15,9 +15,8 @@ from chorus_gateway.db import Database, usage_days, usage_requests
 from chorus_gateway.db.database import FAILURES
 from chorus_gateway.db.usage import DAY_SUMS
 from chorus_gateway.errors import Overloaded, Unavailable
-from chorus_gateway.ledger.values import day_of
+from chorus_gateway.ledger.values import DAY_SECONDS, day_of
 
-DAY_SECONDS = 86_400
 AT_ONCE = 4  # reports that are read, each with a connection of its own
 FIRST_SECONDS = 60.0  # that the database may take until the first sums
 PART = 1000  # sums that are in memory at a time

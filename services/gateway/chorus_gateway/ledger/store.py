@@ -1,17 +1,20 @@
 """Usage in SQL: a row for each request, and sums by day that are kept when rows are not."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Executable, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, select
 
 from chorus_gateway.db import Database, usage_days, usage_requests
 from chorus_gateway.db.usage import DAY_KEYS, DAY_SUMS
+from chorus_gateway.ledger.bulk import insert_rows, parameter
 from chorus_gateway.ledger.values import UsageRow
 
 PRUNED_AT_ONCE = 1000
+_NAMES = [column.name for column in usage_requests.columns]
+_KEY = itemgetter(*(_NAMES.index(name) for name in DAY_KEYS))
+_SUMMED = itemgetter(*(_NAMES.index(name) for name in DAY_SUMS[1:]))  # the first counts requests
 
 
 class UsageStore:
@@ -20,18 +23,24 @@ class UsageStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        dialect = database.engine.dialect
+        grown = ", ".join(f"{name} = usage_days.{name} + excluded.{name}" for name in DAY_SUMS)
+        new_days = f"ON CONFLICT ({_quoted(DAY_KEYS)}) DO UPDATE SET {grown}"
+        self._add_days = insert_rows(usage_days, dialect, new_days)
+        self._add_requests = insert_rows(
+            usage_requests, dialect, "ON CONFLICT (request_id) DO NOTHING RETURNING request_id"
+        )
 
     async def add(self, rows: Sequence[UsageRow]) -> int:
         """Each request once, whoever brings it and how often. Answers how many were new."""
-        values = {row.admission.request_id: to_values(row) for row in rows}
-        if not values:
+        if not rows:
             return 0
+        values = {row.admission.request_id: to_values(row) for row in rows}
+        given = parameter(values.values())
         async with self._database.session() as session:
-            insert = _insert(self._database, usage_requests).on_conflict_do_nothing(index_elements=["request_id"])
-            statement: Executable = insert.returning(usage_requests.c.request_id)
-            new = list((await session.execute(statement, list(values.values()))).scalars())
+            new = (await session.execute(self._add_requests, given)).scalars().all()
             if new:
-                await session.execute(self._add_sums(), sums([values[request_id] for request_id in new]))
+                await session.execute(self._add_days, parameter(sums([values[request_id] for request_id in new])))
         return len(new)
 
     async def prune(self, before: float) -> int:
@@ -48,48 +57,28 @@ class UsageStore:
                 await session.execute(delete(usage_requests).where(usage_requests.c.request_id.in_(ids)))
         return len(ids)
 
-    def _add_sums(self) -> Any:
-        insert = _insert(self._database, usage_days)
-        grown = {name: usage_days.c[name] + insert.excluded[name] for name in DAY_SUMS}
-        return insert.on_conflict_do_update(index_elements=list(DAY_KEYS), set_=grown)
 
-
-def to_values(row: UsageRow) -> dict[str, Any]:
+def to_values(row: UsageRow) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
     admission, closing = row.admission, row.closing
-    return {
-        "request_id": admission.request_id,
-        "at": admission.at,
-        "day": row.day,
-        "tenant": admission.tenant,
-        "key": admission.key,
-        "base": admission.base,
-        "adapter": admission.adapter,
-        "generation": admission.generation,
-        "band": int(admission.band),
-        "outcome": closing.outcome.value,
-        "prompt": closing.delivered.prompt_tokens,
-        "cached": closing.delivered.cached_tokens,
-        "completion": closing.delivered.completion_tokens,
-        "computed": row.computed,
-        "cost": closing.cost,
-        "price_input": admission.price.input,
-        "price_cached": admission.price.cached,
-        "price_output": admission.price.output,
-    }
+    delivered, price = closing.delivered, admission.price
+    return (
+        *(admission.request_id, admission.at, row.day, admission.tenant, admission.key, admission.base),
+        *(admission.adapter, admission.generation, int(admission.band), str(closing.outcome)),
+        *(delivered.prompt_tokens, delivered.cached_tokens, delivered.completion_tokens, row.computed),
+        *(closing.cost, price.input, price.cached, price.output),
+    )
 
 
-def sums(values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """In one order, so that two gateways never wait for each other's rows."""
-    totals: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: dict.fromkeys(DAY_SUMS, 0))
+def sums(values: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """In the order of the columns; their own order is always one, so that two gateways never wait for each other's."""
+    totals: dict[tuple[str, ...], list[int]] = {}
     for value in values:
-        total = totals[tuple(value[name] for name in DAY_KEYS)]
-        total["requests"] += 1
-        for name in DAY_SUMS[1:]:
-            total[name] += value[name]
-    return [dict(zip(DAY_KEYS, key, strict=True)) | total for key, total in sorted(totals.items())]
+        total = totals.setdefault(_KEY(value), [0] * len(DAY_SUMS))
+        for at, count in enumerate((1, *_SUMMED(value))):
+            total[at] += count
+    return [(*key, *total) for key, total in sorted(totals.items())]
 
 
-def _insert(database: Database, table: Any) -> Any:
-    """Both dialects have the same clause for conflicts, in a class of its own each."""
-    dialect = postgresql if database.engine.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

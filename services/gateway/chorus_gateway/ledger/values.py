@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from chorus_gateway.values import Band, Price, Usage
 
 FREE = Price()
+DAY_SECONDS = 86_400
 
 
 class Outcome(StrEnum):
@@ -56,4 +58,9 @@ class UsageRow:
 
 def day_of(at: float) -> str:
     """UTC's, as 2026-01-31."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+    return _day(int(at // DAY_SECONDS))
+
+
+@lru_cache(maxsize=64)  # requests come in the order of their days
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * DAY_SECONDS, UTC).strftime("%Y-%m-%d")

@@ -12,13 +12,13 @@ from chorus_gateway.ledger.entry import Entry
 from chorus_gateway.ledger.journal import Journal
 from chorus_gateway.ledger.ledger import Ledger
 from chorus_gateway.ledger.store import UsageStore
+from chorus_gateway.ledger.values import DAY_SECONDS
 
 INTERVAL = 0.15  # seconds that rows gather; with the transaction they are in SQL within 200 ms
 BATCH = 500  # rows of a transaction
 FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before another try while the database is away
 SYNC_SECONDS = 1.0
 PRUNE_SECONDS = 600.0
-DAY_SECONDS = 86_400.0
 
 log = logging.getLogger(__name__)
 
