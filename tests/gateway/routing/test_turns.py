@@ -3,14 +3,14 @@
 import pytest
 
 from chorus_gateway.engine_client.residency import Tier
-from chorus_gateway.queue.fair import FairQueue
+from chorus_gateway.queue.fair import FairQueue, QueueRules
 from chorus_gateway.queue.lane import Place
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.promises import Promises
 from chorus_gateway.routing.registry import Announcement
 from chorus_gateway.routing.turns import Patience, Turn, Turns
 from chorus_gateway.routing.view import View
-from chorus_gateway.values import NOTHING, Band, Needs
+from chorus_gateway.values import NOTHING, Band, Needs, Tenant
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.gateway.support.members import grant, head, hold, load, member
 from tests.gateway.support.values import BASE_DIGEST, job
@@ -19,13 +19,15 @@ MODEL = BASE_DIGEST
 
 
 class Stage:
-    def __init__(self, *members: Member) -> None:
+    def __init__(self, *members: Member, deficit: float = 0.0, rules: QueueRules | None = None) -> None:
         self.now = 0.0
         self.members = list(members)
         self.promises = Promises(lambda: self.now)
-        self.queue = FairQueue(max_jobs=10_000, max_bytes=1 << 30)
+        self.queue = FairQueue(max_jobs=10_000, max_bytes=1 << 30, rules=rules or QueueRules())
         look = lambda model: View(self.members, self.promises)  # noqa: E731
-        self.turns = Turns(self.queue, look, self.promises, Patience(first=0.1, last=2.0), lambda: self.now)
+        self.turns = Turns(
+            self.queue, look, self.promises, Patience(first=0.1, last=2.0), lambda: self.now, deficit=deficit
+        )
 
     def enter(
         self,
@@ -312,3 +314,51 @@ def test_an_engine_that_joins_and_cannot_hold_it_is_passed_over() -> None:
     stage.turns.aim_again(MODEL)
     grant(small)
     assert stage.serve() == []
+
+
+@pytest.mark.parametrize(("behind", "first"), [(0, "near"), (500, "near"), (513, "far")])
+def test_a_job_whose_adapter_is_near_goes_first_within_a_deficit(
+    one: Member, two: Member, behind: float, first: str
+) -> None:
+    stage = Stage(one, two, deficit=512)
+    stage.enter("far", "e", tenant="a")
+    stage.enter("near", "d", tenant="b")
+    stage.queue.charge(Tenant("b"), Band.DEFAULT, behind)
+    grant(one)
+    assert stage.serve() == [(first, "one")]
+
+
+def test_the_deficit_is_within_a_band(one: Member, two: Member) -> None:
+    stage = Stage(one, two, deficit=512)
+    stage.enter("near", "d", tenant="b", band=Band.DEFAULT)
+    stage.enter("far", "e", tenant="a", band=Band.PRIORITY)
+    grant(one)
+    assert stage.serve() == [("far", "one")]
+
+
+def test_nobody_is_passed_over_for_ever(one: Member, two: Member) -> None:
+    """Each time the tenant that goes before is charged for it."""
+    stage = Stage(one, two, deficit=512)
+    stage.enter("far", "e", tenant="a")
+    for at in range(100):
+        stage.enter(f"near{at}", "d", tenant="b")
+    grant(one, 100)
+    served = [name for name, _ in stage.serve()]
+    assert served.index("far") == 1 + 512 // (1 + 2 * 16)
+
+
+def test_engines_are_told_of_a_band_that_was_passed_over_too_often(one: Member) -> None:
+    stage = Stage(one, rules=QueueRules(band_patience=2))
+    for at in range(4):
+        stage.enter(f"p{at}", band=Band.PRIORITY)
+    stage.enter("flex", band=Band.FLEX, tenant="b")
+    grant(one, 2)
+    assert [name for name, _ in stage.serve()] == ["p0", "p1"]
+    shown = head(one)
+    assert shown is not None
+    assert (shown.aged, shown.band, shown.tenant_tag, shown.waiting) == (True, pb.BAND_FLEX, "b", 3)
+    grant(one)
+    assert stage.serve() == [("flex", "one")]
+    shown = head(one)
+    assert shown is not None
+    assert (shown.aged, shown.band, shown.alike) == (False, pb.BAND_PRIORITY, 2)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from chorus_gateway.engine_client.residency import Tier
+from chorus_gateway.queue.fair import QueueRules
 from chorus_gateway.queue.lane import Place
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.registry import Announcement
@@ -18,10 +19,13 @@ ADAPTERS = st.sampled_from([None, "d", "e", "f"])
 
 
 class TurnsMachine(RuleBasedStateMachine):
+    deficit = 0.0
+
     def __init__(self) -> None:
         super().__init__()
         self.engines = {"one": member("one"), "two": member("two"), "three": member("three", rank=16)}
-        self.stage = Stage(*self.engines.values())
+        rules = QueueRules(band_patience=1 << 30)
+        self.stage = Stage(*self.engines.values(), deficit=self.deficit, rules=rules)
         self.waiting: list[Place] = []
 
     @rule(adapter=ADAPTERS, tenant=st.sampled_from("ab"), band=st.sampled_from(list(Band)))
@@ -76,7 +80,12 @@ class TurnsMachine(RuleBasedStateMachine):
         assert chosen.takes
         assert self.may_go(place, chosen)
         rivals = [other for other in self.waiting if self.may_go(other, chosen)]
-        assert self.rank(place) == min(map(self.rank, rivals)), "the best of those that may go there"
+        best = min(map(self.rank, rivals))
+        if self.rank(place) != best:
+            assert turn.near, "the best of those that may go there, or one that has its adapter there"
+            assert place.job.band == best[0]
+            assert self.rank(place)[1] <= best[1] + self.deficit
+            assert self.deficit
         self.stage.turns.take(turn)
         self.waiting.remove(place)
         chosen.session.credits -= 1
@@ -110,3 +119,11 @@ class TurnsMachine(RuleBasedStateMachine):
 
 TurnsMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestTurns = TurnsMachine.TestCase
+
+
+class NearTurnsMachine(TurnsMachine):
+    deficit = 100.0
+
+
+NearTurnsMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestNearTurns = NearTurnsMachine.TestCase

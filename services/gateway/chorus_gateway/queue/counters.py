@@ -42,7 +42,7 @@ class Counters:
     shared: bool = False  # whether anybody ever takes what is to be told
     _untold: dict[str, float] = field(default_factory=dict)
     _owed: dict[str, float] = field(default_factory=dict)  # charged too much
-    _prepaid: dict[str, float] = field(default_factory=dict)  # charged in advance and not served yet
+    prepaid: dict[str, float] = field(default_factory=dict)  # charged in advance and not served yet
     _returned: set[str] = field(default_factory=set)
     _batch: dict[str, Entry] = field(default_factory=dict)  # told, and not answered yet
 
@@ -57,15 +57,15 @@ class Counters:
     def prepay(self, tenant: str, amount: float) -> None:
         """Charged before it is served."""
         self.charge(tenant, amount)
-        self._prepaid[tenant] = self._prepaid.get(tenant, 0.0) + amount
+        self.prepaid[tenant] = self.prepaid.get(tenant, 0.0) + amount
 
     def deliver(self, tenant: str, amount: float) -> None:
         """So much of what was prepaid has been served now."""
-        left = self._prepaid[tenant] - amount
+        left = self.prepaid[tenant] - amount
         if left > _NOTHING:
-            self._prepaid[tenant] = left
+            self.prepaid[tenant] = left
         else:
-            del self._prepaid[tenant]
+            del self.prepaid[tenant]
 
     def give_back(self, tenant: str, amount: float) -> None:
         """So much of what was prepaid will not be served. It is set off against what is charged next, as values never
@@ -75,7 +75,7 @@ class Counters:
 
     def served_to(self, tenant: str) -> float:
         """Its value without what is prepaid here."""
-        return self.values[tenant] - self._prepaid.get(tenant, 0.0)
+        return self.values[tenant] - self.prepaid.get(tenant, 0.0)
 
     def lift(self, tenant: str, lowest: float | None) -> None:
         """It begins to wait here; `lowest` is what was served to the lowest of the others who do."""
@@ -126,14 +126,14 @@ class Counters:
         """A counter that a return would lift anyway says nothing."""
         if len(self.values) <= _MANY:
             return
-        kept = {*waiting, *self._untold, *self._returned, *self._batch, *self._prepaid}
+        kept = {*waiting, *self._untold, *self._returned, *self._batch, *self.prepaid}
         self.values = {tenant: value for tenant, value in self.values.items() if value > lowest or tenant in kept}
         self._owed = {tenant: owed for tenant, owed in self._owed.items() if tenant in self.values}
 
     def check(self) -> None:
         """What is to be told was counted here too."""
         assert self._untold.keys() | self._returned | self._batch.keys() <= self.values.keys()
-        assert all(amount >= 0 for amount in (*self._untold.values(), *self._owed.values(), *self._prepaid.values()))
+        assert all(amount >= 0 for amount in (*self._untold.values(), *self._owed.values(), *self.prepaid.values()))
 
     def _set_off(self, tenant: str, amount: float) -> float:
         """What is left to be charged."""
