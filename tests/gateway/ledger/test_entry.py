@@ -8,7 +8,7 @@ import pytest
 
 from chorus_gateway.errors import DeadlineExceeded, GatewayError, Internal, Overloaded, Unavailable
 from chorus_gateway.ledger.dead import find_dead
-from chorus_gateway.ledger.ledger import Ledger
+from chorus_gateway.ledger.ledger import MAX_FILES, Ledger
 from chorus_gateway.ledger.recording import recorded
 from chorus_gateway.ledger.tally import Tally
 from chorus_gateway.ledger.values import Outcome
@@ -123,6 +123,30 @@ def test_requests_are_refused_while_too_many_wait_for_the_database(folder: Path)
         ledger.admit(admission("req_2"))
     ledger.stored(ledger.take(1))
     ledger.admit(admission("req_2"))
+
+
+def test_requests_that_run_for_long_hold_back_few_files(folder: Path) -> None:
+    worker = Worker(folder, file_bytes=2000)
+    running = worker.admit("req_running")
+    running.sent(name("req_running"), "engine-1")
+    cancelled = worker.admit("req_cancelled")
+    cancelled.sent(name("req_cancelled"), "engine-1")
+    cancelled.close(Outcome.CANCELLED, Usage(10, 2))
+    before = worker.admit("req_before")  # over, and not in SQL
+    before.close(Outcome.OK, Usage(0, 0))
+    for number in range(40):
+        worker.served(f"req_{number}")
+    many = worker.journal.files
+    worker.ledger.carry()
+    assert worker.journal.files == many > MAX_FILES
+    worker.ledger.stored(worker.ledger.take(100))
+    worker.ledger.carry()
+    assert worker.journal.files <= 2
+    _, unsettled = left_behind(worker, folder)
+    assert unsettled == {
+        "req_running": running.tally,
+        "req_cancelled": cancelled.tally,
+    }
 
 
 @pytest.mark.parametrize(

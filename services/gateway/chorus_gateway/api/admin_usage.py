@@ -22,7 +22,7 @@ from chorus_gateway.values import Scope
 Format = Literal["json", "jsonl", "csv"]
 SUMS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "computed_tokens", "cost")
 MEDIA = {"json": "application/json", "jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8"}
-LATEST = 253402300800.0  # the year 10000
+LATEST = 32_503_680_000.0  # the year 3000
 
 By = Annotated[str, Query(description="groups, between commas: " + ", ".join(Group), examples=["tenant,day"])]
 Moment = Annotated[

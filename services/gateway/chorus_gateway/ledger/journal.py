@@ -59,6 +59,10 @@ class Journal:
     def files(self) -> int:
         return len(self._held)
 
+    @property
+    def oldest(self) -> int:
+        return next(iter(self._held))
+
     def append(self, line: bytes) -> None:
         """In the kernel's hands when it returns."""
         if self._written >= self._file_bytes:

@@ -13,6 +13,8 @@ from chorus_gateway.ledger.journal import Journal
 from chorus_gateway.ledger.tally import Tally
 from chorus_gateway.ledger.values import Admission
 
+MAX_FILES = 4  # of the journal, before what holds back the oldest is written again
+CARRIED_AT_ONCE = 500  # requests
 MAX_UNWRITTEN = 50_000  # requests that wait to be written to SQL, about 1 KB each
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,21 @@ class Ledger:
             if not acknowledge(submission):
                 self.stale.add(engine_id)
 
+    def carry(self) -> None:
+        """A few requests that run for long must not hold back all files since their admission: what is known of them
+        is written once more, and the oldest file goes."""
+        if self._journal.files <= MAX_FILES:
+            return
+        oldest = self._journal.oldest
+        holders = [entry for entry in self._entries.values() if entry.file == oldest]
+        if any(map(_is_over, holders)):  # they are on their way to SQL
+            return
+        for entry in holders[:CARRIED_AT_ONCE]:
+            if not self.write(records.story(entry.tally)):
+                return
+            entry.file = self._journal.hold()
+            self._journal.release(oldest)
+
     def write(self, line: bytes) -> bool:
         try:
             self._journal.append(line)
@@ -106,3 +123,7 @@ class Ledger:
 
     def settled(self, entry: Entry) -> None:
         self._settled.append(entry)
+
+
+def _is_over(entry: Entry) -> bool:
+    return entry.tally.closing is not None and entry.tally.settled

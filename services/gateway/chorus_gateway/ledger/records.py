@@ -39,6 +39,17 @@ def closed(request_id: str, closing: Closing, ends: Iterable[tuple[SubmissionId,
     )
 
 
+def story(tally: Tally) -> bytes:
+    """All that is known, from the admission on."""
+    request_id = tally.admission.request_id
+    told = [admitted(tally.admission)]
+    told += [sent(request_id, name, each.engine_id) for name, each in tally.sent.items()]
+    ends = [(name, each.usage) for name, each in tally.sent.items() if each.ended]
+    if tally.closing is not None:
+        told.append(closed(request_id, tally.closing, ends))
+    return b"".join(told)
+
+
 def lines(data: bytes) -> Iterator[bytes]:
     """Those that are whole: what a kill or a full disk tore is left out."""
     for each in data.split(b"\n"):

@@ -40,6 +40,7 @@ class Writer:
             await asyncio.sleep(self._delay or INTERVAL)
             self._ledger.pay()
             await self.write_all()
+            self._ledger.carry()
             self._journal.tidy()
 
     async def write_all(self) -> bool:
