@@ -1,12 +1,14 @@
 """The command's page on a whole stack: real validation, a real model, a real ledger."""
 
+import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
 from chorus_client.cli.app import run
-from tests.cli.page import commands_shown, run_shown
+from tests.cli.page import ROOT, commands_shown, run_shown
 from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
@@ -44,3 +46,17 @@ def test_an_answer_is_in_the_ledger(capsys: pytest.CaptureFixture[str]) -> None:
         time.sleep(0.1)
     assert rows[0][:2] == ["talking", "chorus-demo"]
     assert int(rows[0][2]) >= 1
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_bad_adapter_is_one_sentence(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.admin.ensure_tenant("pushing")
+    folder = shutil.copytree(ROOT / "examples" / "demo" / "adapters" / "reverse", tmp_path / "bad")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "r": config["r"] + 1}))
+    assert run(["adapters", "push", str(folder), "--tenant", "pushing"]) == 1
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n"), shown.err[:8]) == ("", 1, "chorus: ")
+    assert str(config["r"] + 1) in shown.err
+    assert run(["adapters", "history", "bad", "--tenant", "pushing"]) == 0
+    assert "refused" in capsys.readouterr().out
