@@ -94,12 +94,15 @@ class Sharing:
         bands = [band for band in Band if self._interesting(band)]
         if not bands:
             return
-        try:
-            await asyncio.gather(*map(self._share, bands))
-        except (RedisError, OSError) as error:
+        # Each to its end: a batch must not be told anew while it may still be answered.
+        ends = await asyncio.gather(*map(self._share, bands), return_exceptions=True)
+        error = next((end for end in ends if end is not None), None)
+        if error is None:
+            self._recover()
+        elif isinstance(error, RedisError | OSError):
             self._fail(error)
         else:
-            self._recover()
+            raise error
         self._changed()
 
     def _interesting(self, band: Band) -> bool:
