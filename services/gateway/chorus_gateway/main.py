@@ -255,7 +255,7 @@ def _books(
     stack: AsyncExitStack,
 ) -> Books:
     keeping = Keeping(settings.journal_dir, sync=settings.journal_sync, retention=settings.usage_retention)
-    books = Books(keeping, worker_id, database, engines.clients, metrics)
+    books = Books(keeping, worker_id, database, engines, metrics)
     stack.push_async_callback(books.close)
     return books
 

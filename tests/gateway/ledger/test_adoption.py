@@ -64,9 +64,9 @@ def engine() -> KeepingEngine:
     return KeepingEngine({**used, name("req_forgotten"): USED})
 
 
-async def adopt(folder: Path, store: MemoryStore, engines: dict[str, KeepingEngine], patience: float = 60) -> None:
+async def adopt(folder: Path, store: MemoryStore, keeping: KeepingEngine | None = None, patience: float = 60) -> None:
     """Until nothing is left to adopt."""
-    task = asyncio.create_task(adoption(folder, store, engines, patience=patience).run())
+    task = asyncio.create_task(adoption(folder, store, keeping, patience=patience).run())
     await eventually(lambda: not os.listdir(folder))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -75,7 +75,7 @@ async def adopt(folder: Path, store: MemoryStore, engines: dict[str, KeepingEngi
 async def test_every_admitted_request_has_one_row_with_its_engines_figures(folder: Path) -> None:
     killed(folder)
     store, keeping = MemoryStore(), engine()
-    await adopt(folder, store, {"engine-1": keeping})
+    await adopt(folder, store, keeping)
     assert outcomes(store) == EXPECTED
     assert len(keeping.asked) >= UNHEARD
     assert not keeping.ended  # acknowledged, that too which the dead worker had taken down
@@ -86,7 +86,7 @@ async def test_a_running_submission_is_waited_for(folder: Path) -> None:
     worker.admit().sent(name(), "engine-1")
     worker.kill()
     store, keeping = MemoryStore(), KeepingEngine(live={name()})
-    task = asyncio.create_task(adopt(folder, store, {"engine-1": keeping}))
+    task = asyncio.create_task(adopt(folder, store, keeping))
     await eventually(lambda: len(keeping.asked) > 2 * UNHEARD)
     assert not store.rows
     keeping.ended[name()] = USED
@@ -98,7 +98,7 @@ async def test_a_running_submission_is_waited_for(folder: Path) -> None:
 async def test_an_engine_that_died_too_is_given_up(folder: Path) -> None:
     killed(folder)
     store = MemoryStore()
-    await adopt(folder, store, {}, patience=0.1)
+    await adopt(folder, store, patience=0.1)
     unknown = {"req_sent": ("orphaned", 0, 0), "req_cancelled": ("cancelled", 1, 10)}
     assert outcomes(store) == EXPECTED | unknown
 
@@ -109,12 +109,12 @@ async def test_the_heir_is_killed_too(folder: Path) -> None:
     store, keeping = MemoryStore(), engine()
     (dead,) = find_dead(folder)
     keeping.away = True
-    first = asyncio.create_task(adoption(folder, store, {"engine-1": keeping}).adopt(dead))
+    first = asyncio.create_task(adoption(folder, store, keeping).adopt(dead))
     await eventually(lambda: "req_done" in store.rows)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     keeping.away = False
-    await adopt(folder, store, {"engine-1": keeping})
+    await adopt(folder, store, keeping)
     assert outcomes(store) == EXPECTED
 
 
@@ -127,7 +127,7 @@ async def test_a_kill_in_the_middle_of_the_write_to_sql(folder: Path) -> None:
     await store.add([row for entry in batch if (row := entry.tally.row())])
     first = dict(store.rows)
     worker.kill()
-    await adopt(folder, store, {})
+    await adopt(folder, store)
     assert store.rows.keys() == {f"req_{number}" for number in range(4)}
     assert first.items() <= store.rows.items()
 
@@ -135,7 +135,7 @@ async def test_a_kill_in_the_middle_of_the_write_to_sql(folder: Path) -> None:
 async def test_the_database_is_away_while_adopting(folder: Path) -> None:
     killed(folder)
     store = MemoryStore(fails=3, commits=True)
-    await adopt(folder, store, {"engine-1": engine()})
+    await adopt(folder, store, engine())
     assert outcomes(store) == EXPECTED
 
 
@@ -143,7 +143,7 @@ async def test_a_torn_last_line_is_as_if_it_had_not_been_begun(folder: Path) -> 
     killed(folder)
     change(folder, lambda data: data[:-7])  # the close of req_cancelled
     store = MemoryStore()
-    await adopt(folder, store, {"engine-1": engine()})
+    await adopt(folder, store, engine())
     assert outcomes(store) == EXPECTED | {"req_cancelled": ("orphaned", 2, 11)}
 
 
@@ -155,7 +155,7 @@ async def test_many_dead_workers_and_one_that_lives(folder: Path) -> None:
         worker.served(f"req_{number}")
         worker.kill()
     store = MemoryStore()
-    task = asyncio.create_task(adoption(folder, store, {}).run())
+    task = asyncio.create_task(adoption(folder, store).run())
     await eventually(lambda: len(os.listdir(folder)) == 2)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -168,7 +168,7 @@ async def test_a_journal_that_cannot_be_understood_stays(folder: Path, caplog: p
     change(folder, lambda data: data + records.line(["invented", "req_sent", 1]))
     killed(folder, "known")
     store = MemoryStore()
-    task = asyncio.create_task(adoption(folder, store, {"engine-1": engine()}).run())
+    task = asyncio.create_task(adoption(folder, store, engine()).run())
     await eventually(
         lambda: "cannot be adopted" in caplog.text and not any("known" in each for each in os.listdir(folder))
     )

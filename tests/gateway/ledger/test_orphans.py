@@ -8,7 +8,7 @@ from chorus_gateway.ledger.inquiry import UNHEARD
 from chorus_gateway.ledger.orphans import Orphans
 from chorus_gateway.ledger.values import Outcome
 from chorus_gateway.values import Usage
-from tests.gateway.support.ledger import USED, Acknowledged, KeepingEngine, Worker, counted, counter, name
+from tests.gateway.support.ledger import USED, Acknowledged, KeepingEngine, KnownEngines, Worker, counted, counter, name
 
 
 class Asking:
@@ -16,9 +16,9 @@ class Asking:
         self.worker = Worker(folder)
         self.ledger = self.worker.ledger
         self.engine = KeepingEngine()
-        self.engines = {"engine-1": self.engine}
+        self.engines = KnownEngines(engine_1=self.engine)
         self.unknown = counter()
-        self.orphans = Orphans(self.ledger, lambda: self.engines, "worker1", self.unknown, patience=patience)
+        self.orphans = Orphans(self.ledger, self.engines, "worker1", self.unknown, patience=patience)
 
     async def round(self) -> None:
         self.ledger.pay()
@@ -78,6 +78,15 @@ async def test_an_engine_that_is_away_is_waited_for(asking: Asking) -> None:
     await asking.round()
     assert asking.ledger.unwritten == 1
     assert counted(asking.unknown) == 0
+
+
+async def test_an_engine_that_is_gone_for_good_is_not_waited_for(asking: Asking) -> None:
+    broken(asking)
+    asking.engines.clear()
+    asking.engines.gone.add("engine-1")
+    await asking.round()
+    assert asking.ledger.unwritten == 1
+    assert counted(asking.unknown) == 1
 
 
 async def test_an_engine_that_stays_away_is_given_up(folder: Path) -> None:

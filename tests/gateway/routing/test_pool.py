@@ -212,3 +212,18 @@ async def test_residency_is_pushed(engine: FakeEngine) -> None:
         engine.adapters.put("d2", pb.TIER_GPU)
         engine.adapters.drop("d1")
         await eventually(lambda: member.tier("d2") is Tier.GPU and member.tier("d1") is Tier.ABSENT)
+
+
+async def test_an_engine_in_whose_place_another_one_is_never_comes_back(engine: FakeEngine) -> None:
+    async with running(HeldRegistry(), [engine.address]) as pool:
+        await eventually(lambda: list(pool.clients()) == ["engine-1"])
+        assert not pool.is_gone("engine-1")
+        await engine.stop()
+        await eventually(lambda: not pool.clients())
+        assert not pool.is_gone("engine-1")  # who knows
+        engine.description.engine_id = "engine-2"
+        await engine.start()
+        await eventually(lambda: list(pool.clients()) == ["engine-2"])
+        assert pool.is_gone("engine-1")
+        assert not pool.is_gone("engine-2")
+        assert not pool.is_gone("never met")

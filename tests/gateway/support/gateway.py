@@ -198,7 +198,7 @@ async def running_gateway(
     install_error_handlers(app)
     for router in (chat_router(pipeline), completions_router(pipeline), models_router(keys, models)):
         app.include_router(router)
-    orphans = Orphans(ledger, pool.clients, "worker", metrics.usage_unknown_total, patience=0.2)
+    orphans = Orphans(ledger, pool, "worker", metrics.usage_unknown_total, patience=0.2)
     tasks = [asyncio.create_task(work) for work in (pool.run(), dispatcher.run(), orphans.run())]
     try:
         if settings.connected:

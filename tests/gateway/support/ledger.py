@@ -81,6 +81,20 @@ class KeepingEngine:
             raise Unavailable("The engine does not answer.")
 
 
+class KnownEngines(dict[str, KeepingEngine]):
+    """By id; `gone` ones never come back."""
+
+    def __init__(self, **engines: KeepingEngine) -> None:
+        super().__init__({name.replace("_", "-"): engine for name, engine in engines.items()})
+        self.gone: set[str] = set()
+
+    def clients(self) -> dict[str, KeepingEngine]:
+        return self
+
+    def is_gone(self, engine_id: str) -> bool:
+        return engine_id in self.gone
+
+
 class Worker:
     """A gateway worker's part of the ledger, which a test may kill."""
 
@@ -124,5 +138,7 @@ class MemoryStore(UsageStore):
         return len(new)
 
 
-def adoption(folder: Path, store: UsageStore, engines: dict[str, KeepingEngine], *, patience: float = 60) -> Adoption:
-    return Adoption(folder, store, lambda: engines, counter(), counter(), patience=patience)
+def adoption(folder: Path, store: UsageStore, engine: KeepingEngine | None = None, *, patience: float = 60) -> Adoption:
+    """With that engine as engine-1, or with none."""
+    engines = KnownEngines() if engine is None else KnownEngines(engine_1=engine)
+    return Adoption(folder, store, engines, counter(), counter(), patience=patience)

@@ -79,7 +79,7 @@ class Adoption:
                 if not sent.ended:
                     inquiry.want(submission, sent.engine_id)
         while True:
-            findings = await inquiry.ask(also=self._engines())
+            findings = await inquiry.ask(also=self._engines.clients())
             for tally in unsettled.values():
                 for submission in findings.usage.keys() & tally.sent.keys():
                     self._unknown.inc(findings.usage[submission] is None)

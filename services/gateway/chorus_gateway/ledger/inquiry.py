@@ -11,7 +11,7 @@ from chorus_gateway.engine_client.usage import Orphaned, SubmissionId
 from chorus_gateway.errors import Unavailable
 from chorus_gateway.values import Usage
 
-PATIENCE = 60.0  # seconds that an engine may be away; a killed one never comes back under its id
+PATIENCE = 60.0  # seconds that an engine may be away of which nobody knows whether it comes back
 # An engine that has never heard of a submission may be about to: the frame that carried it may still be unread.
 UNHEARD = 3
 
@@ -26,7 +26,14 @@ class UsageKeeper(Protocol):
     async def acknowledge_usage(self, worker_id: str, submissions: Sequence[SubmissionId]) -> None: ...
 
 
-Engines = Callable[[], Mapping[str, UsageKeeper]]  # those connected, by id
+class Engines(Protocol):
+    def clients(self) -> Mapping[str, UsageKeeper]:
+        """Those connected, by id."""
+        ...
+
+    def is_gone(self, engine_id: str) -> bool:
+        """Whether it is known that it never comes back under this id."""
+        ...
 
 
 @dataclass(slots=True)
@@ -81,7 +88,7 @@ class Inquiry:
         return findings
 
     async def acknowledge(self, engine_id: str, submissions: Sequence[SubmissionId]) -> bool:
-        engine = self._engines().get(engine_id)
+        engine = self._engines.clients().get(engine_id)
         if engine is None or not submissions:
             return engine is not None
         try:
@@ -91,7 +98,7 @@ class Inquiry:
         return True
 
     async def _ask(self, engine_id: str, submissions: list[SubmissionId], findings: Findings) -> None:
-        engine = self._engines().get(engine_id)
+        engine = self._engines.clients().get(engine_id)
         try:
             told = await engine.orphaned_usage(self._worker_id) if engine else None
         except Unavailable as error:
@@ -108,6 +115,6 @@ class Inquiry:
     def _hopeless(self, submission: SubmissionId, told: Orphaned | None) -> bool:
         wanted = self._wanted[submission]
         if told is None:
-            return self._clock() - wanted.since > self._patience
+            return self._engines.is_gone(wanted.engine_id) or self._clock() - wanted.since > self._patience
         wanted.unheard = 0 if submission in told.live else wanted.unheard + 1
         return wanted.unheard >= UNHEARD

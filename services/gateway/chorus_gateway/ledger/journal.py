@@ -45,9 +45,7 @@ class Journal:
         self._torn = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = take_lock(self._path(LOCK), create=True)
-            assert lock is not None  # nobody else has this worker's id
-            self._lock = lock
+            self._lock = _make_lock(self._path(LOCK))
             self._file = self._open(1)
         except OSError as error:
             raise StartError(
@@ -144,10 +142,19 @@ class Journal:
         return self._folder / f"{self._worker_id}{ending}"
 
 
-def take_lock(path: Path, *, create: bool = False) -> int | None:
+def _make_lock(path: Path) -> int:
+    """Held before anybody can see it: what is not held is taken for a dead worker's."""
+    hidden = path.with_suffix(".new")
+    handle = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    hidden.rename(path)
+    return handle
+
+
+def take_lock(path: Path) -> int | None:
     """A descriptor that holds it until it is closed; None while another process does, or when it is not there."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:

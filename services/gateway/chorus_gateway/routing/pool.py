@@ -73,6 +73,7 @@ class EnginePool:
         self._members: dict[str, Member] = {}
         self._bases: dict[str, BaseModel] = {}  # by name, as seen last
         self._lost_at: dict[str, float] = {}  # digest → when the last engine of a base was lost, monotonic seconds
+        self._met: dict[str, str] = {}  # engine id → address, of every engine that was ever connected
         self._listener: Listener | None = None
         self._readable = True
 
@@ -101,6 +102,7 @@ class EnginePool:
 
     def connected(self, engine: EngineClient) -> None:
         assert engine.description is not None
+        self._met[engine.description.engine_id] = engine.address
         self._learn(engine.description.base)
         self._note_absence(engine.description.base.digest)
         self._tell(self._members[engine.address])
@@ -144,6 +146,11 @@ class EnginePool:
     def clients(self) -> dict[str, EngineClient]:
         """Of the connected engines, by id."""
         return {member.id: member.client for member in self._open()}
+
+    def is_gone(self, engine_id: str) -> bool:
+        """Whether another engine is where it was: it never comes back under this id."""
+        member = self._members.get(self._met.get(engine_id, ""))
+        return member is not None and member.connected and member.id != engine_id
 
     async def fetch_tokenizer(self, digest: str) -> bytes:
         """From any engine that has it. Unavailable when none answers."""
