@@ -11,6 +11,7 @@ from chorus_gateway.errors import InvalidRequest
 
 MAX_HEAD_BYTES = 64 << 10  # of request line and headers
 HEAD_SECONDS = 30.0  # from a connection's start, or a request's first byte, to the end of its headers
+STUCK_SECONDS = 30.0  # in which a client takes nothing of what waits for it, until it counts as gone
 
 
 class TooLargeHead(Exception):
@@ -50,6 +51,7 @@ class Http1(HttpToolsProtocol):
         self._received = 0  # bytes while in a head, less those that came together with its first
         self._kept = 0  # bytes of the head as parsed
         self._timer: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None  # while more waits than the transport likes to hold
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -57,6 +59,7 @@ class Http1(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._unstick()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -65,6 +68,14 @@ class Http1(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._received > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_again()
+
+    def resume_writing(self) -> None:
+        self._unstick()
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -92,6 +103,22 @@ class Http1(HttpToolsProtocol):
             self._refuse_head()
         else:
             self._refuse("400 Bad Request", "The request is no valid HTTP/1.1; send it with an HTTP client.")
+
+    def _look_again(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._stuck = self.loop.call_later(STUCK_SECONDS, self._cut_off, left)
+
+    def _unstick(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def _cut_off(self, left: int) -> None:
+        """Whoever writes to the client waits for room; from here on it has gone."""
+        if self.transport.get_write_buffer_size() < left:
+            self._look_again()
+        else:
+            self.transport.abort()
 
     def _keep(self, count: int) -> None:
         self._kept += count

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chorus_gateway import http1
 from chorus_gateway.http1 import MAX_HEAD_BYTES
@@ -24,11 +24,11 @@ async def answers(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connection(app: ASGIApp = answers) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     async def drained() -> None:
         pass
 
-    listener, server = bind("127.0.0.1", 0), Server(answers, drained)
+    listener, server = bind("127.0.0.1", 0), Server(app, drained)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     reader, writer = await asyncio.open_connection(*listener.getsockname())
     try:
@@ -110,3 +110,41 @@ async def test_a_head_that_takes_too_long_is_refused(sent: bytes, monkeypatch: p
         assert status == 408
         assert "0.2 s" in message(body)
         assert await reader.read() == b""
+
+
+class Flood:
+    """An application that sends without end, and hears when its client has gone."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.gone = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        sending = asyncio.create_task(self._send(send))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.gone.set()
+        sending.cancel()
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+            self.sent += 1
+            await asyncio.sleep(0)
+
+
+async def test_a_client_that_takes_nothing_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "STUCK_SECONDS", 0.2)
+    flood = Flood()
+    async with connection(flood) as (reader, writer):
+        writer.write(START + b"\r\n")
+        end = asyncio.get_running_loop().time() + 0.8
+        while asyncio.get_running_loop().time() < end:
+            await reader.read(1 << 20)  # whoever reads stays
+        assert not flood.gone.is_set()
+        await asyncio.wait_for(flood.gone.wait(), 10)
+        sent = flood.sent
+        await asyncio.sleep(0.1)
+        assert flood.sent == sent, "nothing more is made for it"
