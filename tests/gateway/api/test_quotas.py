@@ -81,7 +81,7 @@ async def test_a_spent_budget_is_not_to_be_retried(gateway: Gateway, url: str, t
     assert "budget of 0.000165 a day of tenant 'acme' is spent" in error["message"]
     assert error["message"].endswith("T00:00:00Z.")
     assert refused.headers["x-should-retry"] == "false"
-    assert refused.headers["x-ratelimit-remaining-requests"] == "49"
+    assert refused.headers["x-ratelimit-limit-requests"] == "50"
     assert "retry-after" not in refused.headers
     assert len(gateway.quota.settled) == 1
 

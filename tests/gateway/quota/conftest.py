@@ -44,15 +44,6 @@ def books() -> Books:
     return Books()
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def quota(request: pytest.FixtureRequest, redis: Redis, books: Books) -> AsyncIterator[AnyQuota]:
-    if request.param == "memory":
-        yield MemoryQuota(books)
-        return
-    async with AsyncExitStack() as stack:
-        yield await shared(stack, redis, books)
-
-
 async def shared(
     stack: AsyncExitStack,
     redis: Redis,
@@ -150,3 +141,9 @@ async def timed(request: pytest.FixtureRequest, redis: Redis, books: Books) -> A
         timed = Timed(await shared(stack, redis, books, lease=900.0, clock=clock), clock, redis)
         await timed.move(0)
         yield timed
+
+
+@pytest.fixture
+def quota(timed: Timed) -> AnyQuota:
+    """For which no time passes."""
+    return timed.quota

@@ -4,15 +4,15 @@ import pytest
 
 from benchmarks.gateway import quota
 
-REQUESTS = 2_400
-LIVES = (300, 900)  # requests after which a gateway is killed
+REQUESTS = 1_200
+LIVES = (200, 500)  # requests after which a gateway is killed
 
 
 @pytest.mark.slow
 def test_nothing_is_held_once_all_requests_have_ended_whichever_way() -> None:
     found = quota.run(REQUESTS, LIVES)
     assert found["requests"] >= REQUESTS
-    assert found["gateways_killed"] >= 2
+    assert found["gateways_killed"] >= 1
     assert all(found["ended"][how] for how in ("answered", "disconnected", "cancelled"))
     assert 0 < found["most_in_flight_seen"] <= found["places"]
     assert set(found["left"].values()) == {0}
