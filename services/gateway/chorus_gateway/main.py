@@ -37,7 +37,7 @@ from chorus_gateway.prices import Prices
 from chorus_gateway.process import Gateway, refuse, run
 from chorus_gateway.queue.fair import FairQueue, QueueRules
 from chorus_gateway.queue.sharing import RedisLedger, Sharing
-from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
+from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota, SettlesBehind
 from chorus_gateway.routing.claims import Claims, RedisClaims
 from chorus_gateway.routing.demand import Demand, DemandReports
 from chorus_gateway.routing.dispatcher import Dispatcher, DispatchLimits
@@ -98,6 +98,8 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     resolver = Resolver(engines, adapters, namespace_secret=secret, cache_ttl=settings.model_cache_ttl)
     quota = RedisQuota(redis, books.spent)
     stack.push_async_callback(quota.aclose)
+    settling = SettlesBehind(DegradingQuota(quota, MemoryQuota(), metrics.quota_degraded))
+    stack.push_async_callback(settling.aclose)
     routing = _routing(settings, engines, redis, metrics)
     dispatcher = routing.dispatcher
     pipeline = Pipeline(
@@ -105,7 +107,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         models=resolver,
         terms=terms,
         tokenizers=TokenizerCache(engines.fetch_tokenizer),
-        quota=DegradingQuota(quota, MemoryQuota(), metrics.quota_degraded),
+        quota=settling,
         ledger=books.ledger,
         claims=routing.claims,
         dispatcher=dispatcher,

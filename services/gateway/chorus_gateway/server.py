@@ -64,6 +64,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=Http1,
+                proxy_headers=False,  # ClientAddress reads them, of trusted proxies alone
                 ws="none",
                 lifespan="off",
                 access_log=False,
