@@ -256,3 +256,21 @@ async def test_each_adapter_and_key_has_its_own(redis: Redis) -> None:
             await quota.reserve(wanted(tenant(), key("k1", concurrent_requests=1)))
         with pytest.raises(RateLimited, match="adapter 'other/sql'"):
             await quota.reserve(wanted(tenant(), key("k3"), adapter("other/sql", concurrent_requests=1)))
+
+
+async def test_what_is_held_is_told_again_whoever_finds_the_loss(redis: Redis) -> None:
+    """Also where it was a request, before the gateway looked by itself."""
+    async with AsyncExitStack() as stack:
+        quota, other = await shared(stack, redis), await shared(stack, redis)
+        keeping = asyncio.create_task(quota.keep_leases())
+        stack.callback(keeping.cancel)
+        running = await quota.reserve(wanted(METERED, tokens=40, cost=400))
+        async with asyncio.timeout(10):
+            while not await redis.exists("chorus:quota:epoch"):  # noqa: ASYNC110 - Redis has no event to wait for
+                await asyncio.sleep(0.01)
+        await redis.flushall()
+        await quota.settle(await quota.reserve(wanted(METERED, tokens=1, cost=1)), Used(1, 1))
+        async with asyncio.timeout(8):  # a lease is renewed every ten seconds
+            while await other.outstanding("acme") != Outstanding(1, 1, 1, 40, 400):  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.05)
+        await quota.settle(running, Used(1, 1))

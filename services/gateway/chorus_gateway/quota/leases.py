@@ -35,10 +35,7 @@ class Leases:
         self._length = length
         self._held: dict[str, Reservation] = {}
         self._late: dict[str, _Late] = {}
-
-    @property
-    def held(self) -> int:
-        return len(self._held)
+        self._told = ""  # the epoch in which Redis was last told of what is held
 
     def add(self, reservation: Reservation) -> None:
         self._held[reservation.id] = reservation
@@ -63,16 +60,17 @@ class Leases:
         renewed = time.monotonic()
         while True:
             with contextlib.suppress(RedisError, OSError):
-                before = self._epoch.name
                 await self._epoch.look()
-                await self._catch_up()
-                if self._epoch.name != before or time.monotonic() - renewed >= self._length / 3:
+                if self._epoch.name != self._told or time.monotonic() - renewed >= self._length / 3:
                     await self.renew()
                     renewed = time.monotonic()
+                await self._catch_up()
+            self._give_up()
             await asyncio.sleep(min(LOOK_SECONDS, self._length / 3))
 
     async def renew(self) -> None:
         """Prolongs what is held; what was lost is told again, so that it counts."""
+        epoch = self._epoch.name
         by_tenant: dict[str, list[str]] = {}
         for reservation in self._held.values():
             by_tenant.setdefault(reservation.wanted.tenant, []).append(reservation.id)
@@ -82,6 +80,7 @@ class Leases:
                 for missing in await self._line.call(self._scripts["renew"], keys_of(tenant), some):
                     if missing in self._held:  # not settled in the meantime
                         await self._announce(self._held[missing])
+        self._told = epoch
 
     async def sweep(self, tenant: str) -> Outstanding:
         """Lets leases lapse whose time is over; what is left, whoever's it is."""
@@ -112,7 +111,11 @@ class Leases:
         self._late[reservation.id] = _Late(reservation, used, time.monotonic() + self._length)
 
     async def _catch_up(self) -> None:
-        for id_, late in list(self._late.items()):
-            if time.monotonic() < late.until:
-                await self._settle(late.reservation, late.used)
-            self._late.pop(id_, None)
+        for name, late in list(self._late.items()):
+            await self._settle(late.reservation, late.used)
+            self._late.pop(name, None)
+
+    def _give_up(self) -> None:
+        for name, late in list(self._late.items()):
+            if time.monotonic() >= late.until:
+                del self._late[name]
