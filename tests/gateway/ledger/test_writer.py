@@ -2,11 +2,15 @@
 
 import asyncio
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from chorus_gateway.db import Database, usage_requests
 from chorus_gateway.ledger import writer as writing
+from chorus_gateway.ledger.store import UsageStore
 from chorus_gateway.ledger.writer import Writer, prune
 from tests.gateway.support.gateway import eventually
 from tests.gateway.support.ledger import MemoryStore, Worker, counted, counter
@@ -81,3 +85,21 @@ async def test_old_rows_are_deleted_until_none_is_left() -> None:
     with pytest.raises(asyncio.CancelledError):
         await prune(Pruning(), 2, clock=lambda: 1_000_000.0, sleep=sleep)
     assert pruned == [1_000_000.0 - 2 * 86_400] * 3
+
+
+async def test_a_database_that_another_writer_holds_gets_the_rows_afterwards(
+    folder: Path, database: Database, tmp_path: Path
+) -> None:
+    worker = Worker(folder)
+    write = Writer(worker.ledger, worker.journal, UsageStore(database), counter())
+    worker.served("req_a")
+    holder = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    assert not await write.write_all()
+    worker.served("req_b")
+    holder.execute("COMMIT")
+    holder.close()
+    assert await write.write_all()
+    async with database.session() as session:
+        ids = (await session.execute(select(usage_requests.c.request_id))).scalars().all()
+    assert sorted(ids) == ["req_a", "req_b"]
