@@ -144,6 +144,23 @@ def test_an_engine_stops_without_a_word(door: FrontDoor) -> None:
             assert asked[0].result().status_code == 200
 
 
+def test_an_engine_drains_by_order(door: FrontDoor) -> None:
+    """It gets nothing more, and what it has comes to its end."""
+    with stream(door, tokens=80, pause=0.05) as told, door.http(door.admin) as http:
+        next(told)
+        drained = busy(door)
+        order = f"/admin/v1/engines/{drained.id}/drain"
+        assert http.post(order).status_code == 204
+        eventually(lambda: drained.id not in ready(door))
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: door.ask(tokens=8, pause=0.05), range(8)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert [each["running"] for each in live(door) if each["id"] == drained.id] == [1]
+        assert list(told)[-1] == "[DONE]"
+        assert http.delete(order).status_code == 204
+    eventually(lambda: drained.id in ready(door))
+
+
 def test_redis_is_slow(door: FrontDoor) -> None:
     door.proxy.delay = 0.5
     for _ in range(5):
