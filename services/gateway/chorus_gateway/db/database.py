@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from chorus_gateway.errors import Unavailable
 
 TIMEOUT_SECONDS = 2.0
+CLOSING_STEPS = 400
 WRITERS = 0x63686F77  # the advisory lock of exclusive transactions on PostgreSQL; any number but migrate's
 TURNS = 5  # timeouts that a writer waits for the ones before it
 BUSY = "busy_timeout=1500"  # ms that a writer waits for another on SQLite
@@ -29,11 +30,16 @@ class Database:
         self.engine = engine
         self._timeout = timeout
         self._turn = asyncio.Lock()
+        self._open = 0  # transactions
+        self._closing = False
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """One transaction: committed at the end, rolled back on an exception."""
+        if self._closing:
+            raise Unavailable("The gateway is shutting down: try again in a moment.")
+        self._open += 1
         try:
             async with asyncio.timeout(self._timeout), self._sessions.begin() as session:
                 yield session
@@ -41,6 +47,8 @@ class Database:
             raise
         except FAILURES as error:
             raise Unavailable("The gateway's database does not answer; try again in a moment.") from error
+        finally:
+            self._open -= 1
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[AsyncSession]:
@@ -72,6 +80,12 @@ class Database:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
+        """What has begun is finished first, within its own time; a connection that is in use could not be closed."""
+        self._closing = True
+        for _ in range(CLOSING_STEPS):
+            if not self._open:
+                break
+            await asyncio.sleep(2 * TIMEOUT_SECONDS / CLOSING_STEPS)
         await self.engine.dispose()
 
 
