@@ -17,6 +17,8 @@ from benchmarks.gpu.specs import SPECS, Spec
 from benchmarks.gpu.station import Setting, Station
 from benchmarks.workloads import TINY
 
+pytestmark = pytest.mark.xdist_group("rows")  # what most of them look at takes long to make
+
 
 def run(folder: Path, rows: str) -> tuple[dict[str, Any], str]:
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--shape", "tiny", "--rows", rows]

@@ -107,34 +107,54 @@ def models(values: Mapping[str, str]) -> set[str]:
     return {model["id"] for model in answer.json()["data"]}
 
 
-def test_it_starts_says_what_to_do_and_stops_on_ctrl_c(state: Path, environment: dict[str, str]) -> None:
+@dataclass(frozen=True)
+class First:
+    """A first start, stopped by Ctrl-C once its models were asked for."""
+
+    said: str
+    values: Mapping[str, str]  # of the file `env`
+    models: set[str]
+    family: list[psutil.Process]
+    last: str  # what it had said at its end
+    status: int
+    left: list[psutil.Process]
+
+
+@pytest.fixture(scope="module")
+def first(state: Path, environment: dict[str, str]) -> First:
     with up(state, environment) as running:
         said = running.await_text("Ctrl-C")
         values = envfile.read(state / "env")
-        assert values.keys() == {"CHORUS_BASE_URL", "CHORUS_API_KEY", "CHORUS_ADMIN_KEY"}
-        assert values["CHORUS_BASE_URL"] == f"http://127.0.0.1:{environment['CHORUS_GATEWAY_PORT']}/v1"
-        assert (state / "env").stat().st_mode & 0o077 == 0
-        assert (state / "secrets").stat().st_mode & 0o077 == 0
-        assert values["CHORUS_API_KEY"] in said
-        assert values["CHORUS_ADMIN_KEY"] not in said
+        known, family = models(values), running.family()
+        last = running.end(signal.SIGINT)
+        left = psutil.wait_procs(family, timeout=5)[1]
+        return First(said, values, known, family, last, running.process.returncode, left)
+
+
+def test_it_starts_says_what_to_do_and_stops_on_ctrl_c(state: Path, environment: dict[str, str], first: First) -> None:
+    assert first.values.keys() == {"CHORUS_BASE_URL", "CHORUS_API_KEY", "CHORUS_ADMIN_KEY"}
+    assert first.values["CHORUS_BASE_URL"] == f"http://127.0.0.1:{environment['CHORUS_GATEWAY_PORT']}/v1"
+    assert (state / "env").stat().st_mode & 0o077 == 0
+    assert (state / "secrets").stat().st_mode & 0o077 == 0
+    assert first.values["CHORUS_API_KEY"] in first.said
+    assert first.values["CHORUS_ADMIN_KEY"] not in first.said
+    assert "chorus-demo@reverse" in first.models
+    assert len(first.family) >= 4
+    assert first.last.rstrip().endswith("Chorus has stopped.")
+    assert first.status == 0
+    assert first.left == []
+
+
+def test_a_second_start_keeps_the_key_and_the_adapters_and_a_third_beside_it_is_refused(
+    state: Path, environment: dict[str, str], first: First
+) -> None:
+    with up(state, environment) as running:
+        running.await_text("Ctrl-C")
+        values = envfile.read(state / "env")
+        assert values == first.values
         assert "chorus-demo@reverse" in models(values)
-        family = running.family()
-        assert len(family) >= 4
-        said = running.end(signal.SIGINT)
-        assert said.rstrip().endswith("Chorus has stopped.")
-        assert running.process.returncode == 0
-        assert psutil.wait_procs(family, timeout=5)[1] == []
-
-
-def test_a_second_start_keeps_the_key_and_the_adapters(state: Path, environment: dict[str, str]) -> None:
-    kept = []
-    for _ in range(2):
-        with up(state, environment) as running:
-            running.await_text("Ctrl-C")
-            kept.append(envfile.read(state / "env"))
-            assert "chorus-demo@reverse" in models(kept[-1])
-            running.end(signal.SIGTERM)
-    assert kept[0] == kept[1]
+        assert "runs from this folder already" in refusal(environment)
+        assert running.end(signal.SIGTERM).rstrip().endswith("Chorus has stopped.")
 
 
 def test_nothing_is_left_when_it_is_killed_outright(state: Path, environment: dict[str, str]) -> None:
@@ -157,12 +177,6 @@ def test_a_service_that_dies_is_named_and_ends_the_rest(state: Path, environment
         assert "engine.log" in last
         assert running.process.returncode == 1
         assert psutil.wait_procs(family, timeout=5)[1] == []
-
-
-def test_two_from_one_folder(state: Path, environment: dict[str, str]) -> None:
-    with up(state, environment) as running:
-        running.await_text("Ctrl-C")
-        assert "runs from this folder already" in refusal(environment)
 
 
 @pytest.mark.parametrize("setting", ["CHORUS_GATEWAY_PORT", "CHORUS_REDIS_PORT"])

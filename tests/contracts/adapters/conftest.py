@@ -32,7 +32,11 @@ def real_store(folder: Path) -> Iterator[str]:
 IMPLEMENTATIONS: tuple[Callable[[Path], AbstractContextManager[str]], ...] = (real_store,)
 
 
-@pytest.fixture(scope="session", params=IMPLEMENTATIONS)
+# On one worker: else each would start a process of its own.
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(each, marks=pytest.mark.xdist_group("store-contract")) for each in IMPLEMENTATIONS],
+)
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with request.param(tmp_path_factory.mktemp("store")) as found:
         yield found

@@ -13,7 +13,8 @@ from tests.contracts.engine.support.process import TOKEN, EngineProcess
 from tests.contracts.engine.support.store import StoreDouble
 from tests.engine.oracle.support.checkpoints import ALL, AdapterShape
 
-ENGINES = ("real",)
+ONE_WORKER = pytest.mark.xdist_group("engine-contract")  # else each would start a process of its own
+ENGINES = (pytest.param("real", marks=ONE_WORKER),)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """CUDA's way through the model, with the references in the kernels' place and attention under Triton's interpreter."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from chorus_engine.core.request import SamplingParams
 from chorus_engine.core.spec import EMBEDDING, HEAD, OUTER_LAYER
 from chorus_engine.model import LoadedModel
 from chorus_engine.runner import Runner, measure_capacity
+from chorus_kernels.paged_attention.paged import splits
 from tests.engine.runner.conftest import SETTINGS
 
 GREEDY = SamplingParams(max_tokens=4, temperature=0.0)
@@ -82,9 +85,18 @@ def run(runner: Runner, adapters: Adapters) -> list[tuple[tuple[int, ...], ...]]
     return [tuple(tuple(token.token_id for token in row) for row in result.sampled) for result in results]
 
 
+@pytest.fixture
+def in_two_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context is cut into as many parts as fill a card, nearly all of them empty here, and Triton's interpreter runs
+    the programs of one after the other."""
+    pytest.importorskip("triton")
+    kernels = import_module("chorus_kernels.paged_attention.triton")
+    monkeypatch.setattr(kernels, "splits", lambda sequences, kv_heads: min(2, splits(sequences, kv_heads)))
+
+
+@pytest.mark.usefixtures("in_two_parts")
 @pytest.mark.parametrize(("depth", "world"), [(1, "one has all"), (2, "layers alone"), (2, "head or embedding")])
 def test_says_what_the_hosts_way_says(model: LoadedModel, depth: int, world: str) -> None:
-    pytest.importorskip("triton")
     capacity, adapters = measure_capacity(model, SETTINGS), WORLDS[world]
     expected = run(Runner(model, capacity, adapters), adapters)
 

@@ -25,14 +25,16 @@ class Row:
     tokens: list[int]
     blocks: list[int]
     computed: int = 0
-    _pasts: list[int] = field(default_factory=list)
+    _cells: list[Cell] = field(default_factory=list)
 
-    def cell(self, position: int) -> Cell:
-        """What the row itself would write there."""
-        while len(self._pasts) <= position:
-            before = self._pasts[-1] if self._pasts else 0
-            self._pasts.append(crc32(repr((before, self.tokens[len(self._pasts)])).encode()))
-        return Cell(self.owner, position, self.tokens[position], self._pasts[position])
+    def cells(self, end: int) -> list[Cell]:
+        """What the row itself would write, at least up to position `end`; each is made once, since all are read in
+        every step."""
+        while len(self._cells) < end:
+            position = len(self._cells)
+            before, token = self._cells[-1].past if self._cells else 0, self.tokens[position]
+            self._cells.append(Cell(self.owner, position, token, crc32(repr((before, token)).encode())))
+        return self._cells
 
 
 class FakeDevice:
@@ -58,12 +60,14 @@ class FakeDevice:
             self._blocks[block] = [None] * self._size
 
     def write(self, row: Row, position: int) -> None:
-        self._blocks[row.blocks[position // self._size]][position % self._size] = row.cell(position)
+        self._blocks[row.blocks[position // self._size]][position % self._size] = row.cells(position + 1)[position]
 
     def read(self, row: Row) -> list[int]:
         """The tokens of the row's computed positions; every cell must be what the row would have written."""
-        for position in range(row.computed):
-            block, offset = row.blocks[position // self._size], position % self._size
-            found = self._blocks[block][offset]
-            assert found == row.cell(position), f"block {block}[{offset}] holds {found}, not {row.cell(position)}"
+        cells = row.cells(row.computed)
+        for begin in range(0, row.computed, self._size):
+            block = row.blocks[begin // self._size]
+            wanted = cells[begin : min(begin + self._size, row.computed)]
+            found = self._blocks[block][: len(wanted)]
+            assert found == wanted, f"block {block} holds {found}, not {wanted}"
         return row.tokens[: row.computed]

@@ -55,7 +55,8 @@ async def fake_client(fake_store: FakeStore) -> AsyncIterator[AdapterClient]:
         yield AdapterClient(channel, token=TOKEN)
 
 
-@pytest.fixture(params=["fake", "real"])
+# The real one on one worker: else each would start a store, its Redis and its bucket.
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.xdist_group("real-store"))])
 def store_address(request: pytest.FixtureRequest, fake_store: FakeStore) -> str:
     if request.param == "fake":
         return fake_store.address
