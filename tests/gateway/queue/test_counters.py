@@ -78,3 +78,14 @@ def test_counters_that_nobody_shares_are_kept_for_nobody() -> None:
     alone.charge("a", 1.0)
     alone.lift("b", None)
     assert not alone.unsettled
+
+
+def test_crumbs_of_fractions_are_given_back_after_all_was_delivered(counters: Counters) -> None:
+    amounts = [guess / 7 for guess in range(1, 100)]
+    for amount in amounts:
+        counters.prepay("a", amount)
+    for amount in amounts:
+        counters.deliver("a", amount)
+    assert "a" not in counters.prepaid
+    counters.give_back("a", 1e-13)
+    counters.check()

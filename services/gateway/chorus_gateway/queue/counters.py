@@ -61,11 +61,12 @@ class Counters:
 
     def deliver(self, tenant: str, amount: float) -> None:
         """So much of what was prepaid has been served now."""
-        left = self.prepaid[tenant] - amount
+        # Amounts are fractions: of one that was taken away piece by piece a crumb may be left after the last of all.
+        left = self.prepaid.get(tenant, 0.0) - amount
         if left > _NOTHING:
             self.prepaid[tenant] = left
         else:
-            del self.prepaid[tenant]
+            self.prepaid.pop(tenant, None)
 
     def give_back(self, tenant: str, amount: float) -> None:
         """So much of what was prepaid will not be served. It is set off against what is charged next, as values never
