@@ -119,7 +119,7 @@ def test_a_job_cancelled_before_it_was_sent_is_never_sent(session: Session) -> N
 def test_the_head_is_sent_when_it_changes(session: Session) -> None:
     head = Head(waiting=3, band=Band.PRIORITY, counter=2.5)
     session.advertise(head)
-    assert session.take() == pb.GatewayFrame(head=pb.Head(waiting=3, band=pb.BAND_PRIORITY, counter=2.5))
+    assert session.take() == pb.GatewayFrame(head=pb.Head(waiting=3, band=pb.BAND_PRIORITY, counter=2.5, alike=1))
     session.advertise(Head(3, Band.PRIORITY, 2.5))
     assert session.take() is None
     session.advertise(None)

@@ -34,8 +34,8 @@ class CreditLedger:
 
     Free credits go one by one to the stream whose head is lowest, each with what it holds already counted as if sent,
     so that the order among tenants is one order over all gateways, however fast seats become free. While several
-    streams wait, one holds no more unspent credits than it has requests like its head. A band that was passed over `patience`
-    times for higher ones while it could have had the seat goes first once.
+    streams wait, one holds no more unspent credits than it has requests like its head. A band that was passed over
+    `patience` times for higher ones while it could have had the seat goes first once.
     """
 
     def __init__(self, seats: Seats, *, patience: int = BAND_PATIENCE) -> None:

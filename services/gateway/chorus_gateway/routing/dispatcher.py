@@ -13,6 +13,7 @@ from chorus_gateway.engine_client.usage import UNKEPT, Account
 from chorus_gateway.errors import DeadlineExceeded, GatewayError, Overloaded, Unavailable
 from chorus_gateway.queue.fair import FairQueue
 from chorus_gateway.queue.lane import Place
+from chorus_gateway.queue.refusals import outwaited, refuse_late
 from chorus_gateway.queue.room import QueueFull
 from chorus_gateway.routing.claims import Claims
 from chorus_gateway.routing.demand import Demand
@@ -87,7 +88,7 @@ class Dispatcher:
         model = job.model.base.digest
         if self._pool.absent_for(model) > self._limits.engine_patience:
             raise _no_engine(job)
-        self._refuse_late(job)
+        refuse_late(self._queue, job, self._limits.max_wait)
         try:
             place = self._turns.enter(job)
         except QueueFull as full:
@@ -268,24 +269,9 @@ class Dispatcher:
             # The engine ends it by itself; if it does not, it hangs.
             self._later(ticket, self._limits.grace, self._hung)
 
-    def _refuse_late(self, job: Job) -> None:
-        """Overloaded when its turn is not expected to come in time."""
-        limit = self._limits.max_wait
-        left = limit if job.deadline is None else min(limit, job.deadline - time.monotonic())
-        wait = self._queue.wait(job, left)
-        if wait > left:
-            retry = max(1.0, wait - left)
-            raise Overloaded(
-                f"The gateway is overloaded: the request would wait about {wait:.0f} s for an engine and may wait"
-                f" {left:.0f} s: try again in {retry:.0f} s.",
-                retry_after=retry,
-            )
-
     def _outwait(self, ticket: Ticket) -> None:
         if ticket.place is not None:
-            wait = max(1.0, self._queue.wait(ticket.job, 0.0))
-            message = f"The request has waited {self._limits.max_wait:.0f} s for an engine: try again in {wait:.0f} s."
-            self._end(ticket, Overloaded(message, retry_after=wait))
+            self._end(ticket, outwaited(self._queue, ticket.job, self._limits.max_wait))
 
     def _hung(self, ticket: Ticket) -> None:
         if ticket.session is not None:
