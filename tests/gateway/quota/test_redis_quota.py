@@ -274,3 +274,20 @@ async def test_what_is_held_is_told_again_whoever_finds_the_loss(redis: Redis) -
             while await other.outstanding("acme") != Outstanding(1, 1, 1, 40, 400):  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(0.05)
         await quota.settle(running, Used(1, 1))
+
+
+async def test_keys_that_are_not_used_any_more_are_forgotten(redis: Redis) -> None:
+    clock = Clock(START)
+    async with AsyncExitStack() as stack:
+        quota = await shared(stack, redis, clock=clock)
+        await tell_time(redis, clock)
+        for name in ("old", "running", "new"):
+            clock.now += 1800
+            await tell_time(redis, clock)
+            reservation = await quota.reserve(wanted(tenant(), key(name, tokens_per_day=10)))
+            if name != "running":
+                await quota.settle(reservation, Used(1))
+        clock.now += 1801
+        await tell_time(redis, clock)
+        await quota.renew()
+        assert sorted(await redis.hkeys("chorus:quota:{acme}:accounts")) == ["key:new", "key:running"]
