@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 from redis.asyncio import Redis
 
+from chorus_gateway.api import admin_usage
 from chorus_gateway.api.admin_usage import usage_routers
 from chorus_gateway.db import Database
 from chorus_gateway.ledger import reports as reporting
@@ -117,6 +118,16 @@ async def test_a_tenant_sees_its_own_and_nothing_else(door: Door) -> None:
     assert (await door.http.get("/v1/usage", headers=uploads)).status_code == 403
     assert (await door.http.get("/v1/usage", headers=door.admin)).status_code == 403
     assert (await door.http.get("/v1/usage")).status_code == 401
+
+
+async def test_a_tenants_report_is_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read at once, so that a client who reads slowly holds nothing."""
+    monkeypatch.setattr(admin_usage, "OWN_SUMS", 1)
+    acme = await door.tenant_key("acme")
+    assert len(json.loads(await read(door, {"by": "day"}, "/v1/usage", acme))["data"]) == 1
+    answer = await door.http.get("/v1/usage", params={"by": "adapter"}, headers=acme)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "by"
 
 
 async def test_the_database_away_is_a_status_and_no_half_answer(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,23 @@ import pytest
 
 from chorus_gateway.ledger import adoption as adopting
 from chorus_gateway.ledger import records
+from chorus_gateway.ledger.adoption import Adoption
 from chorus_gateway.ledger.dead import find_dead
 from chorus_gateway.ledger.inquiry import UNHEARD
 from chorus_gateway.ledger.values import Outcome
 from chorus_gateway.values import Usage
 from tests.gateway.support.gateway import eventually
-from tests.gateway.support.ledger import USED, KeepingEngine, MemoryStore, Worker, adoption, name
+from tests.gateway.support.ledger import (
+    AT,
+    USED,
+    KeepingEngine,
+    KnownEngines,
+    MemoryStore,
+    Worker,
+    adoption,
+    counter,
+    name,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +90,19 @@ async def test_every_admitted_request_has_one_row_with_its_engines_figures(folde
     assert outcomes(store) == EXPECTED
     assert len(keeping.asked) >= UNHEARD
     assert not keeping.ended  # acknowledged, that too which the dead worker had taken down
+
+
+async def test_rows_that_were_deleted_for_their_age_do_not_come_back(folder: Path) -> None:
+    worker, store = Worker(folder), MemoryStore()
+    worker.served("req_old")
+    worker.admit("req_new", at=AT + 10).close(Outcome.OK, USED)
+    worker.kill()
+    old = Adoption(folder, store, KnownEngines(), counter(), counter(), oldest=lambda: AT + 5)
+    task = asyncio.create_task(old.run())
+    await eventually(lambda: not os.listdir(folder))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert store.rows.keys() == {"req_new"}
 
 
 async def test_a_running_submission_is_waited_for(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -36,14 +36,17 @@ class Adoption:
         unknown: Counter,
         *,
         patience: float = PATIENCE,
+        oldest: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`adopted` counts rows, `unknown` final usages that nobody can tell."""
+        """`adopted` counts rows, `unknown` final usages that nobody can tell. Requests from before `oldest` (seconds
+        since 1970) have had their rows, which were deleted since: they are left out."""
         self._folder = folder
         self._store = store
         self._engines = engines
         self._adopted = adopted
         self._unknown = unknown
         self._patience = patience
+        self._oldest = oldest
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -101,7 +104,8 @@ class Adoption:
 
     async def _write(self, tallies: Iterable[Tally]) -> None:
         """Until the database has them."""
-        rows = [row for tally in tallies if (row := tally.row()) is not None]
+        oldest = self._oldest()
+        rows = [row for tally in tallies if tally.admission.at >= oldest and (row := tally.row()) is not None]
         for at in range(0, len(rows), BATCH):
             while True:
                 try:

@@ -1,5 +1,6 @@
 """The ledger's parts, put together for one worker."""
 
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from chorus_gateway.ledger.orphans import Orphans
 from chorus_gateway.ledger.reports import Reports
 from chorus_gateway.ledger.spent import LedgerSpent
 from chorus_gateway.ledger.store import UsageStore
+from chorus_gateway.ledger.values import DAY_SECONDS
 from chorus_gateway.ledger.writer import Writer, keep_synced, prune
 from chorus_gateway.telemetry import Metrics
 
@@ -26,6 +28,10 @@ class Keeping:
     sync: bool = False  # the journal goes to the disk itself every second
     retention: int = 0  # days; 0 is for ever
     patience: float = PATIENCE  # seconds that an engine may be away before what it knows counts as lost
+
+    def oldest(self) -> float:
+        """Since when rows are kept, in seconds since 1970."""
+        return time.time() - self.retention * DAY_SECONDS if self.retention else 0.0
 
 
 class Books:
@@ -44,7 +50,9 @@ class Books:
         unknown, patience = metrics.usage_unknown_total, keeping.patience
         self._orphans = Orphans(self.ledger, engines, worker_id, unknown, patience=patience)
         self._adoption = Adoption(
-            keeping.folder, self._store, engines, metrics.usage_adopted_total, unknown, patience=patience
+            *(keeping.folder, self._store, engines, metrics.usage_adopted_total, unknown),
+            patience=patience,
+            oldest=keeping.oldest,
         )
         metrics.usage_unwritten.set_function(lambda: self.ledger.unwritten)
 
