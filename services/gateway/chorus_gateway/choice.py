@@ -60,10 +60,6 @@ class Choice:
         """Whatever ended it."""
         self._span.end()
 
-    def goes_on(self, delta: Delta) -> bool:
-        """Whether nothing in `delta` can end the choice."""
-        return delta.finish is None and not self._writer.may_stop
-
     def read(self, news: News) -> Piece | None:
         """What the client is to be told now, if anything. After its `end` a choice has nothing to say."""
         if self.end is not None:

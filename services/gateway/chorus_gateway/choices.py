@@ -32,6 +32,7 @@ class Choices:
         self._inbox = inbox
         self._meter = meter
         self._n = ask.n
+        self._may_stop = bool(ask.stop)
         self._all = [
             Choice(index, job, _writer(ask, index, job, tokenizer), inbox, meter, tracing)
             for index, job in enumerate(jobs)
@@ -62,10 +63,10 @@ class Choices:
         self._meter.finished([str(choice.end) for choice in self._all], self.usage().prompt_tokens)
 
     def _write_now(self, answer: Answer, news: News) -> bool:
-        choice = self._all[news.index]
-        if not choice.goes_on(news.delta) or not answer.keeps_up:
+        # Nothing in it may end the choice.
+        if self._may_stop or news.delta.finish is not None or not answer.keeps_up:
             return False
-        piece = choice.read(news)
+        piece = self._all[news.index].read(news)
         if piece is not None:
             answer.write_now(piece)
         return True

@@ -33,9 +33,8 @@ class Chunks:
     def free(self) -> bool:
         """Whether the head is sent, and the client is there and reads."""
         cycle = self._cycle
-        return not (cycle.flow.write_paused or cycle.disconnected or cycle.response_complete) and bool(
-            cycle.chunked_encoding
-        )
+        gone = cycle.flow.write_paused or cycle.disconnected or cycle.response_complete
+        return not gone and cycle.chunked_encoding is True
 
     def write(self, data: bytes) -> None:
         """Only while it is `free`; not empty."""

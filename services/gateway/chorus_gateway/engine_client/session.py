@@ -152,10 +152,12 @@ class Session:
                     self._end_cancelled(message)
                 continue
             _, listener, account = entry
+            if not message.finish_reason:  # nearly all of them
+                listener.delta(delta_value(message))
+                continue
+            del self._open[message.request_id]
+            self._settle(account, message)
             failure = failure_value(message)
-            if message.finish_reason:
-                del self._open[message.request_id]
-                self._settle(account, message)
             if failure is None or message.token_ids:
                 self._deliver(listener, message, failure)
             if failure is not None:

@@ -39,10 +39,6 @@ class TextWriter:
     def stopped(self) -> bool:
         return self._stops.stopped
 
-    @property
-    def may_stop(self) -> bool:
-        return self._stops.any
-
     def feed(self, delta: Delta) -> Written:
         """Tokens after a completed stop are neither delivered nor counted."""
         if self._plain:
