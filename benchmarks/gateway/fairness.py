@@ -4,7 +4,8 @@ usage: python -m benchmarks.gateway.fairness [tokens]
 
 Tenants are spread unevenly over the four workers and one sends twenty times what another does. Measured are: shares of
 tokens while both are backlogged, with equal weights and with 3:1; the first token of a tenant that asks now and then,
-alone and beside the flood; and what each band gets while all are backlogged.
+alone and beside the flood, by the seat that is kept and by those reserved for its band; and what each band gets while all
+are backlogged.
 """
 
 import json
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,9 +54,9 @@ def backlogged(rows: int, weight: float = 1.0) -> Workers:
     return together(spread(_HEAVY, Client("heavy", TIMES * few)), spread(_LIGHT, Client("light", few, weight=weight)))
 
 
-def now_and_then(rows: int, *, beside: bool) -> Workers:
+def now_and_then(rows: int, *, beside: bool, band: str = "default") -> Workers:
     """One tenant asks, waits for its answer, and asks again after a while. Answers of the flood are long."""
-    light: Workers = ((), (), (), (Client("light", 1, max_tokens=16, pause=0.05),))
+    light: Workers = ((), (), (), (Client("light", 1, band=band, max_tokens=16, pause=0.05),))
     flood = spread(_HEAVY, Client("heavy", TIMES * rows, max_tokens=256))
     return together(light, flood) if beside else light
 
@@ -172,7 +173,10 @@ def run(tokens: int = TOKENS, pace: Pace = PACE, listening: float = LISTENING) -
     alone = measure(now_and_then(rows, beside=False), pace, seconds=listening)
     beside = measure(now_and_then(rows, beside=True), pace, seconds=listening)
     of_bands = measure(bands(rows), pace, tokens=tokens)
-    first_alone, first_beside = (percentile(each.first_tokens["light"], 0.95) for each in (alone, beside))
+    top = measure(now_and_then(rows, beside=True, band="priority"), replace(pace, kept=0), seconds=listening)
+    first_alone, first_beside, first_top = (
+        percentile(each.first_tokens["light"], 0.95) for each in (alone, beside, top)
+    )
     bound = 1.5 * first_alone + pace.step
     return {
         "workers": 4,
@@ -186,6 +190,12 @@ def run(tokens: int = TOKENS, pace: Pace = PACE, listening: float = LISTENING) -
             "bound": round(bound, 4),
             "requests": len(beside.first_tokens["light"]),
             "reached": first_beside <= bound,
+        },
+        "priority_first_token_p95": {  # with no seat kept, the one of the reserved share
+            "beside_flood": round(first_top, 4),
+            "bound": round(bound, 4),
+            "requests": len(top.first_tokens["light"]),
+            "reached": first_top <= bound,
         },
         "bands": {"shares": of_bands.shares, "reached": all(share > 0.02 for share in of_bands.shares.values())},
     }

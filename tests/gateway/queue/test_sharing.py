@@ -11,9 +11,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chorus_gateway.queue.counters import AHEAD, Agreed, Entry
 from chorus_gateway.queue.fair import FairQueue
-from chorus_gateway.queue.sharing import Ledger, Sharing
+from chorus_gateway.queue.sharing import Ledger, RedisLedger, Sharing
 from chorus_gateway.values import Band, Tenant
 from tests.gateway.queue.ledgers import MemoryLedger, MemoryLedgers
+from tests.gateway.support.redis_server import RedisServer, redis_client
 from tests.gateway.support.values import BASE_DIGEST, job
 
 DEFAULT = Band.DEFAULT
@@ -118,6 +119,27 @@ async def test_what_was_not_answered_is_counted_once(
     assert ledgers.counters[DEFAULT, "t"] == worker.value("t") == 13.0
     assert worker.gauge._value.get() == 0
     assert [record.message.split(":")[0] for record in caplog.records] == ["Redis is away", "Redis is back"]
+
+
+async def test_a_redis_that_comes_back_empty_is_told_what_workers_know(own_redis_server: RedisServer) -> None:
+    async with redis_client(own_redis_server.url) as redis:
+        here, there = (Worker(RedisLedger(redis, name)) for name in ("here", "there"))
+        workers = (here, there)
+        for worker in workers:
+            worker.queue.push(job("r", tenant="t"))
+            worker.queue.charge(Tenant("t"), DEFAULT, 100.0)
+            await worker.sharing.share()
+        own_redis_server.stop()
+        for worker in workers:
+            worker.queue.charge(Tenant("t"), DEFAULT, 10.0)
+            await worker.sharing.share()
+            assert worker.gauge._value.get() == 1
+        own_redis_server.start()
+        for worker in (*workers, *workers):
+            await worker.sharing.share()
+        assert here.value("t") == there.value("t")
+        assert 210.0 <= here.value("t") <= 220.0, "what those served meanwhile who knew less may be missing"
+        assert here.gauge._value.get() == 0
 
 
 async def test_very_many_tenants_that_wait_are_all_heard_of(ledgers: MemoryLedgers) -> None:
