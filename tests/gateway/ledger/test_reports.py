@@ -17,10 +17,9 @@ MIDNIGHT = AT - AT % 86_400
 NEXT_DAY = "2027-01-16"
 
 
-@pytest.fixture
-async def reports(any_database: Database) -> Reports:
+async def filled(database: Database) -> Reports:
     used = Usage(10, 4, 6)
-    await UsageStore(any_database).add(
+    await UsageStore(database).add(
         [
             row("req_1", used=used),
             row("req_2", used=used, adapter="acme/sql", at=AT + 60),
@@ -28,7 +27,12 @@ async def reports(any_database: Database) -> Reports:
             row("req_4", used=used, tenant="other", key="key3", base="large"),
         ]
     )
-    return Reports(any_database)
+    return Reports(database)
+
+
+@pytest.fixture
+async def reports(database: Database) -> Reports:
+    return await filled(database)
 
 
 async def sums(reports: Reports, query: UsageQuery) -> dict[tuple[str, ...], tuple[int, int]]:
@@ -66,7 +70,8 @@ QUERIES: list[tuple[UsageQuery, dict[tuple[str, ...], tuple[int, int]]]] = [
 ]
 
 
-async def test_whatever_is_asked(reports: Reports) -> None:
+async def test_whatever_is_asked(any_database: Database) -> None:
+    reports = await filled(any_database)
     for query, expected in QUERIES:
         assert await sums(reports, query) == expected, query
 
