@@ -47,6 +47,26 @@ async def test_redis_goes_and_comes_back(own_redis_server: RedisServer, caplog: 
         await shared.aclose()
 
 
+async def test_a_refusal_shows_that_redis_is_back(own_redis_server: RedisServer) -> None:
+    clock, gauge = Clock(100.0), degraded_gauge()
+    async with redis_client(own_redis_server.url) as redis:
+        shared = RedisQuota(redis, timeout=TIMEOUT)
+        other = RedisQuota(redis, timeout=TIMEOUT)
+        quota = DegradingQuota(shared, MemoryQuota(), gauge, clock=clock)
+        own_redis_server.stop()
+        await quota.reserve(wanted(WHO))
+        assert gauge._value.get() == 1
+        own_redis_server.start()
+        clock.now += 2
+        for _ in range(5):
+            await other.reserve(wanted(WHO))
+        with pytest.raises(RateLimited):
+            await quota.reserve(wanted(WHO))
+        assert gauge._value.get() == 0
+        await shared.aclose()
+        await other.aclose()
+
+
 @pytest.mark.parametrize("subject", METERED)
 async def test_days_and_budgets_fail_closed(own_redis_server: RedisServer, subject: Subject) -> None:
     async with redis_client(own_redis_server.url) as redis:

@@ -195,7 +195,6 @@ async def test_a_script_cache_that_was_emptied_is_filled_again(redis: Redis) -> 
         await redis.script_flush()
         await asyncio.gather(quota.settle(reservation, Used(1)), quota.reserve(wanted(WHO)), quota.renew())
         assert await in_flight(quota) == 1
-        assert left(await quota.reserve(wanted(WHO)), "requests") == 97
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,7 @@ class Counting:
 
     async def count(self, wanted: list[Counted]) -> None:
         """Unavailable when the ledger cannot tell; RedisError when Redis is away. A count may still not hold."""
-        for counted in wanted:
-            await asyncio.shield(self._start(counted, doubted=False))
+        await asyncio.gather(*(asyncio.shield(self._start(counted, doubted=False)) for counted in wanted))
 
     def doubt(self, counted: Counted) -> None:
         """Counts again in the background what was counted in full for a request that nobody settled."""
