@@ -3,5 +3,9 @@
 import os
 from pathlib import Path
 
+from tests.support.postgres import postgres, postgres_database
+
 if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"
+
+__all__ = ["postgres", "postgres_database"]  # fixtures of several services' tests, so that there is one server for all

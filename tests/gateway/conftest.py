@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 
 from chorus_gateway.db import Database, connect, migrate
 from tests.gateway.support.redis_server import RedisServer, redis_client
-from tests.support.postgres import PostgresDatabase, postgres, postgres_database
+from tests.support.postgres import PostgresDatabase
 
-__all__ = ["postgres", "postgres_database"]  # fixtures
+PATIENCE = 30.0  # seconds that a database may take on a busy machine
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ async def redis(shared_redis_server: RedisServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = connect(f"sqlite+aiosqlite:///{tmp_path}/gateway.db")
+    database = connect(f"sqlite+aiosqlite:///{tmp_path}/gateway.db", PATIENCE)
     await migrate(database)
     yield database
     await database.close()
@@ -53,7 +53,7 @@ async def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
     else:
         server: PostgresDatabase = request.getfixturevalue("postgres_database")
         url = server.url
-    database = connect(url)
+    database = connect(url, PATIENCE)
     await migrate(database)
     yield database
     await database.close()

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from chorus_adapter_store.catalog import Database
-from tests.support.postgres import PostgresDatabase, postgres, postgres_database
-
-__all__ = ["postgres", "postgres_database"]  # fixtures
+from tests.support.postgres import PostgresDatabase
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,6 +15,7 @@ from chorus_gateway.audit.entry import GENESIS, chained
 from chorus_gateway.audit.log import LOST_SECONDS
 from chorus_gateway.db import Database, connect
 from chorus_gateway.errors import Conflict, Unavailable
+from tests.gateway.conftest import PATIENCE
 
 WRITERS, CHANGES = 4, 8  # gateways at once, and changes that each makes at once
 
@@ -32,7 +33,7 @@ async def record(log: AuditLog, *changes: Change) -> None:
 @contextlib.asynccontextmanager
 async def other_gateway(database: Database) -> AsyncIterator[AuditLog]:
     """Another process's connections, as far as the database can tell."""
-    other = connect(database.engine.url.render_as_string(hide_password=False))
+    other = connect(database.engine.url.render_as_string(hide_password=False), PATIENCE)
     yield AuditLog(other)
     await other.close()
 

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from chorus_gateway.audit import AuditLog
 from chorus_gateway.audit.__main__ import main
 from chorus_gateway.db import connect, migrate
-from tests.gateway.audit.test_log import AuditLog, change, record, tamper
+from tests.gateway.audit.test_log import change, record, tamper
 
 
 async def test_it_verifies_a_database_without_a_gateway(

@@ -18,6 +18,7 @@ from chorus_gateway.prices import Prices
 from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore, Terms
 from chorus_gateway.values import Scope, Tenant
 from tests.gateway.auth.test_auth_events import subscribers
+from tests.gateway.conftest import PATIENCE
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
 PEPPER = b"a pepper for tests"
@@ -40,7 +41,7 @@ class Worker:
 
 @asynccontextmanager
 async def worker(database: Database, redis: Redis, ttl: float = TTL) -> AsyncIterator[Worker]:
-    own = connect(database.engine.url.render_as_string(hide_password=False))
+    own = connect(database.engine.url.render_as_string(hide_password=False), PATIENCE)
     keys, terms = KeyStore(own, pepper=PEPPER), Terms(Prices(own), AdapterLimits(own), cache_ttl=ttl)
     authenticator = Authenticator(keys, pepper=PEPPER, cache_ttl=ttl)
     events = AuthEvents(redis, authenticator, terms)
@@ -124,5 +125,5 @@ async def test_without_a_database_a_key_is_not_called_wrong(redis: Redis, databa
         assert await until_refused(here, key, Unavailable) < BUSY
         with pytest.raises(Unavailable):
             await here.ask(key)
-        here.keys._database._timeout = 2.0
+        here.keys._database._timeout = PATIENCE
         await here.ask(key)

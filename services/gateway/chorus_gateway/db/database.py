@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ TIMEOUT_SECONDS = 2.0
 CLOSING_STEPS = 400
 WRITERS = 0x63686F77  # the advisory lock of exclusive transactions on PostgreSQL; any number but migrate's
 TURNS = 5  # timeouts that a writer waits for the ones before it
-BUSY = "busy_timeout=1500"  # ms that a writer waits for another on SQLite
+BUSY_SHARE = 0.75  # of the timeout: how long a writer waits for another on SQLite
 # asyncpg's own errors reach us bare while a connection is opened.
 FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
 
@@ -33,6 +34,11 @@ class Database:
         self._open = 0  # transactions
         self._closing = False
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a transaction may take."""
+        return self._timeout
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -89,23 +95,28 @@ class Database:
         await self.engine.dispose()
 
 
-def connect(url: str) -> Database:
+def connect(url: str, timeout: float = TIMEOUT_SECONDS) -> Database:
     """Opens no connection yet. A missing folder of a SQLite file is made."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return Database(create_async_engine(parsed, pool_pre_ping=True, pool_timeout=TIMEOUT_SECONDS))
+        return Database(create_async_engine(parsed, pool_pre_ping=True, pool_timeout=timeout), timeout=timeout)
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(parsed)
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    return Database(engine)
+    event.listen(engine.sync_engine, "connect", partial(_prepare_sqlite, busy_pragma(timeout)))
+    return Database(engine, timeout=timeout)
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def busy_pragma(timeout: float) -> str:
+    """Of a connection whose transactions take so many seconds at most."""
+    return f"busy_timeout={round(1000 * BUSY_SHARE * timeout)}"
+
+
+def _prepare_sqlite(busy: str, connection: Any, _record: object) -> None:
     """Readers beside one writer, foreign keys, and a writer that waits for another instead of failing."""
     cursor = connection.cursor()
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", BUSY):
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", busy):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
     except BaseException:

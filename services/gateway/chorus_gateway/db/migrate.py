@@ -1,5 +1,6 @@
 """Brings the database to this version's tables."""
 
+from functools import partial
 from pathlib import Path
 
 from alembic import command
@@ -7,7 +8,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
-from chorus_gateway.db.database import BUSY, FAILURES, Database
+from chorus_gateway.db.database import FAILURES, Database, busy_pragma
 from chorus_gateway.errors import StartError
 
 LOCK = 0x63686F727573  # any number that all gateways share
@@ -20,7 +21,7 @@ async def migrate(database: Database) -> None:
     shown = database.engine.url.render_as_string(hide_password=True)
     try:
         async with database.engine.begin() as connection:
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(partial(_upgrade, busy_pragma(database.timeout)))
     except FAILURES as error:
         cause = getattr(error, "orig", None) or error
         raise StartError(
@@ -34,8 +35,8 @@ async def migrate(database: Database) -> None:
         ) from error
 
 
-def _upgrade(connection: Connection) -> None:
-    _take_turn(connection)
+def _upgrade(busy: str, connection: Connection) -> None:
+    _take_turn(busy, connection)
     command.upgrade(alembic_config(connection), "head")
 
 
@@ -47,10 +48,14 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _take_turn(connection: Connection) -> None:
+def _take_turn(busy: str, connection: Connection) -> None:
     """Several gateways may start at once; the lock goes with the transaction."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     else:
-        for statement in (f"PRAGMA busy_timeout={1000 * TURN_SECONDS}", "BEGIN IMMEDIATE", f"PRAGMA {BUSY}"):
+        for statement in (
+            f"PRAGMA busy_timeout={1000 * TURN_SECONDS}",
+            "BEGIN IMMEDIATE",
+            f"PRAGMA {busy}",
+        ):
             connection.exec_driver_sql(statement)
