@@ -19,7 +19,6 @@ from tests.gateway.quota.conftest import (
     budget,
     in_flight,
     key,
-    left,
     shared,
     tell_time,
     tenant,
