@@ -154,7 +154,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         exposition.run(),
     )
     app = create_app(parts, BodyLimits(settings.max_body_bytes, settings.max_upload_bytes), routers)
-    return Gateway(app, background, lambda: _drain(parts.readiness, dispatcher, settings.shutdown_grace))
+    return Gateway(app, background, lambda: _drain(parts.readiness, dispatcher, books, settings.shutdown_grace))
 
 
 def _exposition(metrics: Metrics, worker: Worker | None) -> Exposition:
@@ -290,8 +290,10 @@ def _routing(settings: Settings, engines: EnginePool, redis: Redis, metrics: Met
     return Routing(claims, dispatcher, DemandReports(demand, redis), sharing)
 
 
-async def _drain(readiness: Readiness, dispatcher: Dispatcher, grace: float) -> None:
-    """Running requests go on for `grace` seconds; what is left then ends with an error that its client can read."""
+async def _drain(readiness: Readiness, dispatcher: Dispatcher, books: Books, grace: float) -> None:
+    """Running requests go on for `grace` seconds; what is left then ends with an error that its client can read. All of
+    them are in the ledger at the end."""
     readiness.draining = True
     log.info("draining", extra={"running": dispatcher.running, "waiting": dispatcher.waiting})
     await dispatcher.drain(grace, Unavailable("The gateway is shutting down: try again in a moment."))
+    await books.finish()

@@ -75,11 +75,18 @@ async def test_workers_are_killed_one_after_another_in_the_middle_of_streams(gro
     ground.ask(second, STREAMS)
     await running(ground, second)
     second.kill()
-    third = await ground.start()  # that starts after the kill
+    third = await ground.start(CHORUS_SHUTDOWN_GRACE="0.5")  # that starts after the kill
     await has_rows(ground, 2 * STREAMS)
     assert await check(ground) == 2 * PLACES
     assert len(ground.journals()) == 1  # its own
     assert await third.gauge("usage_adopted_total") == STREAMS
-    third.process.terminate()
+
+    ground.ask(third, STREAMS)
+    await running(ground, third)
+    third.process.terminate()  # what still runs ends with an error after its grace
     assert await third.process.wait() == 0
-    assert not ground.journals()
+    rows = await ground.rows()
+    assert len(rows) == 3 * STREAMS
+    computed = sum(usage.computed_tokens for usage in ground.engines[0].usage.all.values())
+    assert sum(row["computed"] for row in rows.values()) == computed
+    assert not ground.journals(), "nothing is left for an heir"

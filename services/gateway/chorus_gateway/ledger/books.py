@@ -1,7 +1,9 @@
 """The ledger's parts, put together for one worker."""
 
+import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from chorus_gateway.ledger.store import UsageStore
 from chorus_gateway.ledger.values import DAY_SECONDS
 from chorus_gateway.ledger.writer import Writer, keep_synced, prune
 from chorus_gateway.telemetry import Metrics
+
+FINISH_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,13 @@ class Books:
         if self._keeping.retention:
             works.append(prune(self._store, self._keeping.retention))
         return tuple(works)
+
+    async def finish(self, seconds: float = FINISH_SECONDS) -> None:
+        """At the end, once nothing new comes: until all is in SQL, or for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.ledger.entries:  # noqa: ASYNC110 - once in a process's life
+                    await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         """What is not in SQL then stays in the journal, for the next worker."""

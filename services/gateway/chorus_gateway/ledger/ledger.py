@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from chorus_gateway.engine_client.usage import SubmissionId
@@ -47,7 +47,7 @@ class Ledger:
         return len(self._settled)
 
     @property
-    def entries(self) -> Iterable[Entry]:
+    def entries(self) -> Collection[Entry]:
         return self._entries.values()
 
     def admit(self, admission: Admission) -> Entry:
