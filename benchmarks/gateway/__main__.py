@@ -4,7 +4,9 @@ usage: python -m benchmarks.gateway [--quick] [--only requests,streams,...] [--s
 
 Parts: references (the stub engine and its HTTP face alone), requests (whole answers: requests a second, and latency at
 70% of that, beside the stub alone and LiteLLM's proxy), streams (tokens a second, an event each), memory (mixed load),
-idle (streams that stand open). Writes gateway.json and gateway.png; the exit status is 1 when a figure does not hold.
+idle (streams that stand open), quota (what is left of requests that end in every way), fairness (shares and first
+tokens over two gateways of two workers each). Writes gateway.json and gateway.png; the exit status is 1 when a figure
+does not hold.
 """
 
 import argparse

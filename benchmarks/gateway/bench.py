@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gateway import compared, litellm, memory, streams
+from benchmarks.gateway import compared, fairness, litellm, memory, promises, quota, streams
 from benchmarks.gateway.engine_rate import rates
 from benchmarks.gateway.native import Load, Native, Request
 from benchmarks.gateway.plan import Plan
@@ -14,7 +14,7 @@ from benchmarks.gateway.stack import Door, Process, first_line, front_door, runn
 from benchmarks.slots.figures import Figure
 from scripts.progress import progress
 
-PARTS = ("references", "requests", "streams", "memory", "idle")
+PARTS = ("references", "requests", "streams", "memory", "idle", "quota", "fairness")
 _MESSAGE = "Say something about the weather of this week, please."
 _FACE_REQUESTS = 20_000.0
 _ENGINE_TOKENS = 100_000.0
@@ -43,6 +43,13 @@ class Bench:
             self._memory(native)
         if "idle" in self.parts:
             self._idle()
+        if "quota" in self.parts:
+            with progress(f"{self.plan.quota_requests} requests that end in every way"):
+                self.say(*promises.quotas(quota.run(self.plan.quota_requests, self.plan.lives)))
+        if "fairness" in self.parts:
+            with progress("fairness over two gateways of two workers"):
+                found = fairness.run(self.plan.fleet_tokens, listening=self.plan.listening)
+            self.say(*promises.fairness(found))
 
     def say(self, *figures: Figure) -> None:
         for figure in figures:

@@ -15,7 +15,9 @@ class Plan:
     step: int  # microseconds between two tokens of a stream: together they ask for more than the gateway can do
     idle_streams: int
     fleet_tokens: int  # of the run that fairness is looked for in
+    listening: float  # seconds in which first tokens are timed there
     quota_requests: int
+    lives: tuple[int, int]  # requests of a gateway before it is killed, least and most
 
 
 FULL = Plan(
@@ -29,7 +31,9 @@ FULL = Plan(
     step=4_000,
     idle_streams=10_000,
     fleet_tokens=200_000,
+    listening=15.0,
     quota_requests=1_000_000,
+    lives=(2_000, 40_000),
 )
 QUICK = Plan(
     seconds=2.0,
@@ -42,5 +46,7 @@ QUICK = Plan(
     step=4_000,
     idle_streams=500,
     fleet_tokens=20_000,
+    listening=3.0,
     quota_requests=5_000,
+    lives=(500, 2_000),
 )
