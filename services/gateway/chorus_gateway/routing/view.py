@@ -10,6 +10,8 @@ from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.promises import Promises
 from chorus_gateway.values import Needs, ResolvedModel
 
+_LITTLE = 1.25
+
 
 class View:
     """Made anew for every question, and dropped when a request was sent: it remembers what it has worked out."""
@@ -37,7 +39,7 @@ class View:
         preferred among those that are as near to its adapter."""
         adapter = model.adapter
         if adapter is None:
-            idle = [member.id for member in self.takers if member.id in warm and member.id not in self._busy]
+            idle = [member.id for member in self.takers if member.id in warm and self._spares(member)]
             return Aim(frozenset(idle)) if idle and len(self.takers) > 1 else ANYWHERE
         anywhere = self.anywhere(model.needs)
         able = self.targets(anywhere)
@@ -49,7 +51,8 @@ class View:
         if len(able) < 2 or not holders:
             return anywhere
         nearest = preferred(holders, self._limit)
-        nearest = [engine for engine in nearest if engine.id in warm] or nearest
+        spare = {member.id for member in able if member.id in warm and self._spares(member)} if warm else set()
+        nearest = [engine for engine in nearest if engine.id in spare] or nearest
         return anywhere._replace(
             engines=frozenset(engine.id for engine in nearest),
             firm=all(each.tier is Tier.FETCHING for each in holders),
@@ -82,9 +85,19 @@ class View:
         chosen = choose([self._candidate(member, adapter) for member in members], adapter, self._limit)
         return next(member for member in members if member.id == chosen.id)
 
+    def _spares(self, member: Member) -> bool:
+        """Whether it is little busier than its size's share of all requests: computing a prompt again costs less than
+        waiting behind others, which bringing an adapter does not."""
+        load, capacity = self._totals
+        return member.load < _LITTLE * load * member.capacity / capacity + 1
+
+    @cached_property
+    def _totals(self) -> tuple[int, int]:
+        return sum(member.load for member in self.takers), sum(member.capacity for member in self.takers)
+
     @cached_property
     def _limit(self) -> float:
-        return ceiling(sum(member.load for member in self.takers), sum(member.capacity for member in self.takers))
+        return ceiling(*self._totals)
 
     @cached_property
     def _busy(self) -> frozenset[str]:
