@@ -4,13 +4,10 @@ import asyncio
 import faulthandler
 import logging
 import signal
-import sys
-from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import uvloop
 from redis.asyncio import Redis
 
 from chorus_adapter_store import redis_url
@@ -28,7 +25,7 @@ from chorus_adapter_store.catalog import (
     Retention,
     SharingCatalog,
 )
-from chorus_adapter_store.config import Settings, load_settings, plain_environment
+from chorus_adapter_store.config import Settings, plain_environment
 from chorus_adapter_store.errors import StartError, Unavailable
 from chorus_adapter_store.events import RedisEvents
 from chorus_adapter_store.imports import Imports, parse_buckets, parse_folder
@@ -45,7 +42,6 @@ from chorus_adapter_store.rpc.status import Calls
 from chorus_adapter_store.scrubber import Scrubber
 from chorus_adapter_store.store import AdapterStore
 from chorus_adapter_store.telemetry.http import MetricsServer
-from chorus_adapter_store.telemetry.logs import configure_logs
 from chorus_adapter_store.telemetry.metrics import Metrics
 from chorus_adapter_store.telemetry.tracing import Tracing
 from chorus_adapter_store.validate import ProcessValidator
@@ -78,21 +74,6 @@ class _Resources:
     storage: _Storage
     validator: ProcessValidator
     redis: Redis
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 after a stop by signal, 2 when the store cannot start."""
-    try:
-        settings = load_settings(sys.argv[1:] if arguments is None else arguments)
-        configure_logs(settings.log_level)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings))
-    except StartError as error:
-        sys.stderr.write(f"adapter-store: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
 
 
 async def serve(settings: Settings) -> None:
