@@ -1,13 +1,16 @@
 """What engines are asked after a stream broke, and for how long."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from chorus_gateway.ledger import orphans
 from chorus_gateway.ledger.inquiry import UNHEARD
 from chorus_gateway.ledger.orphans import Orphans
 from chorus_gateway.ledger.values import Outcome
 from chorus_gateway.values import Usage
+from tests.gateway.support.gateway import eventually
 from tests.gateway.support.ledger import USED, Acknowledged, KeepingEngine, KnownEngines, Worker, counted, counter, name
 
 
@@ -111,3 +114,14 @@ async def test_what_is_still_needed_is_not_acknowledged(asking: Asking) -> None:
     await asking.round()
     assert asking.engine.acknowledged == [name(), name("req_of_old")]
     assert not asking.ledger.stale
+
+
+async def test_what_engines_keep_in_vain_is_found_in_time(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An acknowledgement was on a stream that broke."""
+    monkeypatch.setattr(orphans, "INTERVAL", 0.001)
+    monkeypatch.setattr(orphans, "SWEEP", 3)
+    asking.engine.ended = {name("req_long_over"): USED}
+    task = asyncio.create_task(asking.orphans.run())
+    await eventually(lambda: asking.engine.acknowledged == [name("req_long_over")])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

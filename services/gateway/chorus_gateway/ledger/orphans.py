@@ -1,6 +1,7 @@
 """What this worker's own submissions came to whose stream broke, and what its engines keep although it need not be."""
 
 import asyncio
+from itertools import count
 
 from prometheus_client import Counter
 
@@ -9,6 +10,7 @@ from chorus_gateway.ledger.inquiry import PATIENCE, Engines, Findings, Inquiry
 from chorus_gateway.ledger.ledger import Ledger
 
 INTERVAL = 0.5  # seconds between two rounds
+SWEEP = 120  # rounds until every engine is asked: acknowledgements may have been lost with a stream
 
 
 class Orphans:
@@ -18,12 +20,15 @@ class Orphans:
         self, ledger: Ledger, engines: Engines, worker_id: str, unknown: Counter, *, patience: float = PATIENCE
     ) -> None:
         self._ledger = ledger
+        self._engines = engines
         self._inquiry = Inquiry(engines, worker_id, patience=patience)
         self._unknown = unknown
 
     async def run(self) -> None:
-        while True:
+        for number in count(1):
             await asyncio.sleep(INTERVAL)
+            if number % SWEEP == 0:
+                self._ledger.stale.update(self._engines.clients())
             if self._ledger.questions or self._ledger.stale:
                 await self.round()
 
