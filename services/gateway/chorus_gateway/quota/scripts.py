@@ -12,6 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from chorus_gateway.patience import patient
+
 BATCH = 64  # calls that go out at once
 
 
@@ -82,10 +84,10 @@ class Scripts:
         try:
             while self._waiting:
                 # Before a batch is taken: what is called while the connection is made goes out with it.
-                async with asyncio.timeout(self._timeout):
+                async with patient(self._timeout):
                     await self._connect()
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                async with asyncio.timeout(self._timeout):
+                async with patient(self._timeout):
                     await self._exchange(batch)
         except (RedisError, OSError) as error:  # a timeout is an OSError
             failure = RedisTimeoutError("no answer in time") if isinstance(error, TimeoutError) else error
