@@ -1,7 +1,6 @@
 import asyncio
 from typing import Any
 
-import pytest
 from fastapi.routing import APIRoute
 from redis.asyncio import Redis
 from sqlalchemy import text
@@ -104,11 +103,11 @@ async def test_a_tampered_log_is_told(door: Door, database: Database) -> None:
     assert "not that of its content" in broken["reason"]
 
 
-@pytest.mark.parametrize("query", ["?since=x", "?limit=0", "?limit=1001", "/verify?head=5"])
-async def test_wrong_questions(door: Door, query: str) -> None:
-    answer = await door.http.get(f"/admin/v1/audit{query}", headers=door.admin)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["param"] in query
+async def test_wrong_questions(door: Door) -> None:
+    for query in ("?since=x", "?limit=0", "?limit=1001", "?actor=%00", "/verify?head=5"):
+        answer = await door.http.get(f"/admin/v1/audit{query}", headers=door.admin)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] in query
 
 
 async def test_tenants_may_not_read_it_and_nobody_may_write_it(door: Door) -> None:

@@ -11,7 +11,7 @@ from tests.gateway.auth.test_last_used import Book
 
 PEPPER, OLD = b"a pepper for tests", b"the pepper before it"
 NOW = 1_000_000.0
-UNKNOWN_KEYS = 2_000
+UNKNOWN_KEYS = 1_200
 
 
 class Keys:
