@@ -4,8 +4,8 @@ usage: python -m benchmarks.gateway.fairness [tokens]
 
 Tenants are spread unevenly over the four workers and one sends twenty times what another does. Measured are: shares of
 tokens while both are backlogged, with equal weights and with 3:1; the first token of a tenant that asks now and then,
-alone and beside the flood, by the seat that is kept and by those reserved for its band; and what each band gets while all
-are backlogged.
+alone and beside the flood, by the seat that is kept and by those reserved for its band; and what each band gets while
+all are backlogged.
 """
 
 import json
