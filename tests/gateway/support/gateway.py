@@ -137,7 +137,6 @@ class Gateway:
         await eventually(lambda: all(entry.tally.closing and entry.tally.settled for entry in self.ledger.entries))
         self.queue.check()
         assert not any(counters.prepaid for counters in self.queue.counters.values())
-        assert not any(counters.prepaid for counters in self.queue.counters.values())
         assert self.demand.in_flight == 0
 
 
