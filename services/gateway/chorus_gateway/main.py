@@ -154,7 +154,9 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         exposition.run(),
     )
     app = create_app(parts, BodyLimits(settings.max_body_bytes, settings.max_upload_bytes), routers)
-    return Gateway(app, background, lambda: _drain(parts.readiness, dispatcher, books, settings.shutdown_grace))
+    return Gateway(
+        app, background, engines.ready, lambda: _drain(parts.readiness, dispatcher, books, settings.shutdown_grace)
+    )
 
 
 def _exposition(metrics: Metrics, worker: Worker | None) -> Exposition:

@@ -6,6 +6,7 @@ import gc
 import logging
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from chorus_gateway.server import Server, bind, reserve, share
 from chorus_gateway.workers import Worker, Workers
 
 CLOSE_SECONDS = 15.0  # from the last answer to the end of the process
+REACH_SECONDS = 5.0  # after which a worker serves without engines
 # Objects made and not freed before the young ones are looked through for cycles, and how many such passes go before the
 # older ones' turn. With thousands of streams open a pass over everything takes a second in which nobody is answered.
 COLLECT_AFTER = (10_000, 20, 50)
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 class Gateway:
     app: FastAPI
     background: tuple[Coroutine[Any, Any, None], ...]  # each runs for as long as the gateway serves
+    reached: Callable[[], bool]  # whether an engine is connected
     drain: Callable[[], Awaitable[None]]  # at the end: lets requests finish
 
 
@@ -78,6 +81,7 @@ async def _serve(settings: Settings, compose: Compose, worker: Worker | None) ->
             stack.enter_context(worker.leash.held(server.stop))
         for work in gateway.background:
             await stack.enter_async_context(running(work, server.stop))
+        await _await_engines(worker, gateway.reached)
         _spare_collections()
         host, port = listener.getsockname()[:2]
         log.info("gateway listens", extra={"host": host, "port": port, "worker": worker.index if worker else 0})
@@ -88,6 +92,14 @@ def _listener(settings: Settings, worker: Worker | None) -> socket.socket:
     if worker is None:
         return bind(settings.gateway_host, settings.gateway_port)
     return share(settings.gateway_host, worker.port)
+
+
+async def _await_engines(worker: Worker | None, reached: Callable[[], bool]) -> None:
+    """A worker that takes a dead one's place takes connections once it can serve them, as others can meanwhile."""
+    if worker is not None and worker.starts > 1:
+        until = time.monotonic() + REACH_SECONDS
+        while not reached() and time.monotonic() < until:  # noqa: ASYNC110 - once in a process's life
+            await asyncio.sleep(0.05)
 
 
 def _spare_collections() -> None:
