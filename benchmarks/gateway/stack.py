@@ -130,7 +130,11 @@ def _key(port: int, admin: str, gateway: Process, log: Path) -> str:
         _await_ready(http, gateway, log)
         _post(http, "/admin/v1/tenants", {"id": "bench", "limits": LIMITS})
         http.put("/admin/v1/prices", json=PRICE).raise_for_status()
-        return str(_post(http, "/admin/v1/tenants/bench/keys", {"scopes": ["infer"], "limits": KEY_LIMITS})["key"])
+        key = str(_post(http, "/admin/v1/tenants/bench/keys", {"scopes": ["infer"], "limits": KEY_LIMITS})["key"])
+        # What was spent is counted once, for a tenant's first request.
+        body = {"model": "chorus-demo", "prompt": "hello", "max_tokens": 1}
+        http.post("/v1/completions", json=body, headers={"authorization": f"Bearer {key}"}).raise_for_status()
+        return key
 
 
 def _await_ready(http: httpx.Client, gateway: Process, log: Path) -> None:

@@ -179,3 +179,27 @@ def test_bad_ends(session: Session, delta: pb.Delta, kind: type[Exception], retr
     [failure] = listening.failures
     assert (type(failure.error), failure.retry) == (kind, retry)
     assert len(session) == 0
+
+
+class Broken(Listening):
+    """Takes no news; what `Listening` hears of its end, it hears."""
+
+    def delta(self, delta: Delta) -> None:
+        raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("finish", [pb.FINISH_REASON_UNSPECIFIED, pb.FINISH_REASON_STOP])
+def test_what_goes_wrong_with_one_submission_disturbs_no_other(session: Session, finish: pb.FinishReason) -> None:
+    broken = Broken()
+    session.credits += 1
+    session.submit(job("broken"), broken, attempt=0, counter=0, now=0.0)
+    whole = submitted(session, "whole")
+    session.take()
+    news = frame("broken", token_ids=[5], finish_reason=finish)
+    news.deltas.extend(frame("whole", token_ids=[6]).deltas)
+    session.receive(news)
+    assert whole.deltas == [Delta((6,))]
+    assert len(broken.failures) == 1
+    assert len(session) == 1
+    sent = session.take()
+    assert [each.request_id for each in sent.cancels] == ["broken"] if sent else finish

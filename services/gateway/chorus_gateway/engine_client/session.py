@@ -4,6 +4,7 @@ Frames come in by `receive` and go out by `take`; between the two a session know
 many credits it holds. Credits are conserved: each one granted is spent on a submit, given back, or still held.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -21,8 +22,11 @@ from chorus_gateway.engine_client.codec import (
 )
 from chorus_gateway.engine_client.residency import Residency
 from chorus_gateway.engine_client.usage import NOTHING_USED, UNKEPT, Account, SubmissionId
+from chorus_gateway.errors import Internal
 from chorus_gateway.values import Delta, Job
 from chorus_proto.engine.v1 import engine_pb2 as pb
+
+_log = logging.getLogger(__name__)
 
 # Prompt tokens of one frame: at most five bytes each, so that a frame stays within gRPC's usual 4 MiB message. A single
 # longer prompt goes alone.
@@ -152,16 +156,25 @@ class Session:
                     self._end_cancelled(message)
                 continue
             _, listener, account = entry
-            if not message.finish_reason:  # nearly all of them
-                listener.delta(delta_value(message))
-                continue
-            del self._open[message.request_id]
-            self._settle(account, message)
-            failure = failure_value(message)
-            if failure is None or message.token_ids:
-                self._deliver(listener, message, failure)
-            if failure is not None:
-                listener.failed(failure)
+            try:
+                self._hear(message, listener, account)
+            except Exception:
+                # The other submissions of this frame and of this stream have nothing to do with it.
+                _log.exception("a submission's news were not understood", extra={"request": message.request_id})
+                self.cancel(message.request_id)
+                listener.failed(Failure(Internal("The gateway failed on this request: try again.")))
+
+    def _hear(self, message: pb.Delta, listener: Listener, account: Account) -> None:
+        if not message.finish_reason:  # nearly all of them
+            listener.delta(delta_value(message))
+            return
+        del self._open[message.request_id]
+        self._settle(account, message)
+        failure = failure_value(message)
+        if failure is None or message.token_ids:
+            self._deliver(listener, message, failure)
+        if failure is not None:
+            listener.failed(failure)
 
     def _end_cancelled(self, message: pb.Delta) -> None:
         account = self._cancelled.pop(SubmissionId(message.request_id, message.attempt), None)

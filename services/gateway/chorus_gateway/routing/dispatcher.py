@@ -244,10 +244,12 @@ class Dispatcher:
         self._tickets[place] = ticket
 
     def _leave_engine(self, ticket: Ticket) -> None:
-        self._queue.give_back(ticket.job, ticket.advance)
-        ticket.advance = 0.0
+        if ticket.session is None:
+            return  # it had ended there when something went wrong with its end
         ticket.session = None
         self._running -= 1
+        advance, ticket.advance = ticket.advance, 0.0
+        self._queue.give_back(ticket.job, advance)
         if ticket.trial and ticket.member is not None:
             ticket.member.health.withdrawn(ticket.trial)  # nothing, once it was judged
             ticket.trial = False
