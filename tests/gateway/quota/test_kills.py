@@ -4,8 +4,8 @@ import pytest
 
 from benchmarks.gateway import quota
 
-REQUESTS = 1_200
-LIVES = (200, 500)  # requests after which a gateway is killed
+REQUESTS = 800
+LIVES = (200, 300)  # requests after which a gateway is killed
 
 
 @pytest.mark.slow
