@@ -8,7 +8,7 @@ from benchmarks.gateway.native import Load, Spread
 from benchmarks.slots.figures import Figure
 
 SHARE = 0.7  # of the most that one can do, at which latencies are taken
-_REQUESTS, _TOKENS = 1_000.0, 25_000.0
+REQUESTS, _TOKENS = 1_000.0, 25_000.0
 _P50, _P99 = 2.0, 10.0  # milliseconds added
 _TIMES, _FIFTH = 8.0, 0.2  # against the other
 
@@ -27,7 +27,7 @@ def rates(most: Sequence[Run]) -> list[Figure]:
     """Of the gateway, and of the other one if it was measured."""
     ours = most[0]
     figures = [
-        Figure("requests/s, one worker", ours.load.rate, "requests/s", _REQUESTS, least=True, detail=ours.detail()),
+        Figure("requests/s, one worker", ours.load.rate, "requests/s", REQUESTS, least=True, detail=ours.detail()),
         _failed("requests that failed, one worker", ours.load),
     ]
     for other in most[1:]:
@@ -58,6 +58,12 @@ def latencies(pairs: Sequence[Sequence[tuple[Load, Load]]]) -> list[Figure]:
             Figure("added latency, p50, as a share of LiteLLM's", least / max(added, 0.001), "", _FIFTH),
         ]
     return figures
+
+
+def at_pace(through: Load, past: Load, rate: float) -> Figure:
+    """At 70% of the rate that is promised, whatever more the gateway can do."""
+    detail = {"p99": _added((through, past), "p99"), "through": _shown(through), "past": _shown(past)}
+    return Figure(f"added latency at {rate:.0f} requests/s, p50", _added((through, past), "p50"), "ms", detail=detail)
 
 
 def streamed(runs: Sequence[Run], *, offered: float) -> list[Figure]:
