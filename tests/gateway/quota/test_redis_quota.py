@@ -289,3 +289,25 @@ async def test_keys_that_are_not_used_any_more_are_forgotten(redis: Redis) -> No
         await tell_time(redis, clock)
         await quota.renew()
         assert sorted(await redis.hkeys("chorus:quota:{acme}:accounts")) == ["key:new", "key:running"]
+
+
+async def test_a_count_that_fails_is_not_tried_at_once_again(
+    redis: Redis, books: Books, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock(START)
+    async with AsyncExitStack() as stack:
+        dead, alive = await shared(stack, redis, books, clock=clock), await shared(stack, redis, books, clock=clock)
+        await tell_time(redis, clock)
+        who = tenant(tokens_per_day=10_000)
+        await dead.reserve(wanted(who))
+        await alive.reserve(wanted(who))
+        clock.now += 31
+        await tell_time(redis, clock)
+        assert await in_flight(alive) == 0
+        clock.now += 1
+        await tell_time(redis, clock)
+        books.error = Unavailable("The database is away.")
+        for _ in range(50):
+            await alive.settle(await alive.reserve(wanted(who)), Used(1))
+        assert len(books.asked) <= 2 + 10  # once a second, however slow the machine
+        assert len([each for each in caplog.records if "not counted" in each.message]) == 1

@@ -22,6 +22,7 @@ PATIENCE = 2.5  # seconds; gateways notice a loss within one, and tell of what t
 LEDGER_DELAY = 0.25  # seconds from a request's end until the ledger has it
 RECENT = 10.0  # seconds after a loss
 OTHERS_SECONDS = 5.0  # how long somebody else's count is waited for
+AGAIN_SECONDS = 1.0  # after a count in the background that failed
 SPENT_SECONDS = 5.0  # how long the ledger is waited for
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Counting:
         self._clock = clock
         self._who = uuid.uuid4().hex[:12]
         self._counts: dict[tuple[str, str, Field], asyncio.Task[None]] = {}
+        self._not_before: dict[tuple[str, str, Field], float] = {}  # of counts that failed, on the monotonic clock
 
     async def count(self, wanted: list[Counted]) -> None:
         """Unavailable when the ledger cannot tell; RedisError when Redis is away. A count may still not hold."""
@@ -77,7 +79,8 @@ class Counting:
 
     def doubt(self, counted: Counted) -> None:
         """Counts again in the background what was counted in full for a request that nobody settled."""
-        self._start(counted, doubted=True)
+        if time.monotonic() >= self._not_before.get(counted.key, 0.0):
+            self._start(counted, doubted=True)
 
     async def aclose(self) -> None:
         counts = list(self._counts.values())
@@ -94,8 +97,11 @@ class Counting:
 
     def _ended(self, counted: Counted, task: "asyncio.Task[None]") -> None:
         del self._counts[counted.key]
+        failing = self._not_before.pop(counted.key, None) is not None
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("a day's or budget's use was not counted", extra={"error": str(error)})
+            self._not_before[counted.key] = time.monotonic() + AGAIN_SECONDS
+            if not failing:  # one line until it is counted
+                log.warning("a day's or budget's use was not counted", extra={"error": str(error)})
 
     async def _run(self, counted: Counted, doubted: bool) -> None:
         age = await self._epoch.look()
