@@ -101,6 +101,21 @@ async def test_an_engine_that_stays_away_is_given_up(folder: Path) -> None:
     assert counted(asking.unknown) == 1
 
 
+async def test_while_engines_cannot_be_found_none_is_given_up(folder: Path) -> None:
+    """A gateway that starts while Redis is away does not know where they are."""
+    asking = Asking(folder, patience=0.0)
+    broken(asking)
+    asking.engines.clear()
+    asking.engines.complete = False
+    for _ in range(3):
+        await asking.round()
+    assert asking.ledger.unwritten == 0
+    asking.engines.complete = True
+    await asyncio.sleep(0.001)
+    await asking.round()
+    assert asking.ledger.unwritten == 1
+
+
 async def test_what_is_still_needed_is_not_acknowledged(asking: Asking) -> None:
     """A stream broke with acknowledgements on it, while another request's answers have not all come."""
     needed = asking.worker.admit("req_open")

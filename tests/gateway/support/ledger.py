@@ -87,6 +87,7 @@ class KnownEngines(dict[str, KeepingEngine]):
     def __init__(self, **engines: KeepingEngine) -> None:
         super().__init__({name.replace("_", "-"): engine for name, engine in engines.items()})
         self.gone: set[str] = set()
+        self.complete = True
 
     def clients(self) -> dict[str, KeepingEngine]:
         return self

@@ -12,6 +12,7 @@ from chorus_gateway.errors import Unavailable
 from chorus_gateway.values import Usage
 
 PATIENCE = 60.0  # seconds that an engine may be away of which nobody knows whether it comes back
+KEPT_SECONDS = 3600.0  # that engines keep what nobody acknowledges
 # An engine that has never heard of a submission may be about to: the frame that carried it may still be unread.
 UNHEARD = 3
 
@@ -31,6 +32,11 @@ class Engines(Protocol):
         """Those connected, by id."""
         ...
 
+    @property
+    def complete(self) -> bool:
+        """Whether all engines that are alive are known."""
+        ...
+
     def is_gone(self, engine_id: str) -> bool:
         """Whether it is known that it never comes back under this id."""
         ...
@@ -39,7 +45,8 @@ class Engines(Protocol):
 @dataclass(slots=True)
 class Wanted:
     engine_id: str
-    since: float
+    first: float  # when it was first wanted
+    since: float  # how long its engine has been away although all that live are known
     unheard: int = 0  # times that its engine did not know it
 
 
@@ -73,7 +80,7 @@ class Inquiry:
 
     def want(self, submission: SubmissionId, engine_id: str) -> None:
         if submission not in self._wanted:
-            self._wanted[submission] = Wanted(engine_id, self._clock())
+            self._wanted[submission] = Wanted(engine_id, self._clock(), self._clock())
 
     async def ask(self, also: Iterable[str] = ()) -> Findings:
         """One round, of the engines that have something that is wanted and of those named in `also`."""
@@ -115,6 +122,9 @@ class Inquiry:
     def _hopeless(self, submission: SubmissionId, told: Orphaned | None) -> bool:
         wanted = self._wanted[submission]
         if told is None:
-            return self._engines.is_gone(wanted.engine_id) or self._clock() - wanted.since > self._patience
+            now = self._clock()
+            wanted.since = wanted.since if self._engines.complete else now
+            late = now - wanted.since > self._patience or now - wanted.first > KEPT_SECONDS
+            return late or self._engines.is_gone(wanted.engine_id)
         wanted.unheard = 0 if submission in told.live else wanted.unheard + 1
         return wanted.unheard >= UNHEARD

@@ -147,6 +147,11 @@ class EnginePool:
         """Of the connected engines, by id."""
         return {member.id: member.client for member in self._open()}
 
+    @property
+    def complete(self) -> bool:
+        """Whether all engines that are alive are known: the registry is readable."""
+        return self._readable
+
     def is_gone(self, engine_id: str) -> bool:
         """Whether another engine is where it was: it never comes back under this id."""
         member = self._members.get(self._met.get(engine_id, ""))
