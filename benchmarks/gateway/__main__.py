@@ -34,6 +34,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     chosen = parser.parse_args(arguments)
     if unknown := set(filter(None, chosen.only.split(","))) - set(PARTS):
         parser.error(f"--only names {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}")
+    if chosen.litellm and not Path(chosen.litellm).is_file():
+        parser.error(f"--litellm is {chosen.litellm}, and there is no such file")
     return chosen
 
 

@@ -12,6 +12,7 @@ from benchmarks.slots.figures import Figure
 
 _SLICE = 5.0  # seconds of one run of the client
 _DRIFT = 0.05
+_LONG = 600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,7 @@ class Mix:
 
 
 def figures(soaked: Soaked) -> list[Figure]:
-    """Drift is the mean of the last quarter over that of the first; a run of seconds is for seeing that it is measured,
-    and its limit holds for an hour."""
+    """Drift is the mean of the last quarter over that of the first."""
     quarter = max(1, len(soaked.resident) // 4)
     first, last = (sum(part) / quarter for part in (soaked.resident[:quarter], soaked.resident[-quarter:]))
     detail = {
@@ -72,9 +72,14 @@ def figures(soaked: Soaked) -> list[Figure]:
     }
     return [
         Figure("resident memory under mixed load", last / 2**20, "MiB"),
-        Figure("resident memory's drift", abs(last / first - 1), "", _DRIFT, detail=detail),
+        Figure("resident memory's drift", abs(last / first - 1), "", _limit(soaked), detail=detail),
         Figure("requests of the mixed load that failed", soaked.failures, "", 0, detail={"answers": soaked.answers}),
     ]
+
+
+def _limit(soaked: Soaked) -> float | None:
+    """A run of seconds shows that it is measured: caches still fill, and nothing is held to a limit."""
+    return _DRIFT if soaked.seconds >= _LONG else None
 
 
 def idle(found: Mapping[str, Any], limit: int) -> Figure:
