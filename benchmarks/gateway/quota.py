@@ -21,10 +21,9 @@ from typing import IO, Any
 
 from benchmarks.commit import ROOT
 from benchmarks.gateway import quota_worker
-from chorus_gateway import redis_url
 from chorus_gateway.quota import RedisQuota
 from chorus_gateway.quota.base import Outstanding
-from tests.gateway.support.redis_server import RedisServer
+from tests.gateway.support.redis_server import RedisServer, redis_client
 
 GATEWAYS = 2
 LEASE_SECONDS = 3.0
@@ -69,7 +68,7 @@ async def _outstanding(quota: RedisQuota) -> list[Outstanding]:
 
 
 async def _measure(url: str, requests: int, lives: tuple[int, int]) -> dict[str, Any]:
-    redis = redis_url.connect(url, quota_worker.TIMEOUT)
+    redis = redis_client(url)
     quota = RedisQuota(redis, timeout=quota_worker.TIMEOUT)
     gateways = [_Gateway(url, requests // GATEWAYS, seed, lives) for seed in range(GATEWAYS)]
     started, most = time.perf_counter(), 0

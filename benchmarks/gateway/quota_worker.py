@@ -19,13 +19,13 @@ from redis.exceptions import RedisError
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from chorus_gateway import redis_url
 from chorus_gateway.api.exchange import while_connected
 from chorus_gateway.errors import GatewayError
 from chorus_gateway.quota import RedisQuota
 from chorus_gateway.quota.base import Subject, SubjectKind, Used, Wanted
 from chorus_gateway.reserving import reserved
 from chorus_gateway.values import Limits
+from tests.gateway.support.redis_server import redis_client
 
 TENANTS = 6
 AT_ONCE = 48  # requests of one worker, so that with several the places are always fought for
@@ -100,7 +100,7 @@ async def request(quota: RedisQuota, dice: random.Random) -> str:
 
 
 async def work(url: str, lease: float, requests: int, seed: int) -> None:
-    redis = redis_url.connect(url, TIMEOUT)
+    redis = redis_client(url)
     quota = RedisQuota(redis, lease=lease, timeout=TIMEOUT, patience=0.0)
     keeping = asyncio.create_task(quota.keep_leases())
     ended: Counter[str] = Counter()
