@@ -36,6 +36,17 @@ async def test_what_comes_back_while_the_bucket_was_never_full_comes_back_whole(
     assert left(await quota.reserve(wanted(WHO, tokens=1)), "tokens") == 1000 - 2
 
 
+async def test_what_came_back_of_one_is_no_room_for_another(timed: Timed) -> None:
+    quota = timed.quota
+    first, second = [await quota.reserve(wanted(WHO, tokens=300)) for _ in range(2)]
+    await timed.move(18)  # gives 300 back
+    third = await quota.reserve(wanted(WHO, tokens=100))
+    await quota.settle(second, Used())
+    await quota.settle(first, Used())  # without both the bucket would have been full when the third one came
+    assert left(await quota.reserve(wanted(WHO, tokens=1)), "tokens") == 1000 - 100 - 1
+    await quota.settle(third, Used(100))
+
+
 @pytest.mark.parametrize(("tokens", "wait"), [(1000, 60.0), (500, 30.0), (250, 15.0), (1, 0.06)])
 async def test_retry_after_is_when_it_works_and_not_before(timed: Timed, tokens: int, wait: float) -> None:
     quota = timed.quota

@@ -66,6 +66,18 @@ async def test_what_a_dead_gateway_held_counts_until_the_ledger_was_asked(redis:
             await alive.reserve(wanted(METERED, cost=1))
 
 
+async def test_a_days_tokens_of_a_dead_gateway_count_in_full(redis: Redis) -> None:
+    clock = Clock(START)
+    async with AsyncExitStack() as stack:
+        dead, alive = await shared(stack, redis, clock=clock), await shared(stack, redis, clock=clock)
+        await tell_time(redis, clock)
+        await dead.reserve(wanted(tenant(tokens_per_day=100), tokens=60))
+        clock.now += 30
+        await tell_time(redis, clock)
+        with pytest.raises(QuotaExceeded, match="60 used"):
+            await alive.reserve(wanted(tenant(tokens_per_day=100), tokens=41))
+
+
 async def granted_soon(quota: RedisQuota, what: Wanted) -> Reservation:
     """Once a count in the background has ended."""
     async with asyncio.timeout(10):
