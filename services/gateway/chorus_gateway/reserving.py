@@ -30,7 +30,7 @@ async def _finish(work: Coroutine[None, None, None]) -> None:
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
-            await asyncio.shield(task)
+            await asyncio.wait({task})  # which leaves it alone when it is cancelled itself
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
