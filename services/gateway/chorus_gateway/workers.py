@@ -115,11 +115,14 @@ class Workers:
         ours, theirs = socket.socketpair()
         place.starts += 1
         place.began = time.monotonic()
+        # What a worker is told before it has its own handlers waits until then: ours would swallow it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         place.pid = os.fork()
         if not place.pid:
             for end in (ours, *(other.end for other in self._places if other.end is not None)):
                 end.close()
             _become(Worker(place.index, self._count, place.starts, self._port, folder, Leash(theirs)), self._work)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         theirs.close()
         place.end = ours
 
@@ -210,6 +213,7 @@ def _become(worker: Worker, work: Callable[[Worker], int]) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent passes on what it means
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         status = work(worker)
     except BaseException:
         log.exception("a gateway worker failed")

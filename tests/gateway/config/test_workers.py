@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,23 @@ def test_expositions_of_workers_become_one() -> None:
     ]
     assert [(each.labels["worker"], each.value) for each in found["b"].samples] == [("0", 2.0), ("1", 3.0)]
     assert text.count("# HELP") == text.count("# TYPE") == 2
+
+# The one worker is told to end while it is between its fork and its own handlers.
+EARLY = """
+import os, signal, sys, time
+from chorus_gateway.workers import Workers
+
+def begin_late():
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(0.5)
+
+os.register_at_fork(after_in_child=begin_late)
+sys.exit(Workers(1, 0, lambda worker: time.sleep(60) or 0, patience=20.0).run())
+"""
+
+
+def test_a_worker_that_is_told_to_end_as_it_begins_ends() -> None:
+    assert subprocess.run([sys.executable, "-c", EARLY], timeout=15, check=False).returncode == 0
 
 
 @contextmanager
