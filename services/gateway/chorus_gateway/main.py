@@ -97,6 +97,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     secret = _bytes(settings.namespace_secret)
     resolver = Resolver(engines, adapters, namespace_secret=secret, cache_ttl=settings.model_cache_ttl)
     quota = RedisQuota(redis, books.spent)
+    books.tell(quota.doubt)
     stack.push_async_callback(quota.aclose)
     settling = SettlesBehind(DegradingQuota(quota, MemoryQuota(), metrics.quota_degraded))
     stack.push_async_callback(settling.aclose)

@@ -38,6 +38,7 @@ def test_expositions_of_workers_become_one() -> None:
     assert [(each.labels["worker"], each.value) for each in found["b"].samples] == [("0", 2.0), ("1", 3.0)]
     assert text.count("# HELP") == text.count("# TYPE") == 2
 
+
 # The one worker is told to end while it is between its fork and its own handlers.
 EARLY = """
 import os, signal, sys, time

@@ -92,6 +92,18 @@ async def test_every_admitted_request_has_one_row_with_its_engines_figures(folde
     assert not keeping.ended  # acknowledged, that too which the dead worker had taken down
 
 
+async def test_who_keeps_budgets_hears_of_requests_that_are_in_sql(folder: Path) -> None:
+    killed(folder)
+    store, heard = MemoryStore(fails=1, commits=True), list[str]()
+    adopting_now = adoption(folder, store, engine())
+    adopting_now.entered = lambda each: heard.append(each.request_id) if each.request_id in store.rows else None
+    task = asyncio.create_task(adopting_now.run())
+    await eventually(lambda: not os.listdir(folder))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sorted(heard) == sorted(EXPECTED)
+
+
 async def test_rows_that_were_deleted_for_their_age_do_not_come_back(folder: Path) -> None:
     worker, store = Worker(folder), MemoryStore()
     worker.served("req_old")

@@ -66,6 +66,36 @@ async def test_what_a_dead_gateway_held_counts_until_the_ledger_was_asked(redis:
             await alive.reserve(wanted(METERED, cost=1))
 
 
+async def test_what_a_dead_gateways_requests_came_to_counts_whenever_the_ledger_learns_it(
+    redis: Redis, books: Books
+) -> None:
+    clock = Clock(START)
+    async with AsyncExitStack() as stack:
+        dead, alive = await shared(stack, redis, books, clock=clock), await shared(stack, redis, books, clock=clock)
+        await tell_time(redis, clock)
+        await dead.reserve(wanted(METERED, cost=600))
+        clock.now += 30
+        await tell_time(redis, clock)
+        assert await in_flight(alive) == 0
+        clock.now += 1
+        await tell_time(redis, clock)
+        await alive.settle(await granted_soon(alive, wanted(METERED, cost=1000)), Used())  # it knows of nothing yet
+        books.rows[("tenant:acme", Period.MONTH)] = Used(1, 600)
+        alive.doubt("acme", "k1", "acme/sql")
+        keeping = asyncio.create_task(alive.keep_leases())
+        with pytest.raises(QuotaExceeded, match=r"0\.0000006 used"):
+            await asyncio.wait_for(ask_for_ever(redis, clock, alive, wanted(METERED, cost=500)), 10)
+        keeping.cancel()
+
+
+async def ask_for_ever(redis: Redis, clock: Clock, quota: RedisQuota, asked: Wanted) -> None:
+    while True:
+        clock.now += 1
+        await tell_time(redis, clock)
+        await quota.settle(await quota.reserve(asked), Used())
+        await asyncio.sleep(0.02)
+
+
 async def test_a_days_tokens_of_a_dead_gateway_count_in_full(redis: Redis) -> None:
     clock = Clock(START)
     async with AsyncExitStack() as stack:

@@ -13,6 +13,7 @@ from chorus_gateway.ledger.dead import DeadJournal, find_dead
 from chorus_gateway.ledger.inquiry import PATIENCE, Engines, Findings, Inquiry
 from chorus_gateway.ledger.store import UsageStore
 from chorus_gateway.ledger.tally import Tally
+from chorus_gateway.ledger.values import Admission
 
 BATCH = 500  # rows of a transaction
 INTERVAL = 1.0  # seconds between two looks at the folder
@@ -47,6 +48,7 @@ class Adoption:
         self._unknown = unknown
         self._patience = patience
         self._oldest = oldest
+        self.entered: Callable[[Admission], None] = lambda _: None  # hears of every request that is in SQL now
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -107,10 +109,13 @@ class Adoption:
         oldest = self._oldest()
         rows = [row for tally in tallies if tally.admission.at >= oldest and (row := tally.row()) is not None]
         for at in range(0, len(rows), BATCH):
+            batch = rows[at : at + BATCH]
             while True:
                 try:
-                    self._adopted.inc(await self._store.add(rows[at : at + BATCH]))
+                    self._adopted.inc(await self._store.add(batch))
                     break
                 except Unavailable as error:
                     log.warning("adopted usage waits for the database", extra={"reason": error.message})
                     await asyncio.sleep(RETRY)
+            for row in batch:
+                self.entered(row.admission)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,10 @@ class Books:
             oldest=keeping.oldest,
         )
         metrics.usage_unwritten.set_function(lambda: self.ledger.unwritten)
+
+    def tell(self, doubt: Callable[[str, str, str], None]) -> None:
+        """`doubt` hears the tenant, key and adapter of what was a dead worker's, once it is in SQL."""
+        self._adoption.entered = lambda each: doubt(each.tenant, each.key, each.adapter)
 
     def background(self) -> tuple[Coroutine[Any, Any, None], ...]:
         works = [self._writer.run(), self._orphans.run(), self._adoption.run()]

@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from redis.exceptions import RedisError
 
-from chorus_gateway.quota.base import Outstanding, Reservation, Used
+from chorus_gateway.quota.base import Outstanding, Reservation, Subject, Used, Wanted
 from chorus_gateway.quota.epoch import Epoch
 from chorus_gateway.quota.scripts import Script, Scripts
 from chorus_gateway.quota.wire import keys_of
+from chorus_gateway.values import Limits
 
 LOOK_SECONDS = 1.0  # between two looks at the epoch
 RENEWED_AT_ONCE = 500
@@ -43,6 +44,12 @@ class Leases:
     def abandon(self, reservation: Reservation) -> None:
         """Of a reservation nobody knows whether it was made: it is given back as soon as Redis answers."""
         self._put_off(reservation, Used())
+
+    def doubt(self, tenant: str, subjects: Sequence[Subject]) -> None:
+        """The ledger has got something of the subjects that nobody settled: their counters are told within a second."""
+        name = "adopted." + " ".join(subject.name for subject in subjects)
+        bounded = tuple(replace(subject, limits=Limits(concurrent_requests=1)) for subject in subjects)
+        self._put_off(Reservation(name, Wanted("", tenant, bounded, 0), 0.0), Used())
 
     async def settle(self, reservation: Reservation, used: Used) -> None:
         """RedisError when it did not reach Redis; it is tried again then."""

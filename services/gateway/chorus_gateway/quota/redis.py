@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chorus_gateway.errors import Unavailable
-from chorus_gateway.quota.base import Outstanding, Reservation, Used, Wanted
+from chorus_gateway.quota.base import Outstanding, Reservation, Subject, SubjectKind, Used, Wanted
 from chorus_gateway.quota.counting import PATIENCE, Counted, Counting
 from chorus_gateway.quota.epoch import Epoch
 from chorus_gateway.quota.leases import Leases
@@ -81,6 +81,13 @@ class RedisQuota:
 
     async def settle(self, reservation: Reservation, used: Used) -> None:
         await self._leases.settle(reservation, used)
+
+    def doubt(self, tenant: str, key: str, adapter: str) -> None:
+        """The ledger has got a request of theirs that its own gateway may not have settled, maybe long after its lease
+        lapsed and the ledger was asked: their days and budgets are counted again. `adapter` may be ""."""
+        subjects = [Subject(SubjectKind.TENANT, tenant), Subject(SubjectKind.KEY, key)]
+        subjects += [Subject(SubjectKind.ADAPTER, adapter)] if adapter else []
+        self._leases.doubt(tenant, subjects)
 
     async def outstanding(self, tenant: str) -> Outstanding:
         """All gateways' requests of the tenant, once the leases whose time is over have lapsed."""
