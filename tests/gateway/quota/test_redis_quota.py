@@ -88,6 +88,26 @@ async def test_what_a_dead_gateways_requests_came_to_counts_whenever_the_ledger_
         keeping.cancel()
 
 
+async def test_what_was_in_flight_without_any_limit_counts_for_a_new_one(redis: Redis, books: Books) -> None:
+    clock = Clock(START - 3600)
+    async with AsyncExitStack() as stack:
+        quota = await shared(stack, redis, books, clock=clock)
+        await tell_time(redis, clock)
+        flying = await quota.reserve(wanted(tenant(), cost=600))
+        await quota.settle(await quota.reserve(wanted(METERED)), Used())  # the ledger was asked
+        await quota.settle(flying, Used(1, 600))
+        books.rows[("tenant:acme", Period.MONTH)] = Used(1, 600)
+        clock.now += 15 * 60
+        with pytest.raises(QuotaExceeded, match=r"0\.0000006 used"):
+            await asyncio.wait_for(ask_for_ever(redis, clock, quota, wanted(METERED, cost=500)), 10)
+        books.asked.clear()
+        for _ in range(3):
+            clock.now += 15 * 60
+            await tell_time(redis, clock)
+            await quota.settle(await quota.reserve(wanted(METERED)), Used())
+        assert not books.asked  # once is enough
+
+
 async def ask_for_ever(redis: Redis, clock: Clock, quota: RedisQuota, asked: Wanted) -> None:
     while True:
         clock.now += 1

@@ -24,7 +24,7 @@ end
 -- An account: z when it was made, a when its backlogs were true, r and k backlogs (µs) of requests and tokens, n leases,
 -- q arrivals, l dips, d and b counters of the day and the budget.
 -- A counter: g period, i its number, s spent (nil: not known), h held by leases, e epoch, x when it came into doubt,
--- p spent since its count began at c, by w.
+-- y when the ledger is to be asked once more, p spent since its count began at c, by w.
 local function unpack_account(packed)
     local account = packed and cmsgpack.unpack(packed) or { z = now, a = now, n = 0, q = 0 }
     local passed = math.max(0, now - account.a)
@@ -44,7 +44,7 @@ local function roll(counter)
     if number > counter.i then
         counter.i, counter.h = number, 0
         if counter.s then counter.s = 0 end
-        counter.p, counter.c, counter.w, counter.x = nil, nil, nil, nil
+        counter.p, counter.c, counter.w, counter.x, counter.y = nil, nil, nil, nil, nil
     end
     return counter
 end

@@ -2,6 +2,7 @@
 -- ARGV: "begin", subject, field (d, b), period, who, patience (µs): 1, or 0 while somebody else counts.
 --       "end", subject, field, period, who, epoch, spent, number of the period asked for: 1, or 0 when the count does not
 --       hold any more and must begin again.
+local AGAIN = 900000000 -- by when all has ended that is in flight now
 local name, field, period, who = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local account = load_account(name)
 local counter = account[field]
@@ -20,6 +21,9 @@ if ARGV[1] == 'begin' then
 end
 
 if not counter or counter.g ~= period or counter.w ~= who or counter.i ~= tonumber(ARGV[8]) then return 0 end
+if counter.y and counter.y <= counter.c then counter.y = nil end
+-- A new limit: what is in flight of a subject that had none is held by nobody, and only the ledger will know it.
+if not counter.s then counter.y = now + AGAIN end
 counter.s, counter.e = tonumber(ARGV[7]) + counter.p, ARGV[6]
 if counter.x and counter.x < counter.c then counter.x = nil end
 counter.p, counter.c, counter.w = nil, nil, nil

@@ -90,7 +90,10 @@ local function shown(counter)
     return string.format('%.0f %.0f', counter.s, counter.h)
 end
 
-local function doubted(counter, bit) return counter and counter.x and now - counter.x >= DOUBT and bit or 0 end
+local function doubted(counter, bit)
+    local again = counter and (counter.x and now - counter.x >= DOUBT or counter.y and now >= counter.y)
+    return again and bit or 0
+end
 
 local lines = { string.format('%d %.0f', granted and 1 or 0, now) }
 for _, account in ipairs(accounts) do
