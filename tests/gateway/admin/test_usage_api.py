@@ -135,3 +135,9 @@ async def test_the_database_away_is_a_status_and_no_half_answer(door: Door, monk
     answer = await door.http.get(PATH, headers=door.admin)
     assert answer.status_code == 503
     assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("field", ["tenant", "key", "adapter", "model"])
+async def test_what_no_name_can_have_is_the_clients_mistake(door: Door, field: str) -> None:
+    answer = await door.http.get(PATH, params={field: "a\x00b"}, headers=door.admin)  # PostgreSQL refuses to look
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)

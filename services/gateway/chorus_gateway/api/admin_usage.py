@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from chorus_gateway.api.dependencies import PrincipalDep, authenticated
 from chorus_gateway.api.error_schemas import ERRORS
+from chorus_gateway.api.schemas_limits import Printable
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.ledger.reports import Group, Reports, UsageQuery, UsageSum
 from chorus_gateway.pipeline import tenant_of
@@ -32,9 +33,9 @@ Moment = Annotated[
 ]
 From = Annotated[Moment, Query(alias="from")]
 To = Annotated[Moment, Query(alias="to", description="likewise; it is not in it itself")]
-Key = Annotated[str, Query(description="a key's id")]
-Adapter = Annotated[str, Query(description="as `owner/name`")]
-Model = Annotated[str, Query(description="a base model")]
+Key = Annotated[Printable, Query(description="a key's id")]
+Adapter = Annotated[Printable, Query(description="as `owner/name`")]
+Model = Annotated[Printable, Query(description="a base model")]
 FormatParam = Annotated[Format, Query(alias="format", description="`csv` and `jsonl` have one line a group")]
 SUMMARY = "Sums of usage, as JSON, JSON lines or CSV"
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -60,7 +61,7 @@ def _for_administrators(reports: Reports) -> APIRouter:
         by: By = "tenant",
         start: From = "",
         end: To = "",
-        tenant: str = "",
+        tenant: Printable = "",
         key: Key = "",
         adapter: Adapter = "",
         model: Model = "",
