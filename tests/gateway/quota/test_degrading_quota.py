@@ -5,7 +5,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from chorus_gateway.errors import RateLimited, Unavailable
+from chorus_gateway.errors import InvalidRequest, RateLimited, Unavailable
 from chorus_gateway.quota import DegradingQuota, MemoryQuota, RedisQuota
 from chorus_gateway.quota.base import Subject, Used
 from tests.gateway.quota.conftest import TIMEOUT, Clock, adapter, budget, in_flight, key, tenant, wanted
@@ -65,6 +65,20 @@ async def test_a_refusal_shows_that_redis_is_back(own_redis_server: RedisServer)
         assert gauge._value.get() == 0
         await shared.aclose()
         await other.aclose()
+
+
+async def test_what_can_never_fit_is_no_sign_of_redis(own_redis_server: RedisServer) -> None:
+    clock, gauge = Clock(100.0), degraded_gauge()
+    async with redis_client(own_redis_server.url) as redis:
+        shared = RedisQuota(redis, timeout=TIMEOUT)
+        quota = DegradingQuota(shared, MemoryQuota(), gauge, clock=clock)
+        own_redis_server.stop()
+        await quota.reserve(wanted(WHO))
+        clock.now += 2
+        with pytest.raises(InvalidRequest):
+            await quota.reserve(wanted(tenant(tokens_per_minute=10), tokens=11))
+        assert gauge._value.get() == 1
+        await shared.aclose()
 
 
 @pytest.mark.parametrize("subject", METERED)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prometheus_client import Gauge
 from redis.exceptions import RedisError
 
-from chorus_gateway.errors import GatewayError, Unavailable
+from chorus_gateway.errors import GatewayError, InvalidRequest, Unavailable
 from chorus_gateway.quota.base import Quota, Reservation, Used, Wanted
 
 BREAK_SECONDS = 1.0
@@ -43,6 +43,8 @@ class DegradingQuota:
                 reservation = await self._shared.reserve(wanted)
             except (RedisError, OSError) as error:
                 self._fail(error)
+            except InvalidRequest:
+                raise  # before anybody asked Redis
             except GatewayError:
                 self._recover()  # a refusal is an answer too
                 raise
