@@ -78,6 +78,9 @@ async def test_what_can_never_fit_is_no_sign_of_redis(own_redis_server: RedisSer
         with pytest.raises(InvalidRequest):
             await quota.reserve(wanted(tenant(tokens_per_minute=10), tokens=11))
         assert gauge._value.get() == 1
+        own_redis_server.start()
+        await quota.reserve(wanted(WHO))  # which finds out
+        assert gauge._value.get() == 0
         await shared.aclose()
 
 

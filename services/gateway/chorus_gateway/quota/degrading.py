@@ -44,7 +44,8 @@ class DegradingQuota:
             except (RedisError, OSError) as error:
                 self._fail(error)
             except InvalidRequest:
-                raise  # before anybody asked Redis
+                self._closed_until = 0.0  # nobody has asked Redis: the next one may
+                raise
             except GatewayError:
                 self._recover()  # a refusal is an answer too
                 raise
