@@ -232,6 +232,20 @@ async def test_many_requests_ask_the_ledger_once(redis: Redis, books: Books) -> 
         assert len(books.asked) <= 3  # once a gateway at most
 
 
+class SlowBooks(Books):
+    async def spent(self, tenant: str, subject: Subject, period: Period) -> Used:
+        await asyncio.sleep(0.2)
+        return await super().spent(tenant, subject, period)
+
+
+async def test_one_of_many_gateways_asks_the_ledger(redis: Redis) -> None:
+    books = SlowBooks()
+    async with AsyncExitStack() as stack:
+        gateways = [await shared(stack, redis, books) for _ in range(5)]
+        await asyncio.gather(*(gateway.reserve(wanted(budget(1000))) for gateway in gateways))
+        assert len(books.asked) == 1
+
+
 async def test_a_settlement_that_redis_missed_follows(own_redis_server: RedisServer, books: Books) -> None:
     async with redis_client(own_redis_server.url) as redis, AsyncExitStack() as stack:
         quota = await shared(stack, redis, books, timeout=0.5)

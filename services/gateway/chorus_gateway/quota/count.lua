@@ -1,5 +1,6 @@
 -- Sets a counter to what the ledger knows. What ends while the ledger is asked is counted beside it.
--- ARGV: "begin", subject, field (d, b), period, who, patience (µs): 1, or 0 while somebody else counts.
+-- ARGV: "begin", subject, field (d, b), period, who, patience (µs), epoch: 1, 0 while somebody else counts, or 2 where
+--       somebody else just has.
 --       "end", subject, field, period, who, epoch, spent, number of the period asked for: 1, or 0 when the count does not
 --       hold any more and must begin again.
 local AGAIN = 900000000 -- by when all has ended that is in flight now
@@ -14,6 +15,8 @@ if ARGV[1] == 'begin' then
         account[field] = counter
     end
     if counter.w and counter.w ~= who and now - counter.c < tonumber(ARGV[6]) then return 0 end
+    local doubted = counter.x or counter.y and now >= counter.y
+    if counter.s and counter.e == ARGV[7] and not doubted then return 2 end
     counter.p, counter.c, counter.w = 0, now, who
     save(name, account)
     keep()

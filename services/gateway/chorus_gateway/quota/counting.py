@@ -24,6 +24,7 @@ RECENT = 10.0  # seconds after a loss
 OTHERS_SECONDS = 5.0  # how long somebody else's count is waited for
 AGAIN_SECONDS = 1.0  # after a count in the background that failed
 SPENT_SECONDS = 5.0  # how long the ledger is waited for
+OURS = 1  # the script's word that nobody else counts
 
 log = logging.getLogger(__name__)
 
@@ -106,19 +107,22 @@ class Counting:
     async def _run(self, counted: Counted, doubted: bool) -> None:
         age = await self._epoch.look()
         await asyncio.sleep(max(0.0, self._patience - age))
-        await self._begin(counted)
+        if not await self._begin(counted):
+            return
         if doubted or age < RECENT:
             await asyncio.sleep(min(LEDGER_DELAY, self._patience))
         number = number_of(counted.period, self._clock())
         spent = counted.of(await self._ask(counted))
         await self._call(counted, "end", self._epoch.name, str(spent), str(number))
 
-    async def _begin(self, counted: Counted) -> None:
+    async def _begin(self, counted: Counted) -> bool:
+        """Once nobody else counts. False where somebody just has."""
         until = time.monotonic() + OTHERS_SECONDS
-        while not await self._call(counted, "begin", str(round(OTHERS_SECONDS * 1e6))):
+        while not (turn := await self._call(counted, "begin", str(round(OTHERS_SECONDS * 1e6)), self._epoch.name)):
             if time.monotonic() > until:
                 raise _untold()
             await asyncio.sleep(0.05)
+        return turn == OURS
 
     async def _ask(self, counted: Counted) -> Used:
         try:
@@ -130,9 +134,9 @@ class Counting:
             log.warning("the usage ledger does not answer", extra={"error": repr(error)})
             raise _untold() from error
 
-    async def _call(self, counted: Counted, step: str, *arguments: str) -> bool:
+    async def _call(self, counted: Counted, step: str, *arguments: str) -> int:
         given = [step, counted.subject.name, counted.field, counted.period.value, self._who, *arguments]
-        return bool(await self._line.call(self._script, keys_of(counted.tenant), given))
+        return int(await self._line.call(self._script, keys_of(counted.tenant), given))
 
 
 def _untold() -> Unavailable:
