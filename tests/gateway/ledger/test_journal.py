@@ -47,6 +47,19 @@ def test_a_file_goes_when_all_of_it_and_of_older_ones_is_released(folder: Path) 
     assert list(folder.iterdir()) == []
 
 
+def test_what_is_told_after_the_end_goes_nowhere(folder: Path) -> None:
+    journal = Journal(folder, "one")
+    journal.append(line(1))
+    journal.hold()
+    journal.close()
+    others = [os.open(folder / f"other{number}", os.O_RDWR | os.O_CREAT) for number in range(4)]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        journal.append(line(2))
+    assert not any((folder / f"other{number}").read_bytes() for number in range(4))
+    for other in others:
+        os.close(other)
+
+
 def test_what_is_held_stays_and_can_be_adopted(folder: Path) -> None:
     journal = Journal(folder, "one")
     journal.append(line(1))

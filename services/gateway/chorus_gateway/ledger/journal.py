@@ -111,6 +111,7 @@ class Journal:
         """Lets go of the files as they are, as the end of the process does."""
         os.close(self._file)
         os.close(self._lock)
+        self._file = self._lock = -1  # what is told later must not go into whatever has their numbers then
 
     @property
     def _last(self) -> int:
