@@ -137,3 +137,7 @@ def test_the_last_engine_is_never_ejected(engines: list[Member], clock: Clock) -
     assert takers(engines) == ["one", "two"]
     ejector.answered(engines[0], engines[0].health.sent())
     assert changed == ["one", "one"]
+
+
+def test_an_engine_may_fail_for_days(health: Health) -> None:
+    assert [health.eject() for _ in range(2000)][-1] == RULES.longest_away

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_MOST_DOUBLINGS = 30  # of the time that it is away: a float has no room for a thousand
+
 
 @dataclass(frozen=True, slots=True)
 class EjectionRules:
@@ -85,7 +87,7 @@ class Health:
         now = self._clock()
         if now - self._back_at > self._rules.forgotten:
             self._ejections = 0
-        seconds = min(self._rules.first_away * 2.0**self._ejections, self._rules.longest_away)
+        seconds = min(self._rules.first_away * 2.0 ** min(self._ejections, _MOST_DOUBLINGS), self._rules.longest_away)
         self._ejections += 1
         self._back_at = float("inf")
         self._until, self._trying = now + seconds, False
