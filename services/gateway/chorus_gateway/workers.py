@@ -24,6 +24,7 @@ from typing import NoReturn
 log = logging.getLogger(__name__)
 
 FIRST_DELAY, LAST_DELAY = 0.1, 10.0  # seconds before a worker that died is started again, doubled each time
+MOST_DOUBLINGS = 30  # of a delay: a float has no room for a thousand
 SOUND_SECONDS = 10.0  # a worker that has lived for so long begins with the first delay again
 KILLED = 128  # and the signal's number: a status as shells tell it
 READY = b"r"
@@ -109,7 +110,15 @@ class Workers:
         # The first one alone: what it cannot do, such as bring the database up to date, none of them can.
         for place in self._places if self._serving else self._places[:1]:
             if self._kill_at is None and not place.pid and time.monotonic() >= place.due:
-                self._start(place, folder)
+                try:
+                    self._start(place, folder)
+                except OSError as error:  # too many processes, or no memory: the others go on
+                    place.failures += 1
+                    delay = self._put_off(place)
+                    log.error(
+                        "a gateway worker cannot be started",
+                        extra={"worker": place.index, "error": str(error), "again_in": delay},
+                    )
 
     def _start(self, place: _Place, folder: Path) -> None:
         ours, theirs = socket.socketpair()
@@ -117,7 +126,13 @@ class Workers:
         place.began = time.monotonic()
         # What a worker is told before it has its own handlers waits until then: ours would swallow it.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        place.pid = os.fork()
+        try:
+            place.pid = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            ours.close()
+            theirs.close()
+            raise
         if not place.pid:
             for end in (ours, *(other.end for other in self._places if other.end is not None)):
                 end.close()
@@ -179,12 +194,18 @@ class Workers:
             return
         lived = time.monotonic() - place.began
         place.failures = 0 if lived > SOUND_SECONDS else place.failures + 1
-        delay = min(FIRST_DELAY * 2**place.failures, LAST_DELAY)
-        place.due = time.monotonic() + delay
+        delay = self._put_off(place)
         log.error(
             "a gateway worker died",
             extra={"worker": place.index, "pid": pid, "status": status, "lived": round(lived, 3), "restart_in": delay},
         )
+
+    @staticmethod
+    def _put_off(place: _Place) -> float:
+        """Until when it is started again, in seconds from now."""
+        delay = min(FIRST_DELAY * 2.0 ** min(place.failures, MOST_DOUBLINGS), LAST_DELAY)
+        place.due = time.monotonic() + delay
+        return delay
 
 
 @contextmanager

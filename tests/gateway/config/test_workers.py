@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chorus_gateway.telemetry.exposition import joined
+from chorus_gateway.workers import LAST_DELAY, Workers, _Place
 from tests.gateway.config.test_process import environment, fails, start
 from tests.gateway.support.redis_server import free_port
 
@@ -55,6 +56,37 @@ sys.exit(Workers(1, 0, lambda worker: time.sleep(60) or 0, patience=20.0).run())
 
 def test_a_worker_that_is_told_to_end_as_it_begins_ends() -> None:
     assert subprocess.run([sys.executable, "-c", EARLY], timeout=15, check=False).returncode == 0
+
+
+# The machine has no room for another process at first.
+REFUSED = """
+import os, signal, sys, time
+from chorus_gateway.workers import Workers
+fork = os.fork
+
+def refusing():
+    os.fork = fork
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+def work(worker):
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
+
+os.fork = refusing
+sys.exit(Workers(1, 0, work, patience=20.0).run())
+"""
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again() -> None:
+    command = [sys.executable, "-c", REFUSED]
+    ended = subprocess.run(command, timeout=15, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "a gateway worker cannot be started\n")
+
+
+def test_a_worker_may_fail_for_days() -> None:
+    broken = _Place(0, failures=2000)
+    assert Workers._put_off(broken) == LAST_DELAY
+    assert broken.due > time.monotonic()
 
 
 @contextmanager
