@@ -106,14 +106,15 @@ async def test_a_database_that_cannot_be_opened_is_one_sentence(tmp_path: Path) 
 
 
 async def refused(path: Path, words: str) -> None:
+    before = set(threading.enumerate())
     database = connect(f"sqlite+aiosqlite:///{path}")
     with pytest.raises(StartError, match=words) as error:
         await migrate(database)
     await database.close()
     # The thread of a connection that never opened ends by itself, and tells the loop, which must still be there.
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.endswith("(_connection_worker_thread)"):
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(thread.join, 10)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
 
