@@ -69,7 +69,7 @@ async def test_what_a_dead_gateway_held_counts_until_the_ledger_was_asked(redis:
 async def test_what_a_dead_gateways_requests_came_to_counts_whenever_the_ledger_learns_it(
     redis: Redis, books: Books
 ) -> None:
-    clock = Clock(START)
+    clock = Clock(START - 3600)
     async with AsyncExitStack() as stack:
         dead, alive = await shared(stack, redis, books, clock=clock), await shared(stack, redis, books, clock=clock)
         await tell_time(redis, clock)
