@@ -159,14 +159,25 @@ def test_a_push_shows_its_progress(tenant: str, folder: Path) -> None:
         assert terminal.process.wait(PATIENCE) == 0
 
 
+def hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """The command in a terminal of its own."""
 
     def __init__(self, *arguments: str) -> None:
         self._main, end = pty.openpty()
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+        # Whoever runs the tests in the background has SIGINT ignored, which children inherit; a terminal's have it.
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments], stdin=end, stdout=end, stderr=end, env=environment, start_new_session=True
+            [*COMMAND, *arguments],
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=hear_interrupts,
         )
         os.close(end)
         os.set_blocking(self._main, False)

@@ -124,9 +124,9 @@ def test_the_placer_is_killed_while_it_holds_the_lock(fleet: Fleet) -> None:
     (heir,) = leaders()
     assert heir != leader
     assert reading(fleet.stack, [heir], "placer_term") > term
-    fleet.heals(REVERSE)
-    fleet.stack.start(leader)
+    fleet.stack.start(leader)  # it may be the one that the gateway asks
     fleet.stack.await_healthy(leader)
+    fleet.heals(REVERSE)
     time.sleep(1.5)
     assert leaders() == [heir]
 

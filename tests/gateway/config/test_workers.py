@@ -136,6 +136,8 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> 
         eventually(lambda: starts(port) == {"0": 1, "1": 1})
         first, second = children(process)
         os.kill(first, signal.SIGKILL)
+        # Its parent has seen it dead, so that its last thread, and with it its socket, is gone.
+        eventually(lambda: not Path(f"/proc/{first}").exists())
         # Whoever asks now is answered: the port has the other one.
         assert {httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5).status_code for _ in range(20)} == {200}
         eventually(lambda: starts(port) in ({"0": 2, "1": 1}, {"0": 1, "1": 2}))
