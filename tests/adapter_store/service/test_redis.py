@@ -84,6 +84,12 @@ class DescribingEngine(engine_pb2_grpc.EngineServicer):
     def Session(self, request_iterator: object, context: grpc.ServicerContext) -> Never:
         raise AssertionError("the store asks an engine for nothing but Describe")
 
+    def OrphanedUsage(self, request: engine_pb2.OrphanedUsageRequest, context: grpc.ServicerContext) -> Never:
+        raise AssertionError("the store asks an engine for nothing but Describe")
+
+    def AcknowledgeUsage(self, request: engine_pb2.AcknowledgeUsageRequest, context: grpc.ServicerContext) -> Never:
+        raise AssertionError("the store asks an engine for nothing but Describe")
+
 
 @pytest.fixture
 def engine() -> Iterator[tuple[DescribingEngine, str]]:
