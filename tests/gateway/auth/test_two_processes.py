@@ -1,9 +1,7 @@
 """Two worker processes of one gateway: a revoked key is refused by both within a second, Redis there or away."""
 
 import asyncio
-import os
 import sqlite3
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -14,8 +12,8 @@ import httpx
 import pytest
 
 from chorus_gateway.auth import generate_key
-from tests.gateway.support.fake_engine import TOKEN
 from tests.gateway.support.fake_store import FakeStore
+from tests.gateway.support.process import gateway_process
 from tests.gateway.support.redis_server import RedisServer, free_port
 
 pytestmark = pytest.mark.slow
@@ -62,32 +60,14 @@ class TwoWorkers:
 
 @asynccontextmanager
 async def two_workers(folder: Path, redis: RedisServer, store: FakeStore) -> AsyncIterator[TwoWorkers]:
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    settings = {
-        "CHORUS_GATEWAY_PORT": str(port),
-        "CHORUS_GATEWAY_WORKERS": "2",
-        "CHORUS_GATEWAY_DATABASE_URL": f"sqlite+aiosqlite:///{folder}/gateway.db",
-        "CHORUS_REDIS_URL": redis.url,
-        "CHORUS_STORE_ADDRESS": store.address,
-        "CHORUS_SERVICE_TOKEN": TOKEN,
-        "CHORUS_KEY_PEPPER": "a pepper for all tests",
-        "CHORUS_NAMESPACE_SECRET": "a namespace secret of tests",
-        "CHORUS_ADMIN_KEY": ADMIN,
-        "CHORUS_SHUTDOWN_GRACE": "0.3",
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "chorus_gateway", cwd=folder, env={**os.environ, **settings}
-    )
-    try:
-        headers = {"authorization": f"Bearer {ADMIN}"}
-        async with httpx.AsyncClient(base_url=f"{url}/admin/v1", headers=headers, timeout=20) as admin:
-            await _ready(url)
-            (await admin.post("/tenants", json={"id": "acme"})).raise_for_status()
-            yield TwoWorkers(port, folder / "gateway.db", admin)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await asyncio.wait_for(process.wait(), 20)
+    port = free_port()
+    async with gateway_process(folder, redis, store, port=port, admin_key=ADMIN, CHORUS_GATEWAY_WORKERS="2") as (
+        _,
+        admin,
+    ):
+        await _ready(f"http://127.0.0.1:{port}")
+        (await admin.post("/tenants", json={"id": "acme"})).raise_for_status()
+        yield TwoWorkers(port, folder / "gateway.db", admin)
 
 
 async def _ready(url: str) -> None:

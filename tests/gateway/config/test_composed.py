@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,9 +14,10 @@ import pytest
 
 from chorus_gateway.auth import generate_key
 from tests.adapter_store.support import make_upload
-from tests.gateway.support.fake_engine import TOKEN, FakeEngine, Reply
+from tests.gateway.support.fake_engine import FakeEngine, Reply
 from tests.gateway.support.fake_store import FakeStore
 from tests.gateway.support.gateway import eventually
+from tests.gateway.support.process import gateway_process
 from tests.gateway.support.redis_server import RedisServer, free_port, redis_client
 from tests.gateway.support.tokenizers import END, bundle, ids
 
@@ -66,30 +65,11 @@ async def stack(tmp_path: Path, own_redis_server: RedisServer) -> AsyncIterator[
 @asynccontextmanager
 async def _gateway(folder: Path, redis: RedisServer, engine: FakeEngine, store: FakeStore) -> AsyncIterator[Stack]:
     url = f"http://127.0.0.1:{(port := free_port())}"
-    settings = {
-        "CHORUS_GATEWAY_PORT": str(port),
-        "CHORUS_GATEWAY_DATABASE_URL": f"sqlite+aiosqlite:///{folder}/gateway.db",
-        "CHORUS_REDIS_URL": redis.url,
-        "CHORUS_STORE_ADDRESS": store.address,
-        "CHORUS_ENGINE_ADDRESSES": engine.address,
-        "CHORUS_SERVICE_TOKEN": TOKEN,
-        "CHORUS_KEY_PEPPER": "a pepper for all tests",
-        "CHORUS_NAMESPACE_SECRET": "a namespace secret of tests",
-        "CHORUS_ADMIN_KEY": ADMIN,
-        "CHORUS_SHUTDOWN_GRACE": "0.3",
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "chorus_gateway", cwd=folder, env={**os.environ, **settings}
-    )
-    try:
-        headers = {"authorization": f"Bearer {ADMIN}"}
-        async with httpx.AsyncClient(base_url=f"{url}/admin/v1", headers=headers, timeout=20) as admin:
-            await _ready(url)
-            yield Stack(url, process, engine, store, redis, admin)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await asyncio.wait_for(process.wait(), 20)
+    async with gateway_process(
+        folder, redis, store, port=port, admin_key=ADMIN, CHORUS_ENGINE_ADDRESSES=engine.address
+    ) as (process, admin):
+        await _ready(url)
+        yield Stack(url, process, engine, store, redis, admin)
 
 
 async def _ready(url: str) -> None:
