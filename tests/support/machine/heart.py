@@ -4,9 +4,10 @@ One turn is the loop's. Fetches go as far as they are told to, so that anything 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -237,6 +238,8 @@ class Heart:
         assert task is not None
         self._carrying.add(task)
         task.add_done_callback(self._carrying.discard)
+        if command.until is not None:  # by the time that the world's turns take
+            command = replace(command, until=self.now + command.until - time.monotonic())
         self.orders.give(command, self.now, ended.set_result)
         return await ended
 

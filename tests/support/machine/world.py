@@ -47,8 +47,9 @@ WEIGHTS = {
     "flush": 10,
 }
 PINS = 3
-ROUNDS = 8  # of the placer, once nobody asks
-WHOLE_SECONDS = 5.0
+ROUNDS = 8  # of the placer at least, once nobody asks
+SETTLED_SECONDS = 120.0  # a flushed Redis hears of engines within 2 s, and of a lost command's loss after 35 s
+ANSWERED_SECONDS = 60.0
 
 
 class World:
@@ -250,7 +251,8 @@ class World:
     async def _command(self, heart: Heart, term: int) -> None:
         fields: dict[Any, Any] = {"command": "unpin", "digest": "0" * 64, "tier": "host", "term": str(term)}
         sent = await self._redis.xadd(f"chorus:engine:{{{heart.name}}}:commands", fields)
-        for _ in range(400):
+        until = time.monotonic() + ANSWERED_SECONDS
+        while time.monotonic() < until:
             results: Any = await self._redis.xrevrange(f"chorus:engine:{{{heart.name}}}:results", count=20)
             found = next((each for _, each in results if each["command_id"] == sent), None)
             if found is not None:
@@ -280,20 +282,14 @@ class World:
     async def settle(self) -> None:
         """Nobody asks any more: every request, fetch and command ends, Redis says what is so, and nothing is left."""
         self._knowledge.forget()  # else what was unpinned a moment ago is known to the placer after a second only
-        for _ in range(ROUNDS):
+        until, rounds = time.monotonic() + SETTLED_SECONDS, 0
+        while (strange := await self._strange()) or rounds < ROUNDS:
+            assert time.monotonic() < until, strange
             await self._rest()
             await self._place()
             await asyncio.sleep(0.02)
-        await self._rest()
-        for heart in self.hearts:
-            load = heart.scheduler.load()
-            assert (load.running, load.waiting, load.free_blocks) == (0, 0, load.total_blocks)
-            assert all(held.leases == 0 and held.state == "ready" for held in heart.holdings.all())
-        wanted = {self.catalog.generations[name][-1] for name in self.catalog.pinned}
-        for heart in self.hearts:
-            pinned = {held.digest for held in heart.holdings.all() if held.pinned is not None}
-            assert pinned <= wanted, f"{pinned - wanted} are pinned for nobody"
-        await self._await_whole()
+            await self._rest()
+            rounds += 1
 
     async def _rest(self) -> None:
         for _ in range(4000):
@@ -313,21 +309,24 @@ class World:
         self.cut += cut
         return busy or bool(heart.fetches) or bool(heart.live) or heart.orders.patience() is not None
 
-    async def _await_whole(self) -> None:
-        """The store reads of each engine what the engine holds, and no command is without its answer."""
-        until = time.monotonic() + WHOLE_SECONDS
-        while strange := await self._strange():
-            assert time.monotonic() < until, strange
-            await asyncio.sleep(0.05)
-
     async def _strange(self) -> str:
+        """What keeps it from being at rest: something left of what has ended, an adapter pinned for nobody, or Redis
+        saying something else of an engine than what the engine holds."""
+        wanted = {self.catalog.generations[name][-1] for name in self.catalog.pinned}
         seen = {engine.engine_id: engine for engine in (await self.view.engines()).engines}
         for heart in self.hearts:
+            load, held = heart.scheduler.load(), heart.holdings.all()
+            if (load.running, load.waiting, load.free_blocks) != (0, 0, load.total_blocks):
+                return f"{heart.name} has nothing to do, and a load of {load}"
+            if busy := [each for each in held if each.leases or each.state != "ready"]:
+                return f"{heart.name} has nothing to do, and {busy} are not at rest"
+            if strays := {each.digest for each in held if each.pinned is not None} - wanted:
+                return f"{strays} are pinned for nobody"
             engine = seen.get(heart.name)
             if engine is None:
                 return f"{heart.name} is not registered"
-            told = {digest: (held.tier.value, held.state, held.leases) for digest, held in engine.held.items()}
-            so = {held.digest: (held.tier.value, held.state.value, held.leases) for held in heart.holdings.all()}
+            told = {digest: (each.tier.value, each.state, each.leases) for digest, each in engine.held.items()}
+            so = {each.digest: (each.tier.value, each.state.value, each.leases) for each in held}
             if told != so:
                 return f"{heart.name} holds {so}, and Redis says {told}"
             if await self._redis.xlen(f"chorus:engine:{{{heart.name}}}:commands"):
