@@ -4,6 +4,7 @@ VENV := .venv/bin
 RUN := $(VENV)/python
 TESTS ?= tests
 WORKERS ?= 2
+TIMES ?= 10
 ARGS ?=
 ROWS ?=
 COMMIT ?=
@@ -15,7 +16,7 @@ PYTHON ?= python3
 GPU_PATH := proto:kernels:services/engine:services/gateway:services/adapter-store:.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check format test-compose gpu-test bench bench-slots bench-gateway bench-gpu demo-eval proto setup setup-dev
+.PHONY: help up down test test-long check format test-compose gpu-test bench bench-slots bench-gateway bench-gpu demo-eval proto setup setup-dev
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -37,6 +38,10 @@ down: ## Stop what `make up DETACH=1` left running
 
 test: setup-dev ## Run all tests that need no GPU and no Docker
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup -m "not gpu and not compose" $(PYTEST_ARGS) $(TESTS)
+
+test-long: setup-dev ## Run the random tests TIMES (10) as long, with new seeds: what failed is printed to be run again
+	@CHORUS_TEST_TIMES=$(TIMES) $(RUN) -m pytest -n $(WORKERS) --dist loadgroup -m "hypothesis and not gpu and not compose" \
+		--timeout 7200 --hypothesis-profile random $(PYTEST_ARGS) $(TESTS)
 
 check: setup-dev ## Format, lint, types, walls and the fast tests: green before every commit
 	@$(VENV)/ruff format --check .

@@ -16,6 +16,7 @@ from chorus_adapter_store.blobs.protocol import CHUNK_BYTES
 from chorus_adapter_store.errors import DataLoss, Unavailable
 from chorus_adapter_store.telemetry.metrics import Metrics
 from tests.adapter_store.blobs.content import CONTENT, DIGEST, content_of, load, store
+from tests.support.often import often
 
 
 class Gate(DiskBlobs):
@@ -179,7 +180,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=often(40), deadline=None)
 @given(STEPS)
 def test_whatever_happens_bytes_are_right_and_the_room_adds_up(steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from chorus_adapter_store.placement.plan import RULES, plan
 from chorus_adapter_store.placement.situation import PinWish, Situation, Warming
 from chorus_adapter_store.values import Tier
 from tests.adapter_store.placement.fleet_model import ModelEngine, World, busy, file
+from tests.support.often import often
 
 DIGESTS = [f"d{n}" for n in range(8)]
 TIERS = st.sampled_from(Tier)
@@ -68,7 +69,7 @@ def worlds(draw: st.DrawFn) -> World:
     return world
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=often(150), deadline=None)
 @given(worlds())
 def test_what_is_said_fits_what_engines_report_and_ends_in_silence(world: World) -> None:
     """The model's engines fail when they are told more than they have room for, or anything while they leave."""
@@ -76,7 +77,7 @@ def test_what_is_said_fits_what_engines_report_and_ends_in_silence(world: World)
     assert world.tick() == ()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=often(150), deadline=None)
 @given(worlds())
 def test_demand_is_met_where_there_is_room(world: World) -> None:
     world.situation, world.pins = Situation(0.0), ()
@@ -92,7 +93,7 @@ def test_demand_is_met_where_there_is_room(world: World) -> None:
             assert not able or engine.host_bytes - wanted < world.files[digest].size
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=often(150), deadline=None)
 @given(worlds())
 def test_pins_that_fit_are_held(world: World) -> None:
     for engine in world.engines:
@@ -118,7 +119,7 @@ def _fits_whatever(engine: ModelEngine, wish: PinWish, wishes: list[PinWish]) ->
     return able and same <= most and all_ <= engine.host_bytes // 2 and len(wishes) <= engine.slots
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=often(50), deadline=None)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_in_which_things_are_known_decides_nothing(world: World, shuffle: random.Random) -> None:
     situation = world.see()
@@ -138,7 +139,7 @@ def _shuffled(values: Mapping[str, V], shuffle: random.Random) -> dict[str, V]:
     return {name: values[name] for name in names}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=often(50), deadline=None)
 @given(
     worlds(), st.lists(st.builds(Command, st.sampled_from("abc"), st.sampled_from(Verb), DIGEST, TIERS), max_size=12)
 )

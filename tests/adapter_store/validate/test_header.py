@@ -16,6 +16,7 @@ from safetensors.numpy import save
 from chorus_adapter_store.errors import InvalidArgument
 from chorus_adapter_store.validate import Limits
 from chorus_adapter_store.validate.header import TensorInfo, read_header
+from tests.support.often import often
 
 LIMITS = Limits()
 ENTRY: Mapping[str, object] = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
@@ -200,7 +201,7 @@ def test_whatever_safetensors_writes_is_read_back(given_tensors: dict[str, tuple
         assert content[found[name].begin : found[name].end] == array.tobytes()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=often(300))
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_but_never_trusted(data: st.DataObject) -> None:
     content = bytearray(save({"a": np.ones((2, 3), np.float32), "b": np.ones((4,), np.float16)}))

@@ -15,6 +15,7 @@ from chorus_adapter_store.validate import Limits
 from chorus_adapter_store.validate.lora_config import parse_config
 from chorus_adapter_store.validate.targets import OUTER_NAMES, find_targets
 from tests.adapter_store.support import WHOLE_BASE
+from tests.support.often import often
 
 FULL = {
     **{
@@ -73,7 +74,7 @@ def as_peft_says(config: dict[str, Any]) -> dict[str, tuple[int, float]]:
     }
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=often(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(configs())
 def test_targets_ranks_and_alphas_are_peft_s(config: dict[str, Any]) -> None:
     wanted = as_peft_says(config)

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from chorus_engine.adapters.arena import ALIGNMENT, Arena, Span
+from tests.support.often import often
 
 TOTAL = 64 * ALIGNMENT
 
@@ -58,7 +59,7 @@ class ArenaMachine(RuleBasedStateMachine):
 
 
 TestArena = ArenaMachine.TestCase
-TestArena.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestArena.settings = settings(max_examples=often(60), stateful_step_count=40, deadline=None)
 
 
 @given(st.lists(st.integers(1, 5 * ALIGNMENT), min_size=1, max_size=30))

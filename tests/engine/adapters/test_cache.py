@@ -9,6 +9,7 @@ from chorus_engine.adapters.arena import ALIGNMENT
 from chorus_engine.adapters.cache import HostCache
 from chorus_engine.adapters.eviction import Demand, LeastRecentlyUsed
 from tests.engine.adapters.build import held
+from tests.support.often import often
 
 UNIT = ALIGNMENT
 
@@ -233,4 +234,4 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 TestCache = CacheMachine.TestCase
-TestCache.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestCache.settings = settings(max_examples=often(50), stateful_step_count=40, deadline=None)

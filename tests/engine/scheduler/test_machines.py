@@ -14,6 +14,7 @@ from chorus_engine.scheduler.pages import PagePools
 from chorus_engine.scheduler.slots import SlotTable
 from chorus_engine.scheduler.swap import SwapSpace
 from tests.engine.scheduler.drive import footprint
+from tests.support.often import often
 
 BLOCKS = 12
 SLOTS = 3
@@ -258,8 +259,8 @@ class SlotMachine(RuleBasedStateMachine):
 
 
 TestBlocks = BlockMachine.TestCase
-TestBlocks.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBlocks.settings = settings(max_examples=often(60), stateful_step_count=40, deadline=None)
 TestSwap = SwapMachine.TestCase
-TestSwap.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSwap.settings = settings(max_examples=often(60), stateful_step_count=40, deadline=None)
 TestSlots = SlotMachine.TestCase
-TestSlots.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSlots.settings = settings(max_examples=often(60), stateful_step_count=40, deadline=None)

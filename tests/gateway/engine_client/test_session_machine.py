@@ -9,6 +9,7 @@ from chorus_gateway.engine_client.session import Session
 from chorus_gateway.values import Delta
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.gateway.support.values import job
+from tests.support.often import often
 
 
 class Deaf:
@@ -70,5 +71,5 @@ class SessionMachine(RuleBasedStateMachine):
         assert self.session.credits >= 0
 
 
-SessionMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+SessionMachine.TestCase.settings = settings(max_examples=often(60), stateful_step_count=40, deadline=None)
 TestSession = SessionMachine.TestCase

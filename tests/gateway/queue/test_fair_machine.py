@@ -12,6 +12,7 @@ from chorus_gateway.queue.lane import ANYWHERE, Aim, Place
 from chorus_gateway.queue.room import QueueFull
 from chorus_gateway.values import Band, BaseModel, Tenant
 from tests.gateway.support.values import base, job
+from tests.support.often import often
 
 TENANTS = [Tenant("a"), Tenant("b", weight=2.0), Tenant("c", weight=0.5)]
 AIMS = [ANYWHERE, Aim(frozenset("a")), Aim(frozenset("b")), Aim(frozenset("ab")), Aim(frozenset("a"), firm=True)]
@@ -127,7 +128,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         return min(firsts.values(), key=key, default=None)
 
 
-FairQueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+FairQueueMachine.TestCase.settings = settings(max_examples=often(60), stateful_step_count=40, deadline=None)
 TestFairQueue = FairQueueMachine.TestCase
 
 
@@ -135,5 +136,5 @@ class ShortestFirstMachine(FairQueueMachine):
     shortest_first = True
 
 
-ShortestFirstMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+ShortestFirstMachine.TestCase.settings = settings(max_examples=often(30), stateful_step_count=40, deadline=None)
 TestShortestFirst = ShortestFirstMachine.TestCase

@@ -16,8 +16,9 @@ from chorus_gateway.values import Limits, Period
 from tests.gateway.quota.conftest import CLOCK_KEY, START, TIMEOUT, AnyQuota, scripts_by
 from tests.gateway.quota.oracle import Grant, Oracle
 from tests.gateway.support.redis_server import RedisServer, redis_client
+from tests.support.often import often
 
-EXAMPLES, STEPS = 12, 30  # ten times as many pass too
+EXAMPLES, STEPS = 12, 30
 GATEWAYS = 2
 LEASE = 100.0  # seconds: longer than a minute's bucket remembers
 
@@ -190,12 +191,16 @@ class QuotaMachine(RuleBasedStateMachine):
         assert found.in_flight == sum(len(subjects) for subjects in bounded)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("shared", [False, True], ids=["memory", "redis"])
 def test_a_quota_grants_what_it_must_and_no_more(shared_redis_server: RedisServer, shared: bool) -> None:
     machine = type("Machine", (QuotaMachine,), {"server": shared_redis_server, "shared": shared})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=often(EXAMPLES),
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from chorus_gateway.engine_client.residency import Tier
 from chorus_gateway.routing.choose import Candidate, ceiling, choose, preferred
+from tests.support.often import often
 
 CANDIDATES = st.lists(
     st.builds(
@@ -123,7 +124,7 @@ def test_the_order_of_the_engines_says_nothing(engines: list[Candidate], adapter
     assert choose(engines, adapter, limit) == choose(engines[::-1], adapter, limit)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=often(30))
 @given(CANDIDATES, st.integers(1, 3))
 def test_the_load_that_affinity_can_pile_up_is_bounded(engines: list[Candidate], more: int) -> None:
     """However many requests of one adapter come, one at a time to who is preferred or chosen, none is far above the

@@ -13,6 +13,7 @@ from chorus_gateway.routing.turns import Turn
 from chorus_gateway.values import NOTHING, Band, Needs
 from tests.gateway.routing.test_turns import MODEL, Stage
 from tests.gateway.support.members import grant, hold, load, member
+from tests.support.often import often
 
 ENGINES = st.sampled_from(["one", "two", "three"])
 ADAPTERS = st.sampled_from([None, "d", "e", "f"])
@@ -117,7 +118,7 @@ class TurnsMachine(RuleBasedStateMachine):
             assert not place.aim.engines or place.job.model.adapter is not None
 
 
-TurnsMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TurnsMachine.TestCase.settings = settings(max_examples=often(60), stateful_step_count=40, deadline=None)
 TestTurns = TurnsMachine.TestCase
 
 
@@ -125,5 +126,5 @@ class NearTurnsMachine(TurnsMachine):
     deficit = 100.0
 
 
-NearTurnsMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+NearTurnsMachine.TestCase.settings = settings(max_examples=often(40), stateful_step_count=40, deadline=None)
 TestNearTurns = NearTurnsMachine.TestCase
