@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chorus_adapter_store.catalog.aliasing import check_unnamed, latest_of, point, release, repair_latest
@@ -14,6 +14,7 @@ from chorus_adapter_store.catalog.quotas import check_count, check_draft, lock_t
 from chorus_adapter_store.catalog.rows import (
     LIVE,
     PRESENT,
+    find_generations,
     in_range,
     numbered,
     pointed_at_by,
@@ -96,15 +97,18 @@ class Catalog:
             query, values = _BY_NUMBER, named | {"number": number}
         else:
             query, values = _BY_ALIAS, named | {"alias": version or LATEST}
-        async with self._database.read() as connection:
-            found = await read_generations(connection, query, values)
+
+        def look(connection: Connection) -> Resolution:
+            found = find_generations(connection, query, values)
             if found and model in ("", found[0].model):
                 return _resolution([each.seen_by(tenant) for each in found], version or LATEST)
             if found and owner == tenant:
                 raise NotFound(f"adapter {quote(name)} is for base {quote(found[0].model)}, not {quote(model)}")
             if owner == tenant:
-                await _explain_version(connection, AdapterName(owner, name), version or LATEST)
-        raise NotFound(f"adapter {quote(name if owner == tenant else f'{owner}/{name}')} does not exist")
+                _explain_version(connection, AdapterName(owner, name), version or LATEST)
+            raise NotFound(f"adapter {quote(name if owner == tenant else f'{owner}/{name}')} does not exist")
+
+        return await self._database.ask(look)
 
     async def page(
         self, tenant: str, limit: int, after: Position | None, *, usable: bool = False, deleted: bool = False
@@ -153,8 +157,8 @@ class Catalog:
 
     async def files(self, digest: str) -> tuple[StoredFile, StoredFile]:
         """The files of a digest, also while it is only kept for requests that began with it. Raises NotFound."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(generations).where(generations.c.digest == digest).limit(1))).first()
+        query = select(generations).where(generations.c.digest == digest).limit(1)
+        row = await self._database.ask(lambda connection: connection.execute(query).first())
         if row is None:
             raise NotFound(f"no adapter has the digest {quote(digest)}")
         return stored_files(row)
@@ -209,16 +213,16 @@ async def _insert(connection: AsyncConnection, adapter_id: int, number: int, dra
     return int(inserted.scalar_one())
 
 
-async def _explain_version(connection: AsyncConnection, adapter: AdapterName, version: str) -> None:
+def _explain_version(connection: Connection, adapter: AdapterName, version: str) -> None:
     """Tell its owner what the adapter has instead of `version`. Raises NotFound, unless it has nothing."""
     mine = and_(adapters.c.tenant == adapter.tenant, adapters.c.name == adapter.name)
     if version.isascii() and version.isdigit():
         retired = select_generations(mine, PRESENT, numbered(int(version[:_LARGEST_DIGITS])))
-        for each in await read_generations(connection, retired):
+        for each in find_generations(connection, retired):
             why = f": {quote(each.reason)}" if each.reason else ""
             raise NotFound(f"generation {each.generation} of adapter {quote(adapter.name)} is retired{why}")
     newest = select_generations(mine, LIVE).order_by(generations.c.generation.desc()).limit(5)
-    found = await read_generations(connection, newest)
+    found = find_generations(connection, newest)
     if found:
         known = [each for one in found for each in (str(one.generation), *one.aliases)]
         raise NotFound(f"adapter {quote(adapter.name)} has no version {quote(version)}; it has {', '.join(known)}")

@@ -2,12 +2,13 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -16,16 +17,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from chorus_adapter_store.catalog.migrate import SchemaTooNew, upgrade
 from chorus_adapter_store.errors import StartError, Unavailable
 
+T = TypeVar("T")
+
 _WRITE = "chorus_write"
 _BUSY_SECONDS = 10
+_ASKERS = 2  # threads
 # Publications hold this lock shared and the removal of blobs holds it alone, over all stores of one database.
 _BLOBS_LOCK = 0x63686F72  # "chor"
 _DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 
 class Database:
-    def __init__(self, engine: AsyncEngine) -> None:
+    """`questions`: another engine for the same SQLite file, without asyncio."""
+
+    def __init__(self, engine: AsyncEngine, questions: Engine | None = None) -> None:
         self._engine = engine
+        self._questions = questions
+        self._askers = ThreadPoolExecutor(_ASKERS, "catalog")
         self.dialect = engine.dialect.name
         # A reading sees one moment in all of its queries; SQLite's does by itself.
         postgresql = self.dialect == "postgresql"
@@ -41,19 +49,31 @@ class Database:
                 await asyncio.to_thread(_check_sqlite, _sqlite_file(parsed))
             engine = _create_engine(parsed)
             await _prepare(engine)
+            questions = _create_questions(parsed) if parsed.get_backend_name() == "sqlite" else None
         except SchemaTooNew as error:
             raise StartError(
                 f"the database {shown} was written by a newer Chorus ({error}); upgrade the store"
             ) from None
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StartError(f"cannot use the database {shown}: {_reason(error)}") from None
-        return cls(engine)
+        return cls(engine, questions)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Raises Unavailable when the database is away."""
         async with _answering(), self._reading.connect() as connection:
             yield connection
+
+    async def ask(self, question: Callable[[Connection], T]) -> T:
+        """What `question` answers, of one moment, for what requests wait for. Raises Unavailable as `read`.
+
+        It runs on a thread: SQLite's asynchronous driver changes threads four times for each statement.
+        """
+        if self._questions is None:
+            async with self.read() as connection:
+                return await connection.run_sync(question)
+        async with _answering():
+            return await asyncio.get_running_loop().run_in_executor(self._askers, _asked, self._questions, question)
 
     @asynccontextmanager
     async def write(self, *, removes_blobs: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -69,6 +89,14 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await asyncio.to_thread(self._askers.shutdown)
+        if self._questions is not None:
+            self._questions.dispose()
+
+
+def _asked(questions: Engine, question: Callable[[Connection], T]) -> T:
+    with questions.connect() as connection:
+        return question(connection)
 
 
 async def _prepare(engine: AsyncEngine) -> None:
@@ -115,6 +143,13 @@ def _create_engine(url: URL) -> AsyncEngine:
     engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _create_questions(url: URL) -> Engine:
+    engine = create_engine(url.set(drivername="sqlite"), pool_size=_ASKERS, connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

@@ -4,7 +4,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Insert, Row, Select, and_, bindparam, null, or_, select, union_all
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Insert,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    null,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -75,11 +88,18 @@ async def read_generations(
 
     `values`: of its parameters.
     """
-    rows = (await connection.execute(query, values)).all()
+    return await connection.run_sync(find_generations, query, values)
+
+
+def find_generations(
+    connection: Connection, query: Select[Any], values: Mapping[str, object] | None = None
+) -> tuple[Generation, ...]:
+    """As `read_generations`."""
+    rows = connection.execute(query, values).all()
     if not rows:
         return ()
-    names, portions = await _pointers(connection, [row.id for row in rows])
-    tenants = await _shared_with(connection, {row.adapter_id for row in rows if row.visibility == Visibility.SHARED})
+    names, portions = _pointers(connection, [row.id for row in rows])
+    tenants = _shared_with(connection, {row.adapter_id for row in rows if row.visibility == Visibility.SHARED})
     return tuple(
         replace(
             _generation(row),
@@ -98,13 +118,13 @@ def stored_files(row: Row[Any]) -> tuple[StoredFile, StoredFile]:
     )
 
 
-async def _pointers(
-    connection: AsyncConnection, row_ids: list[int]
+def _pointers(
+    connection: Connection, row_ids: list[int]
 ) -> tuple[dict[int, list[str]], dict[int, list[tuple[str, int]]]]:
     """By generation: the aliases whose first it is, and those of which it is the canary, with its share."""
     names: dict[int, list[str]] = {row_id: [] for row_id in row_ids}
     portions: dict[int, list[tuple[str, int]]] = {row_id: [] for row_id in row_ids}
-    for pointer in await connection.execute(_POINTERS, {"row_ids": row_ids}):
+    for pointer in connection.execute(_POINTERS, {"row_ids": row_ids}):
         if pointer.percent is None:
             names[pointer.generation_id].append(pointer.alias)
         else:
@@ -112,10 +132,10 @@ async def _pointers(
     return names, portions
 
 
-async def _shared_with(connection: AsyncConnection, adapter_ids: set[int]) -> dict[int, list[str]]:
+def _shared_with(connection: Connection, adapter_ids: set[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {adapter_id: [] for adapter_id in adapter_ids}
     query = select(shares).where(shares.c.adapter_id.in_(list(adapter_ids))).order_by(shares.c.tenant)
-    for share in await connection.execute(query) if found else ():
+    for share in connection.execute(query) if found else ():
         found[share.adapter_id].append(share.tenant)
     return found
 
