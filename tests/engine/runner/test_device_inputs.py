@@ -6,6 +6,7 @@ from chorus_engine.core.plan import BASE_SLOT, Admission, RowStep
 from chorus_engine.core.request import SamplingParams
 from chorus_engine.core.spec import Capacity
 from chorus_engine.runner.device_inputs import DeviceInputs, attention_tiles, lora_tiles
+from chorus_engine.runner.graph_sizes import Layout
 from chorus_engine.runner.rows import RowTable
 
 CPU = torch.device("cpu")
@@ -58,7 +59,7 @@ def test_rows_of_the_base_alone_have_no_tiles() -> None:
 
 def test_no_tile_of_an_earlier_step_is_left_for_a_graph_to_see() -> None:
     inputs = DeviceInputs(CAPACITY, table([0, 1, 2, 3, 0]), 32, CPU)
-    inputs.mixed(tuple(RowStep(row, 0, 70, (), True) for row in range(5)))
+    inputs.mixed(tuple(RowStep(row, 0, 70, (), True) for row in range(5)), Layout(384, 0))
     for _ in range(8):  # every host buffer in turn
         shape = inputs.decode((RowStep(0, 70, 1, (), True),), bucket=1)
         tiles = np.array(inputs.device["lora_tiles"].tolist())
@@ -68,7 +69,7 @@ def test_no_tile_of_an_earlier_step_is_left_for_a_graph_to_see() -> None:
 
 def test_blank_inputs_reach_nothing() -> None:
     inputs = DeviceInputs(CAPACITY, table([0, 1]), 32, CPU)
-    inputs.mixed((RowStep(0, 0, 100, (), True), RowStep(1, 0, 200, (), True)))
+    inputs.mixed((RowStep(0, 0, 100, (), True), RowStep(1, 0, 200, (), True)), Layout(320, 0))
     inputs.blank()
     assert not inputs.device["lora_tiles"].any()
     assert not inputs.device["contexts"].any()
@@ -85,20 +86,37 @@ def test_chunks_stand_behind_single_tokens() -> None:
         RowStep(3, 32, 3, (), True),
     )
 
-    shape = inputs.mixed(steps)
+    shape = inputs.mixed(steps, Layout(384, 2))
 
     assert values(inputs, "rows", 4) == [1, 2, 3, 0]
-    assert (shape.singles, shape.sequences, shape.tokens) == (2, 4, 128)
     assert values(inputs, "starts", 4) == [0, 1, 2, 5]
     assert values(inputs, "counts", 4) == [1, 1, 3, 70]
     assert values(inputs, "contexts", 4) == [5, 10, 35, 70]
     assert values(inputs, "positions", 6) == [4, 9, 32, 33, 34, 0]
-    assert values(inputs, "positions", 128)[75:] == [-1] * 53
+    assert values(inputs, "positions", 384)[75:] == [-1] * 309
     assert values(inputs, "lora_tiles", shape.lora_tiles) == [[0, 1, BASE_SLOT], [1, 2, 1], [2, 5, 0], [5, 75, 1]]
     assert values(inputs, "attention_tiles", shape.attention_tiles) == [[3, 64], [2, 0], [3, 32], [3, 0]]
     assert shape.order == (1, 2, 3)  # of the plan, those that sample
     assert values(inputs, "last_tokens", 3) == [0, 1, 4]
     assert values(inputs, "sample_tiles", shape.sample_tiles) == [[0, 1, BASE_SLOT], [1, 2, 1], [2, 3, 0]]
+
+
+def test_padding_stands_between_single_tokens_and_chunks() -> None:
+    inputs = DeviceInputs(CAPACITY, table([1, BASE_SLOT, 0]), 32, CPU)
+    steps = (RowStep(0, 0, 40, (), True), RowStep(1, 4, 1, (), True), RowStep(2, 8, 2, (), False))
+    inputs.mixed((RowStep(0, 0, 300, (), True),), Layout(320, 0))
+
+    shape = inputs.mixed(steps, Layout(64, 3))
+
+    assert values(inputs, "rows", 5) == [1, SCRATCH, SCRATCH, 2, 0]
+    assert values(inputs, "contexts", 5) == [5, 0, 0, 10, 40]
+    assert values(inputs, "starts", 5) == [0, 0, 0, 1, 3]
+    assert values(inputs, "counts", 5) == [1, 0, 0, 2, 40]
+    assert values(inputs, "token_rows", 64)[43:] == [SCRATCH] * 21
+    assert values(inputs, "attention_tiles", 6) == [[4, 32], [3, 0], [4, 0], *[[-1, -1]] * 3]
+    assert values(inputs, "last_tokens", 2) == [0, 42]
+    tiles = values(inputs, "lora_tiles", shape.lora_tiles + 1)
+    assert tiles == [[0, 1, BASE_SLOT], [1, 3, 0], [3, 19, 1], [19, 35, 1], [35, 43, 1], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])

@@ -14,15 +14,13 @@ from torch import Tensor
 
 from chorus_engine.core.plan import BASE_SLOT, RowStep
 from chorus_engine.core.spec import Capacity
+from chorus_engine.runner.graph_sizes import DECODE_TILE, PROMPT_PADDING, PROMPT_TILE, Layout, padded
 from chorus_engine.runner.rows import RowTable
 from chorus_engine.runner.staging import Array, Field, Staging
 
 Ints = NDArray[np.int64]
 Host = Mapping[str, Array]
 
-DECODE_TILE = 16  # tokens of one adapter that a decode step's kernels take at once
-PROMPT_TILE = 128
-PROMPT_PADDING = 64  # tokens; products of odd sizes are slower than a few rows more
 STEPS_IN_FLIGHT = 4  # host buffers: two steps in flight, one being written, one to spare
 
 I32, I64, F32 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32)
@@ -33,9 +31,7 @@ class StepShape:
     """What the host knows of a step's numbers; the numbers themselves are in the staging's device views."""
 
     order: tuple[int, ...]  # index in the plan of each sampling row, in the order of the sampler's fields
-    tokens: int  # padded
-    sequences: int  # padded
-    singles: int  # sequences of one token, padded; the first ones
+    layout: Layout
     lora_tiles: int  # tiles in use; 0 where no token has an adapter
     sample_tiles: int  # the same of the sampling rows' last tokens
     attention_tiles: int
@@ -56,12 +52,12 @@ class DeviceInputs:
                 Field("sample_positions", I64, (sequences,)),
                 Field("seeds", I64, (sequences,)),
                 Field("temperature", F32, (sequences,)),
-                Field("rows", I32, (sequences,)),
-                Field("contexts", I32, (sequences,)),
+                Field("rows", I32, (2 * sequences,)),  # singles with padding, then chunks
+                Field("contexts", I32, (2 * sequences,)),
                 Field("last_positions", I32, (sequences,)),
                 Field("lora_tiles", I32, (lora_tiles, 3)),
-                Field("starts", I32, (sequences,)),  # from here on what decode steps need not send
-                Field("counts", I32, (sequences,)),
+                Field("starts", I32, (2 * sequences,)),  # from here on what decode steps need not send
+                Field("counts", I32, (2 * sequences,)),
                 Field("last_tokens", I64, (sequences,)),
                 Field("sample_tiles", I32, (sequences, 3)),
                 Field("attention_tiles", I32, (attention_tiles, 2)),
@@ -83,7 +79,7 @@ class DeviceInputs:
             field[...] = 0
         for name in ("rows", "token_rows", "sample_rows"):
             host[name][...] = self._rows.scratch
-        for name in ("last_positions", "positions"):
+        for name in ("last_positions", "positions", "attention_tiles"):
             host[name][...] = -1
         self.staging.send()
 
@@ -103,9 +99,10 @@ class DeviceInputs:
         if slot[-1] != BASE_SLOT:
             tiles = fill_tiles(host["lora_tiles"], lora_tiles(slot, np.arange(1, len(slot) + 1), DECODE_TILE))
         self.staging.send(until="starts")
-        return StepShape(tuple(order.tolist()), bucket, bucket, bucket, tiles, 0, 0, bucket)
+        return StepShape(tuple(order.tolist()), Layout(bucket, bucket), tiles, 0, 0, bucket)
 
-    def mixed(self, steps: tuple[RowStep, ...]) -> StepShape:
+    def mixed(self, steps: tuple[RowStep, ...], layout: Layout) -> StepShape:
+        """Any rows, those of one token first."""
         row = np.fromiter((step.row for step in steps), np.int64, len(steps))
         start = np.fromiter((step.start for step in steps), np.int64, len(steps))
         count = np.fromiter((step.count for step in steps), np.int64, len(steps))
@@ -114,19 +111,23 @@ class DeviceInputs:
         row, start, count, slot = row[order], start[order], count[order], slot[order]
         end = np.cumsum(count)
         host = self.staging.begin()
-        sequences = len(row)
-        host["rows"][:sequences] = row
-        host["contexts"][:sequences] = start + count
-        host["starts"][:sequences] = end - count
-        host["counts"][:sequences] = count
-        tokens = padded(int(end[-1]), PROMPT_PADDING)
+        place = np.arange(len(row))
+        place[count > 1] += layout.singles - np.count_nonzero(count == 1)
+        sequences = int(layout.singles + np.count_nonzero(count > 1))
+        spread(host["rows"], row, place, sequences, self._rows.scratch)
+        spread(host["contexts"], start + count, place, sequences, 0)
+        spread(host["starts"], end - count, place, sequences, 0)
+        spread(host["counts"], count, place, sequences, 0)
+        tokens = layout.tokens
         fill(host["token_rows"], np.repeat(row, count), tokens, self._rows.scratch)
         fill(host["positions"], np.arange(end[-1]) + np.repeat(start - end + count, count), tokens, -1)
         tiles = 0
         if slot.max() != BASE_SLOT:
-            tiles = fill_tiles(host["lora_tiles"], lora_tiles(slot, end, PROMPT_TILE))
+            tiles = fill_tiles(host["lora_tiles"], lora_tiles(slot, end, layout.lora_tile))
         attention = attention_tiles(count, start, self._tile_queries)
+        attention[:, 0] = place[attention[:, 0]]
         host["attention_tiles"][: len(attention)] = attention
+        host["attention_tiles"][len(attention) :] = -1
         sampling = np.flatnonzero(np.fromiter((step.sample for step in steps), np.bool_, len(steps))[order])
         samples = padded(len(sampling), DECODE_TILE) if len(sampling) else 0
         fill(host["last_tokens"], end[sampling] - 1, samples, 0)
@@ -136,10 +137,7 @@ class DeviceInputs:
             sample_tiles = fill_tiles(host["sample_tiles"], lora_tiles(slot[sampling], ends, DECODE_TILE))
         self._fill_samples(host, row[sampling], (start + count)[sampling], samples)
         self.staging.send()
-        singles = int(np.count_nonzero(count == 1))
-        return StepShape(
-            tuple(order[sampling].tolist()), tokens, sequences, singles, tiles, sample_tiles, len(attention), samples
-        )
+        return StepShape(tuple(order[sampling].tolist()), layout, tiles, sample_tiles, len(attention), samples)
 
     def _fill_samples(self, host: Host, row: Ints, position: Ints, size: int) -> None:
         fill(host["sample_rows"], row, size, self._rows.scratch)
@@ -148,17 +146,18 @@ class DeviceInputs:
         fill(host["seeds"], self._rows.seeds[row], size, 0)
 
 
-def padded(count: int, multiple: int) -> int:
-    return -(-count // multiple) * multiple
-
-
 def fill(field: Array, values: Array, size: int, padding: int) -> None:
     field[: len(values)] = values
     field[len(values) : size] = padding
 
 
+def spread(field: Array, values: Array, places: Ints, size: int, padding: int) -> None:
+    field[:size] = padding
+    field[places] = values
+
+
 def fill_tiles(field: Array, tiles: Ints) -> int:
-    """Past the tiles in use all are empty, as far as a decode graph may look."""
+    """Past the tiles in use all are empty, as far as a graph may look."""
     field[: len(tiles)] = tiles
     field[len(tiles) :] = 0
     return len(tiles)
