@@ -71,6 +71,10 @@ class AdapterFacts:
     rank: int  # the largest of any module
     modules: tuple[str, ...]  # such as "layers.0.self_attn.q_proj", in the base's order, then EMBEDDING and HEAD
 
+    @property
+    def outer_modules(self) -> frozenset[str]:
+        return frozenset(self.modules) & {EMBEDDING, HEAD}
+
 
 @dataclass(frozen=True, slots=True)
 class AdapterName:
@@ -226,6 +230,7 @@ class PlacedFile:
     models: frozenset[str]  # names of the bases that requests may use it with
     rank: int
     size: int  # bytes of its weights as uploaded
+    outer_modules: frozenset[str] = frozenset()  # EMBEDDING, HEAD
 
 
 @dataclass(frozen=True, slots=True)

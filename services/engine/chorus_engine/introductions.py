@@ -30,6 +30,7 @@ def register(description: Description, address: str) -> Registration:
         started_at=time.time(),
         max_num_seqs=description.max_num_seqs,
         max_lora_rank=description.max_lora_rank,
+        outer_modules=tuple(module.path for module in description.spec.outer_modules),
     )
 
 

@@ -1,6 +1,7 @@
 """Pins, the placer's terms, and what was used lately."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -15,8 +16,8 @@ from chorus_adapter_store.catalog import (
     UsageCatalog,
 )
 from chorus_adapter_store.errors import NotFound
-from chorus_adapter_store.values import AdapterName, Pin, Target, Tier, Usage
-from tests.adapter_store.catalog.test_catalog import MINE, draft, publish
+from chorus_adapter_store.values import EMBEDDING, HEAD, AdapterFacts, AdapterName, Pin, Target, Tier, Usage
+from tests.adapter_store.catalog.test_catalog import MINE, draft, kept, publish
 
 PIN = Pin(MINE, "prod", Tier.GPU, 2)
 
@@ -107,6 +108,17 @@ async def test_only_what_requests_may_use_is_placed(database: Database, catalog:
     await LifecycleCatalog(database).retire(MINE, 2, "", 5.0)
     (file,) = (await placing.files(digests)).values()
     assert (file.digest, file.models) == (draft("one").digest, frozenset({"demo"}))
+
+
+async def test_modules_outside_the_layers_are_known(database: Database, catalog: Catalog) -> None:
+    found = set()
+    for number, modules in enumerate((("layers.0.mlp.lm_head_proj",), ("layers.0.q", HEAD), (EMBEDDING, HEAD))):
+        each = draft(f"outer{number}", AdapterName("acme", f"outer{number}"))
+        generation, _ = await catalog.publish(replace(each, facts=AdapterFacts(4, modules)), 1.0, kept)
+        file = (await PlacingCatalog(database).files({each.digest}))[each.digest]
+        assert file.outer_modules == generation.facts.outer_modules
+        found.add(file.outer_modules)
+    assert found == {frozenset(), frozenset({HEAD}), frozenset({EMBEDDING, HEAD})}
 
 
 async def test_terms_only_grow(database: Database) -> None:

@@ -23,7 +23,9 @@ class ModelEngine:
     host_bytes: int = 32
     max_num_seqs: int = 8
     max_lora_rank: int = 64
+    outer_modules: frozenset[str] | None = None
     draining: bool = False
+    drained: bool = False
     stalled: bool = False
     started_at: float = 0.0
     gpu: dict[str, int] = field(default_factory=dict)  # digest -> bytes, the least lately given first
@@ -42,7 +44,9 @@ class ModelEngine:
             started_at=self.started_at,
             max_num_seqs=self.max_num_seqs,
             max_lora_rank=self.max_lora_rank,
+            outer_modules=self.outer_modules,
             draining=self.draining,
+            drained=self.drained,
             stalled=self.stalled,
             slots=self.slots,
             slots_free=self.slots - len(kept),
@@ -169,8 +173,8 @@ class World:
         return [name for name, found in held if found is not None and tier in (None, found.tier)]
 
 
-def file(digest: str, size: int = 2, rank: int = 8) -> PlacedFile:
-    return PlacedFile(digest, frozenset({MODEL}), rank, size)
+def file(digest: str, size: int = 2, rank: int = 8, outer_modules: frozenset[str] = frozenset()) -> PlacedFile:
+    return PlacedFile(digest, frozenset({MODEL}), rank, size, outer_modules)
 
 
 def busy(in_flight: float) -> Demand:

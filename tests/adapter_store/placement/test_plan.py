@@ -136,7 +136,11 @@ def test_what_is_gone_is_unpinned_and_drained_when_nobody_uses_it() -> None:
 
 
 def test_what_only_a_leaving_or_hanging_engine_has_is_kept_elsewhere() -> None:
-    for leaving in (ModelEngine("a", draining=True), ModelEngine("a", stalled=True)):
+    for leaving in (
+        ModelEngine("a", draining=True),
+        ModelEngine("a", drained=True),
+        ModelEngine("a", stalled=True),
+    ):
         leaving.gpu, leaving.host = {"d0": 2, "d1": 2}, {"d2": 2}
         fleet = world(leaving, ModelEngine("b", host={"d1": 2}))
         situation = fleet.see()
@@ -148,7 +152,12 @@ def test_what_only_a_leaving_or_hanging_engine_has_is_kept_elsewhere() -> None:
 
 
 def test_nothing_is_told_to_engines_that_leave_or_hang_or_serve_no_adapters() -> None:
-    fleet = world(ModelEngine("a", draining=True), ModelEngine("b", stalled=True), ModelEngine("c", slots=0))
+    fleet = world(
+        ModelEngine("a", draining=True),
+        ModelEngine("b", stalled=True),
+        ModelEngine("c", slots=0),
+        ModelEngine("d", drained=True),
+    )
     fleet.demand = {"d0": busy(20)}
     fleet.pins = (PinWish(file("d1"), Tier.GPU),)
     assert fleet.settle() == []
@@ -160,6 +169,20 @@ def test_an_adapter_of_a_higher_rank_than_an_engine_takes_is_not_sent_there() ->
     fleet.pins = (PinWish(file("d0", rank=16), Tier.HOST),)
     fleet.settle()
     assert fleet.holders("d0") == ["b"]
+
+
+def test_an_adapter_with_outer_modules_is_not_sent_to_engines_without() -> None:
+    outer = frozenset({"lm_head"})
+    engines = [
+        ModelEngine("a", outer_modules=frozenset()),
+        ModelEngine("b", outer_modules=frozenset({"embed_tokens"})),
+        ModelEngine("c", outer_modules=outer),
+    ]
+    fleet = World(engines, {"d0": file("d0", outer_modules=outer)})
+    fleet.demand = {"d0": busy(20)}
+    fleet.pins = (PinWish(file("d0", outer_modules=outer), Tier.HOST),)
+    fleet.settle()
+    assert fleet.holders("d0") == ["c"]
 
 
 def test_what_is_on_its_way_is_not_said_again_and_takes_its_room() -> None:

@@ -45,6 +45,20 @@ async def test_an_older_engine_has_no_room_to_place_in(redis: Redis) -> None:
     assert not engine.placeable
 
 
+async def test_what_an_engine_serves_and_who_ordered_it_to_drain_is_read(redis: Redis) -> None:
+    for name in "abc":
+        await AnnouncedEngine(redis, ModelEngine(name), "base").announce()
+    await redis.hset(keys.engine("a"), "outer_modules", "lm_head embed_tokens")
+    await redis.hset(keys.engine("b"), "outer_modules", "")
+    await redis.hset(keys.DRAINS, mapping={"a": "1", "b": "0", "gone": "1"})
+    a, b, c = (await View(redis).engines()).engines
+    assert [each.drained for each in (a, b, c)] == [True, False, False]
+    assert [each.placeable for each in (a, b, c)] == [False, True, True]
+    assert a.outer_modules == frozenset({"lm_head", "embed_tokens"})
+    assert b.outer_modules == frozenset()
+    assert c.outer_modules is None, "an older engine does not say"
+
+
 async def test_what_is_strange_is_left_out_with_one_line(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     await AnnouncedEngine(redis, ModelEngine("a", host={"d1": 1}), "base").announce()

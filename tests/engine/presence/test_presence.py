@@ -23,7 +23,7 @@ from tests.gateway.support.redis_server import RedisServer, redis_client
 
 ONE = Held("11" * 32, Tier.GPU, SlotState.READY, 1000, 14, 2, last_use=1.0, pinned=Tier.GPU)
 TWO = Held("22" * 32, Tier.GPU, SlotState.LOADING, 500, 7)
-REGISTRATION = Registration("e1", "10.0.0.1:8001", "tiny", "ab" * 32, 1234.5, 8, 64)
+REGISTRATION = Registration("e1", "10.0.0.1:8001", "tiny", "ab" * 32, 1234.5, 8, 64, ("embed_tokens", "lm_head"))
 KEY, RESIDENCY = "chorus:engine:{e1}", "chorus:engine:{e1}:residency"
 HOST = HostMemory(total=5000, used=700, available=4400, pinned=0, pinnable=2500)
 
@@ -107,6 +107,7 @@ async def test_an_engine_registers_itself(engine: Engine, redis: Redis) -> None:
         "started_at": "1234.500",
         "max_num_seqs": "8",
         "max_lora_rank": "64",
+        "outer_modules": "embed_tokens lm_head",
         "draining": "0",
         "stalled": "0",
         "term": "3",

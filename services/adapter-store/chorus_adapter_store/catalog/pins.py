@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chorus_adapter_store.catalog.database import Database
 from chorus_adapter_store.catalog.lookups import existing_adapter
-from chorus_adapter_store.catalog.rows import LIVE, PRESENT
+from chorus_adapter_store.catalog.rows import LIVE, PLACED, PRESENT, placed_file
 from chorus_adapter_store.catalog.schema import adapters, aliases, canaries, generations, pins
 from chorus_adapter_store.errors import NotFound
 from chorus_adapter_store.names import quote
@@ -64,8 +64,7 @@ async def _meant(connection: AsyncConnection, chosen: ColumnElement[bool]) -> di
         *(generations.c.id.in_(each.correlate(pins)) for each in named),
     )
     query = (
-        select(pins.c.adapter_id, generations.c.digest, generations.c.model, generations.c.rank)
-        .add_columns(generations.c.weights_size)
+        select(pins.c.adapter_id, *PLACED)
         .join(adapters, pins.c.adapter_id == adapters.c.id)
         .join(generations, generations.c.adapter_id == pins.c.adapter_id)
         .where(chosen, LIVE, wanted)
@@ -73,8 +72,7 @@ async def _meant(connection: AsyncConnection, chosen: ColumnElement[bool]) -> di
     )
     found: dict[int, list[PlacedFile]] = {}
     for row in await connection.execute(query):
-        file = PlacedFile(row.digest, frozenset({row.model}), row.rank, row.weights_size)
-        found.setdefault(row.adapter_id, []).append(file)
+        found.setdefault(row.adapter_id, []).append(placed_file(row))
     return found
 
 

@@ -1,12 +1,13 @@
 """What placing an adapter takes to know of it."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from sqlalchemy import ColumnElement, and_, false, or_, select
 
 from chorus_adapter_store.catalog.aliasing import changes_of
 from chorus_adapter_store.catalog.database import Database
-from chorus_adapter_store.catalog.rows import LIVE, PRESENT, numbered
+from chorus_adapter_store.catalog.rows import LIVE, PLACED, PRESENT, numbered, placed_file
 from chorus_adapter_store.catalog.schema import adapters, generations
 from chorus_adapter_store.values import AdapterName, PlacedFile, Target
 
@@ -21,16 +22,14 @@ class PlacingCatalog:
 
     async def files(self, digests: Collection[str]) -> dict[str, PlacedFile]:
         """Of those that requests may use; whatever is left out is retired, deleted or was never there."""
-        columns = (generations.c.digest, generations.c.model, generations.c.rank, generations.c.weights_size)
         wanted = sorted(digests)
         found: dict[str, PlacedFile] = {}
         async with self._database.read() as connection:
             for at in range(0, len(wanted), _BATCH):
                 batch = generations.c.digest.in_(wanted[at : at + _BATCH])
-                for row in await connection.execute(select(*columns).where(batch, LIVE).distinct()):
-                    known = found.get(row.digest)
-                    models = frozenset({row.model}) | (known.models if known else frozenset())
-                    found[row.digest] = PlacedFile(row.digest, models, row.rank, row.weights_size)
+                for row in await connection.execute(select(*PLACED).where(batch, LIVE).distinct()):
+                    file, known = placed_file(row), found.get(row.digest)
+                    found[row.digest] = replace(file, models=file.models | known.models) if known else file
         return found
 
     async def pointed(self, adapter: AdapterName, alias: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

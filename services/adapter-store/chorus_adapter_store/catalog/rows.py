@@ -11,8 +11,10 @@ from sqlalchemy import (
     Insert,
     Row,
     Select,
+    String,
     and_,
     bindparam,
+    cast,
     null,
     or_,
     select,
@@ -24,10 +26,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chorus_adapter_store.catalog.schema import adapters, aliases, canaries, generations, shares
 from chorus_adapter_store.values import (
     CONFIG_FILE,
+    EMBEDDING,
+    HEAD,
     WEIGHTS_FILE,
     AdapterFacts,
     AdapterName,
     Generation,
+    PlacedFile,
     Sharing,
     State,
     StoredFile,
@@ -41,6 +46,19 @@ DELETED: ColumnElement[bool] = generations.c.deleted_at.is_not(None)
 
 _GENERATIONS = select(adapters.c.tenant, adapters.c.name, adapters.c.visibility, *generations.c).select_from(
     generations.join(adapters, generations.c.adapter_id == adapters.c.id)
+)
+
+# What `placed_file` reads. The modules of an adapter are hundreds, of which these two matter.
+_OUTER = {EMBEDDING: "has_embedding", HEAD: "has_head"}
+PLACED = (
+    generations.c.digest,
+    generations.c.model,
+    generations.c.rank,
+    generations.c.weights_size,
+    *(
+        cast(generations.c.modules, String).contains(f'"{path}"', autoescape=True).label(label)
+        for path, label in _OUTER.items()
+    ),
 )
 
 # Of aliases and canaries in one question: a request waits for its answer.
@@ -109,6 +127,11 @@ def find_generations(
         )
         for row in rows
     )
+
+
+def placed_file(row: Row[Any]) -> PlacedFile:
+    outer = frozenset(path for path, label in _OUTER.items() if getattr(row, label))
+    return PlacedFile(row.digest, frozenset({row.model}), row.rank, row.weights_size, outer)
 
 
 def stored_files(row: Row[Any]) -> tuple[StoredFile, StoredFile]:

@@ -33,7 +33,7 @@ class Desk:
 
     def is_able(self, engine: Engine, digest: str) -> bool:
         file = self.situation.files.get(digest)
-        return file is not None and engine.max_lora_rank >= file.rank
+        return file is not None and engine.can_hold(file)
 
     def holders(self, digest: str) -> list[Engine]:
         """Of those, the ones that have it or are getting it; where it is most at home first."""
@@ -94,7 +94,7 @@ class Desk:
         since = self.situation.now - self.rules.moved
         used: dict[str, float] = {}
         for engine in self.situation.engines:
-            if engine.draining or engine.stalled:
+            if engine.leaving:
                 for digest, held in engine.held.items():
                     if held.last_use >= since or held.leases or held.pinned:
                         used[digest] = max(used.get(digest, 0.0), held.last_use)

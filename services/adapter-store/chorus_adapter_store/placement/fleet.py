@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from chorus_adapter_store.values import Tier
+from chorus_adapter_store.values import PlacedFile, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,9 @@ class Engine:
     started_at: float = 0.0  # seconds since 1970
     max_num_seqs: int = 0
     max_lora_rank: int = 0
-    draining: bool = False
+    outer_modules: frozenset[str] | None = None  # that it has LoRA on; None is unknown
+    draining: bool = False  # as it says itself
+    drained: bool = False  # by an administrator's order
     stalled: bool = False
     slots: int = 0
     slots_free: int = 0
@@ -52,7 +54,18 @@ class Engine:
     @property
     def placeable(self) -> bool:
         """Whether it is told anything. One without slots serves no adapters, or is too old to say."""
-        return self.slots > 0 and not (self.draining or self.stalled)
+        return self.slots > 0 and not self.leaving
+
+    @property
+    def leaving(self) -> bool:
+        """Whether requests go elsewhere: it leaves, or hangs."""
+        return self.draining or self.drained or self.stalled
+
+    def can_hold(self, file: PlacedFile) -> bool:
+        """Whether an empty one could."""
+        return self.max_lora_rank >= file.rank and (
+            self.outer_modules is None or file.outer_modules <= self.outer_modules
+        )
 
     @property
     def host_pin_bytes(self) -> int:

@@ -1,6 +1,7 @@
 """Names of what the placer reads and writes in Redis. Each command there touches one key, as a cluster needs it."""
 
 ENGINES = "chorus:engines"  # zset: engine id -> time of the last heartbeat
+DRAINS = "chorus:drains"  # hash: engine id -> "1" for those that an administrator ordered to drain
 LOCK = "chorus:placer"
 BUCKET_SECONDS = 5  # of demand
 

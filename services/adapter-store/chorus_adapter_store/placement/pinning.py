@@ -38,7 +38,8 @@ class Pinning:
         generations = (found.generation, *((found.canary,) if found.canary else ()))
         model = found.generation.model
         files = [
-            PlacedFile(each.digest, frozenset({model}), each.facts.rank, each.weights.size) for each in generations
+            PlacedFile(each.digest, frozenset({model}), each.facts.rank, each.weights.size, each.facts.outer_modules)
+            for each in generations
         ]
         seen = await self._seen()
         await self._check_room(pin, model, files, [each for each in seen if each.model == model and each.placeable])

@@ -27,7 +27,7 @@ def assign(
     for wish in merge(wishes):
         digest, tier = wish.file.digest, wish.tier
         size = sizes.of(digest, tier)
-        able = [each for each in engines if each.max_lora_rank >= wish.file.rank]
+        able = [each for each in engines if each.can_hold(wish.file)]
         wanted = min(wish.engines or len(engines), len(engines))
         fitting = sorted(
             ((each.engine_id, digest) in refused, _preference(each, wish, left[each.engine_id][tier]), each.engine_id)

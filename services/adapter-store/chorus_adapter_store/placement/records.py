@@ -25,19 +25,24 @@ _SIZES = (
 _LARGEST = 2**63 - 1
 
 
-def parse_engine(engine_id: str, fields: Mapping[str, str], held: Mapping[str, Held]) -> Engine:
-    """Sizes that are missing are 0: an engine of an older version does not say them."""
+def parse_engine(
+    engine_id: str, fields: Mapping[str, str], held: Mapping[str, Held], *, drained: bool = False
+) -> Engine:
+    """Sizes that are missing are 0: an engine of an older version does not say them. drained: by an order."""
     address, model, digest = (fields.get(name, "") for name in ("address", "model", "model_digest"))
     if not (address and model and digest):
         raise ValueError("address, model or model_digest is missing")
     sizes = {name: _size(fields.get(name, "0")) for name in _SIZES}
+    outer = fields.get("outer_modules")
     return Engine(
         engine_id=engine_id,
         address=address,
         model=model,
         base_digest=digest,
         started_at=_time(fields.get("started_at", "0")),
+        outer_modules=None if outer is None else frozenset(outer.split()),
         draining=_flag(fields.get("draining", "0")),
+        drained=drained,
         stalled=_flag(fields.get("stalled", "0")),
         held=held,
         **sizes,

@@ -1,7 +1,7 @@
 """Reads what the placer decides by: engines, what they hold, and demand."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -34,14 +34,16 @@ class View:
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.time()
             pipeline.zrange(keys.ENGINES, 0, -1)
-            (seconds, microseconds), ids = await pipeline.execute()
+            pipeline.hgetall(keys.DRAINS)
+            (seconds, microseconds), ids, orders = await pipeline.execute()
         known = sorted(str(each) for each in ids)
         async with self._redis.pipeline(transaction=False) as pipeline:
             for engine_id in known:
                 pipeline.hgetall(keys.engine(engine_id))
                 pipeline.hgetall(keys.residency(engine_id))
             answers = await pipeline.execute() if known else []
-        found = self._parse(zip(known, answers[::2], answers[1::2], strict=True))
+        drained = {engine_id for engine_id, order in orders.items() if order == "1"}
+        found = self._parse(zip(known, answers[::2], answers[1::2], strict=True), drained)
         return Sight(int(seconds) + int(microseconds) / 1e6, found)
 
     async def demand(self, bases: Iterable[str], now: float) -> dict[str, dict[str, Demand]]:
@@ -58,7 +60,9 @@ class View:
         self._note("demand", errors)
         return {base: window.demand(now) for base, window in self._windows.items()}
 
-    def _parse(self, records: Iterable[tuple[str, Mapping[str, str], Mapping[str, str]]]) -> tuple[Engine, ...]:
+    def _parse(
+        self, records: Iterable[tuple[str, Mapping[str, str], Mapping[str, str]]], drained: Collection[str]
+    ) -> tuple[Engine, ...]:
         found: list[Engine] = []
         errors: list[str] = []
         for engine_id, fields, residency in records:
@@ -66,7 +70,7 @@ class View:
                 continue
             held = _held(engine_id, residency, errors)
             try:
-                found.append(parse_engine(engine_id, fields, held))
+                found.append(parse_engine(engine_id, fields, held, drained=engine_id in drained))
             except ValueError as error:
                 errors.append(f"engine {quote(engine_id)}: {error}")
         self._note("engines", errors)

@@ -49,6 +49,7 @@ class Registration:
     started_at: float  # seconds since 1970
     max_num_seqs: int
     max_lora_rank: int
+    outer_modules: tuple[str, ...] = ()  # outside the layers, that adapters may have LoRA on
 
     @property
     def keys(self) -> Keys:
@@ -62,6 +63,7 @@ class Registration:
             "started_at": f"{self.started_at:.3f}",
             "max_num_seqs": str(self.max_num_seqs),
             "max_lora_rank": str(self.max_lora_rank),
+            "outer_modules": " ".join(self.outer_modules),
         }
 
 
