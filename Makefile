@@ -58,7 +58,7 @@ test-compose: setup-dev ## Build the images, start compose.yaml, run the clients
 	@$(RUN) -m pytest -s -m compose $(PYTEST_ARGS) tests/compose
 
 gpu-test: ## Run the CUDA tests with PYTHON (python3) as it is installed on a CUDA machine
-	@PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m pytest -c tests/gpu/pytest.ini --rootdir . -m gpu $(PYTEST_ARGS) tests/kernels tests/gpu
+	@PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" PYTHON="$(PYTHON)" scripts/gpu-test $(PYTEST_ARGS)
 
 bench: setup-dev ## Measure the engine on this machine's CPU against transformers and PEFT in the same run
 	@$(RUN) -m benchmarks.engine $(ARGS)
