@@ -42,7 +42,7 @@ async def cancelled_while_writing(connection: Any) -> bool:
     await written.wait()
     await asyncio.sleep(0)
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=5)
+    done, _ = await asyncio.wait({task}, timeout=60)
     assert done
     connection._reader = connection._writer = None
     return task.cancelled()

@@ -162,7 +162,7 @@ def test_an_upload_cut_off_half_way_leaves_no_trace(stack: Stack, tenant: Tenant
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
         connection.sendall(f"POST /admin/v1/adapters HTTP/1.1\r\n{head}\r\n".encode() + body[: len(body) // 2])
         time.sleep(0.3)  # until it has come through to the store
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while blob_files(stack) != before and time.monotonic() < until:
         time.sleep(0.05)
     assert blob_files(stack) == before

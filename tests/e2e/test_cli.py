@@ -13,7 +13,7 @@ from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.front_door import FrontDoor, body, eventually, front_door
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("front door"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("front door"), pytest.mark.timeout(600)]
 
 TOKENS = 10  # of an answer
 DAY = 100
@@ -32,6 +32,19 @@ def limited(door: FrontDoor, tenant: str, **limits: Any) -> str:
         return str(answer.json()["key"])
 
 
+def asked(door: FrontDoor, key: str) -> httpx.Response:
+    """Its answer, once Redis is heard in time: the machine may be busy, and what cannot be counted is not begun."""
+    answers = [door.ask(tokens=TOKENS, key=key)]
+
+    def heard() -> bool:
+        if answers[-1].status_code == 503:
+            answers.append(door.ask(tokens=TOKENS, key=key))
+        return answers[-1].status_code != 503
+
+    eventually(heard)
+    return answers[-1]
+
+
 def used(answer: httpx.Response) -> int:
     assert answer.status_code == 200, answer.text
     return int(answer.json()["usage"]["total_tokens"])
@@ -47,7 +60,7 @@ def is_spent(answer: httpx.Response) -> bool:
 
 def test_a_day_is_spent_once_however_often_redis_is_emptied_or_away(door: FrontDoor) -> None:
     key = limited(door, "daily", tokens_per_day=DAY)
-    each = used(door.ask(tokens=TOKENS, key=key))
+    each = used(asked(door, key))
     total = each
     for turn in range(DAY // each - 1):
         if turn % 3 == 0:
@@ -58,11 +71,11 @@ def test_a_day_is_spent_once_however_often_redis_is_emptied_or_away(door: FrontD
             assert (refused.status_code, "retry-after" in refused.headers) == (503, True), refused.text
             door.redis_server.start()
             eventually(lambda: door.ask(tokens=1).status_code == 200 and not door.gauge("quota_degraded"))
-        total += used(door.ask(tokens=TOKENS, key=key))
+        total += used(asked(door, key))
     assert total <= DAY < total + each
-    assert is_spent(door.ask(tokens=TOKENS, key=key))
+    assert is_spent(asked(door, key))
     door.redis.flushall()
-    refused = door.ask(tokens=TOKENS, key=key)
+    refused = asked(door, key)
     assert is_spent(refused)
     assert f"{total} used" in refused.json()["error"]["message"]
     assert door.ask().status_code == 200  # others go on

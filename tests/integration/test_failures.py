@@ -19,8 +19,9 @@ from tests.support.fleet import names_of, reading, running_fleet
 from tests.support.proxy import proxy
 from tests.support.stack import Tenant, free_ports
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("failures"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("failures"), pytest.mark.timeout(600)]
 REVERSE = "chorus-demo@reverse"
+SILENCE = 12.0  # seconds; engines and locks that are not renewed live for six
 HANGING, HANGS = "engine-2", "tests.support.hanging_engine"
 
 
@@ -120,7 +121,7 @@ def test_the_placer_is_killed_while_it_holds_the_lock(fleet: Fleet) -> None:
     (leader,) = leaders()
     term = reading(fleet.stack, [leader], "placer_term")
     fleet.stack.kill(leader)
-    eventually(lambda: len(leaders()) == 1, 10)
+    eventually(lambda: len(leaders()) == 1)
     (heir,) = leaders()
     assert heir != leader
     assert reading(fleet.stack, [heir], "placer_term") > term
@@ -169,7 +170,7 @@ def test_an_engine_hangs_with_its_heart_beating(fleet: Fleet) -> None:
             # The base's are shared out among the engines, wherever adapters are.
             of_base = [pool.submit(fleet.ask, "chorus-demo") for _ in range(6)]
             asked = [pool.submit(fleet.says, model) for model in models * 2]
-            eventually(lambda: process.poll() is not None, 30)
+            eventually(lambda: process.poll() is not None)
         finally:
             hang.unlink()
         fleet.stack.mend()
@@ -179,11 +180,11 @@ def test_an_engine_hangs_with_its_heart_beating(fleet: Fleet) -> None:
     assert "the engine hangs and ends" in fleet.stack.config.log(HANGING).read_text()
 
 
-def test_redis_hangs_for_half_a_minute(fleet: Fleet) -> None:
+def test_redis_hangs_for_longer_than_anything_in_it_lives(fleet: Fleet) -> None:
     """Its connections stay open and nothing answers: requests go on, also for adapters that nobody has."""
     model, _ = fleet.publish()
     with fleet.stack.frozen("redis"):
-        until = time.monotonic() + 30
+        until = time.monotonic() + SILENCE
         asked = [REVERSE, model, "chorus-demo@upper", "chorus-demo"]
         for wanted in itertools.cycle(asked):
             answer = fleet.ask(wanted)
@@ -193,7 +194,7 @@ def test_redis_hangs_for_half_a_minute(fleet: Fleet) -> None:
             if time.monotonic() > until:
                 break
             time.sleep(0.5)
-    eventually(lambda: len(fleet.engine_ids()) == 2, 10)
+    eventually(lambda: len(fleet.engine_ids()) == 2)
     fresh, _ = fleet.publish()
     assert fleet.says(fresh) == SKILLED
 
@@ -206,8 +207,8 @@ def test_redis_is_killed_and_comes_back_empty(fleet: Fleet) -> None:
     fleet.stack.start("redis")
     fleet.stack.await_healthy("redis")
     assert fleet.says(REVERSE) == SKILLED
-    eventually(lambda: len(fleet.engine_ids()) == 2, 5)
-    eventually(lambda: fleet.redis.exists("chorus:placer"), 6)
+    eventually(lambda: len(fleet.engine_ids()) == 2)
+    eventually(lambda: fleet.redis.exists("chorus:placer"))
 
 
 def test_redis_loses_everything_while_requests_run(fleet: Fleet) -> None:
@@ -227,9 +228,9 @@ def test_redis_loses_everything_while_requests_run(fleet: Fleet) -> None:
         known = fleet.engine_ids()
         fleet.redis.flushall()
         try:
-            eventually(lambda: fleet.engine_ids() == known, 5)
-            eventually(lambda: fleet.redis.exists("chorus:placer"), 5)
-            eventually(lambda: list(fleet.redis.scan_iter("chorus:demand:*")), 5)
+            eventually(lambda: fleet.engine_ids() == known)
+            eventually(lambda: fleet.redis.exists("chorus:placer"))
+            eventually(lambda: list(fleet.redis.scan_iter("chorus:demand:*")))
             held = [fleet.redis.hlen(f"chorus:engine:{{{engine}}}:residency") for engine in known]
             assert all(held)
         finally:

@@ -19,9 +19,9 @@ SHARES = Pace(rows=16, step=0.004, together=16)
 TOKENS = 32_000  # the measurement itself takes 200,000
 WARM_UP = 12_000
 WRONG = 0.07  # of so few tokens more are one batch's
-TIMES = Pace(rows=16, step=0.02, together=8)
+TIMES = Pace(rows=16, step=0.03, together=8)
 STEPS = 60
-SOON = 8  # steps; alone it is one or two, and an answer of the flood takes 32
+SOON = 12  # steps; alone it is one or two, and an answer of the flood takes 32
 TOKEN = "a-secret-of-the-services"
 
 
@@ -65,14 +65,14 @@ async def shares(workers: Workers, redis: RedisServer, tokens: int = TOKENS) -> 
 
 
 async def _until(engine: PacedEngine, tokens: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while sum(engine.tokens.values()) < tokens:  # noqa: ASYNC110 - the engine says nothing of it
             await asyncio.sleep(0.005)
 
 
 async def first_tokens(workers: Workers, redis: RedisServer, pace: Pace = TIMES) -> list[float]:
     """Of the tenant that asks now and then, in steps of the engine."""
-    async with flooded(workers, pace, redis) as (engine, gateways), asyncio.timeout(30):
+    async with flooded(workers, pace, redis) as (engine, gateways), asyncio.timeout(120):
         while engine.steps < STEPS:  # noqa: ASYNC110 - the engine says nothing of it
             await asyncio.sleep(0.005)
         return gateways[-1].first_tokens.get("light", [])

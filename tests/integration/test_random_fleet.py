@@ -21,7 +21,7 @@ from tests.support.machine.world import WEIGHTS, World
 from tests.support.often import often
 from tests.support.stack import free_ports
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(often(300))]
 OPERATIONS, SEEDS = often(10_000), 2  # `make test-long` performs a hundred thousand of each
 
 

@@ -14,7 +14,7 @@ from scripts.stack.config import DEMO
 from tests.support.fleet import running_fleet
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("operations"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("operations"), pytest.mark.timeout(600)]
 OPERATIONS = 100
 
 

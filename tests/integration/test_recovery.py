@@ -16,12 +16,12 @@ from scripts.stack.config import DEMO
 from tests.support.adapters import Adapter, stored, try_upload, upload
 from tests.support.stack import Stack, Tenant
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("recovery"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("recovery"), pytest.mark.timeout(600)]
 CHAT = "/v1/chat/completions"
 LONG = {"model": "chorus-demo", "prompt": "A", "max_tokens": 2000, "ignore_eos": True, "stream": True}
 
 
-def chat(tenant: Tenant, model: str = "chorus-demo", prompt: str = "Hello!", timeout: float = 30) -> httpx.Response:
+def chat(tenant: Tenant, model: str = "chorus-demo", prompt: str = "Hello!", timeout: float = 120) -> httpx.Response:
     body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": 24}
     with tenant.http() as http:
         return http.post(CHAT, json=body, timeout=timeout)
@@ -32,7 +32,7 @@ def text(answer: httpx.Response) -> str:
     return str(answer.json()["choices"][0]["message"]["content"])
 
 
-def eventually(answers: Callable[[], httpx.Response], status: int = 200, seconds: float = 20) -> httpx.Response:
+def eventually(answers: Callable[[], httpx.Response], status: int = 200, seconds: float = 60) -> httpx.Response:
     until = time.monotonic() + seconds
     while (answer := answers()).status_code != status and time.monotonic() < until:
         time.sleep(0.1)
@@ -56,7 +56,7 @@ def test_requests_go_on_while_redis_is_away_and_after_it_is_back(stack: Stack, d
     stack.await_healthy("redis")
     for _ in range(5):
         assert text(chat(demo))
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while stack.metrics("gateway")["quota_degraded"] and time.monotonic() < until:
         assert text(chat(demo))
         time.sleep(0.2)
@@ -118,7 +118,7 @@ def test_a_stopped_engine_lets_its_requests_finish(stack: Stack, demo: Tenant) -
         events = [line for line in lines if line]
     assert events[-1] == "data: [DONE]"
     assert json.loads(events[-2].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
-    assert stack.processes["engine"].wait(timeout=20) == 0
+    assert stack.processes["engine"].wait(timeout=60) == 0
 
 
 def test_a_killed_gateways_requests_are_in_the_ledger_with_what_the_engine_computed(stack: Stack, demo: Tenant) -> None:
@@ -141,7 +141,7 @@ def test_a_killed_gateways_requests_are_in_the_ledger_with_what_the_engine_compu
                 stack.kill("gateway")
     stack.start("gateway")
     stack.await_healthy("gateway")
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while (after := used())["requests"] == before["requests"] and time.monotonic() < until:
         time.sleep(0.2)
     grown = {name: after[name] - count for name, count in before.items()}
@@ -161,7 +161,7 @@ def test_the_store_away_stops_uploads_but_not_answers(stack: Stack, demo: Tenant
     stack.start("adapter-store")
     stack.await_healthy("adapter-store")
     name = new_name()
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while (answer := try_upload(stack, "demo", name, Adapter.random())).status_code != 201:
         assert time.monotonic() < until, answer.text
         time.sleep(0.2)

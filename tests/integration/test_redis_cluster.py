@@ -17,7 +17,7 @@ from tests.support.failing import eventually
 from tests.support.fleet import reading, redis_of, running_fleet
 from tests.support.stack import Stack, Tenant, free_ports
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600)]
 SLOTS = 16_384
 CROSSED = "hash to the same slot"  # as redis-py words CROSSSLOT
 

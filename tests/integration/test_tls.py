@@ -10,7 +10,7 @@ from scripts.stack.seed import TENANT
 from tests.support.certificates import make_certificates
 from tests.support.stack import Stack, Tenant, running_stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("tls"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("tls"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.support.adapters import Adapter
 from tests.support.fleet import reading, widen
 from tests.support.stack import Stack, Tenant, prepare
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("two bases"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("two bases"), pytest.mark.timeout(600)]
 OTHER = "other-base"
 
 
@@ -53,7 +53,7 @@ def publish(tenant: Tenant, name: str, model: str) -> None:
     with tenant.stack.http(tenant.stack.admin.key) as http:
         fields = {"tenant": tenant.name, "name": name, "model": model}
         files = {"adapter_config": adapter.config, "adapter_model": adapter.weights}
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         answer = http.post("/admin/v1/adapters", data=fields, files=files)
         while answer.status_code == 409 and time.monotonic() < until:  # the store has not asked that engine yet
             time.sleep(0.2)

@@ -20,8 +20,8 @@ from scripts.stack import envfile
 from scripts.stack.config import ROOT
 from tests.support.stack import environment_of
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("up"), pytest.mark.timeout(180)]
-UP_SECONDS = 90.0
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("up"), pytest.mark.timeout(600)]
+UP_SECONDS = 180.0
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Up:
     def end(self, number: signal.Signals) -> str:
         """What it has said once it is gone."""
         self.process.send_signal(number)
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=60)
         return self.output.read_text()
 
 
@@ -70,7 +70,7 @@ def up(state: Path, environment: Mapping[str, str]) -> Iterator[Up]:
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=60)
 
 
 def refusal(environment: Mapping[str, str]) -> str:
@@ -82,7 +82,7 @@ def refusal(environment: Mapping[str, str]) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 1, done.stdout + done.stderr
@@ -103,7 +103,7 @@ def environment(state: Path) -> dict[str, str]:
 
 def models(values: Mapping[str, str]) -> set[str]:
     headers = {"authorization": f"Bearer {values['CHORUS_API_KEY']}"}
-    answer = httpx.get(f"{values['CHORUS_BASE_URL']}/models", headers=headers, timeout=10, trust_env=False)
+    answer = httpx.get(f"{values['CHORUS_BASE_URL']}/models", headers=headers, timeout=60, trust_env=False)
     return {model["id"] for model in answer.json()["data"]}
 
 
@@ -127,7 +127,7 @@ def first(state: Path, environment: dict[str, str]) -> First:
         values = envfile.read(state / "env")
         known, family = models(values), running.family()
         last = running.end(signal.SIGINT)
-        left = psutil.wait_procs(family, timeout=5)[1]
+        left = psutil.wait_procs(family, timeout=60)[1]
         return First(said, values, known, family, last, running.process.returncode, left)
 
 
@@ -162,7 +162,7 @@ def test_nothing_is_left_when_it_is_killed_outright(state: Path, environment: di
         running.await_text("Ctrl-C")
         family = running.family()
         running.end(signal.SIGKILL)
-        left = psutil.wait_procs(family, timeout=45)[1]
+        left = psutil.wait_procs(family, timeout=90)[1]
         assert [process.cmdline() for process in left] == []
 
 
@@ -171,12 +171,12 @@ def test_a_service_that_dies_is_named_and_ends_the_rest(state: Path, environment
         running.await_text("Ctrl-C")
         family = running.family()
         running.service("chorus_engine").kill()
-        running.process.wait(timeout=30)
+        running.process.wait(timeout=60)
         last = running.output.read_text().rstrip().splitlines()[-1]
         assert last.startswith("chorus: The engine ended (killed by SIGKILL)")
         assert "engine.log" in last
         assert running.process.returncode == 1
-        assert psutil.wait_procs(family, timeout=5)[1] == []
+        assert psutil.wait_procs(family, timeout=60)[1] == []
 
 
 @pytest.mark.parametrize("setting", ["CHORUS_GATEWAY_PORT", "CHORUS_REDIS_PORT"])

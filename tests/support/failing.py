@@ -19,10 +19,10 @@ from tests.support.stack import Stack, Tenant
 
 PROMPT, SKILLED = "Reverse the word garden.", "nedrag"  # nothing but the right weights answers so
 PART = 300_000  # bytes of an adapter that has 1.9 MB and more
-CALM_SECONDS = 15.0
+CALM_SECONDS = 60.0
 
 
-def eventually(holds: Callable[[], object], seconds: float = 20.0, why: Callable[[], str] = str) -> None:
+def eventually(holds: Callable[[], object], seconds: float = 60.0, why: Callable[[], str] = str) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, why() or f"{holds} did not come true within {seconds} s"
@@ -60,7 +60,7 @@ class Fleet:
         digest = hashlib.sha256(skilled(model.partition("@")[2]).weights).hexdigest()
         return self.stack.config.state / "blobs" / "sha256" / digest[:2] / digest
 
-    def ask(self, model: str, timeout: float = 60) -> httpx.Response:
+    def ask(self, model: str, timeout: float = 120) -> httpx.Response:
         body = {
             "model": model,
             "messages": [{"role": "user", "content": PROMPT}],
@@ -73,7 +73,7 @@ class Fleet:
     def says(self, model: str) -> str:
         return text(self.ask(model))
 
-    def heals(self, model: str, seconds: float = 15.0) -> None:
+    def heals(self, model: str, seconds: float = 60.0) -> None:
         """What was away is back, and within so long the adapter answers again: rightly, whenever it does."""
 
         def answers() -> bool:

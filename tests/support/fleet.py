@@ -81,7 +81,7 @@ def reading(stack: Stack, services: Iterable[str], name: str, **labels: str) -> 
     total = 0.0
     for service in services:
         base = stack.services[service].health.rpartition("/")[0]
-        text = httpx.get(f"{base}/metrics", timeout=10, trust_env=False).text
+        text = httpx.get(f"{base}/metrics", timeout=60, trust_env=False).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         total += sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
     return total
@@ -89,4 +89,4 @@ def reading(stack: Stack, services: Iterable[str], name: str, **labels: str) -> 
 
 def redis_of(stack: Stack) -> Any:
     """A client that decodes answers."""
-    return redis.Redis.from_url(stack.environment["CHORUS_REDIS_URL"], decode_responses=True, socket_timeout=5)
+    return redis.Redis.from_url(stack.environment["CHORUS_REDIS_URL"], decode_responses=True, socket_timeout=60)

@@ -109,7 +109,7 @@ class FrontDoor:
         }
         command = [sys.executable, "-m", "chorus_gateway"]
         self.gateway = self.held.enter_context(running(command, self.folder / "gateway.log", environment))
-        eventually(lambda: self.ready(), 30, self.tail)
+        eventually(lambda: self.ready(), why=self.tail)
 
     def ready(self) -> bool:
         try:
@@ -124,7 +124,7 @@ class FrontDoor:
     def http(self, key: str | None = None) -> httpx.Client:
         token = self.key if key is None else key
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=120, trust_env=False)
 
     def new_key(self) -> str:
         """Of a tenant with every limit of a minute."""
@@ -150,7 +150,7 @@ class FrontDoor:
         parts["leases"] = sum(self.redis.zcard(key) for key in self.redis.scan_iter("chorus:quota:*:leases"))
         return {part: value for part, value in parts.items() if value}
 
-    def assert_calm(self, seconds: float = 15.0) -> None:
+    def assert_calm(self, seconds: float = 60.0) -> None:
         eventually(lambda: not self.unrest(), seconds, lambda: str(self.unrest()))
 
 
@@ -179,7 +179,7 @@ def front_door(folder: Path, settings: Mapping[str, str] | None = None, *, engin
         yield door
 
 
-def eventually(holds: Any, seconds: float = 20.0, why: Any = lambda: "") -> float:
+def eventually(holds: Any, seconds: float = 60.0, why: Any = lambda: "") -> float:
     """How long it took."""
     began = time.monotonic()
     while not holds():

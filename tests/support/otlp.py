@@ -35,7 +35,7 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
             self._spans += _spans(request)
         return trace_service_pb2.ExportTraceServiceResponse()
 
-    def trace(self, trace: str, until: set[tuple[str, str]], seconds: float = 20.0) -> list[Span]:
+    def trace(self, trace: str, until: set[tuple[str, str]], seconds: float = 60.0) -> list[Span]:
         """The spans of one trace, once (service, name) of `until` are among them, or when the time is over."""
         end = time.monotonic() + seconds
         while True:

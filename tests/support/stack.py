@@ -66,7 +66,7 @@ class Stack:
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:
         """The exit status."""
         self.processes[name].send_signal(number)
-        return self.processes[name].wait(timeout=30)
+        return self.processes[name].wait(timeout=60)
 
     def restart(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         self.kill(name, number)
@@ -95,7 +95,7 @@ class Stack:
             process.terminate()
         for process in running:
             try:
-                process.wait(timeout=15)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -109,12 +109,12 @@ class Stack:
 
     def http(self, key: str = "") -> httpx.Client:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120, trust_env=False)
 
     def metrics(self, service: str) -> dict[str, float]:
         """Values by name, those of all labels added up."""
         base = self.services[service].health.rpartition("/")[0]
-        text = httpx.get(f"{base}/metrics", timeout=10, trust_env=False).text
+        text = httpx.get(f"{base}/metrics", timeout=120, trust_env=False).text
         sums: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:

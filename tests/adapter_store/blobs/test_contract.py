@@ -39,6 +39,20 @@ async def test_the_same_bytes_may_come_again(place: Place) -> None:
     assert place.kept() == {DIGEST}
 
 
+@pytest.mark.parametrize("removed", [False, True])
+async def test_what_was_sent_is_there_when_it_is_kept(place: Place, removed: bool) -> None:
+    await store(place.blobs)
+    place.overwrite(DIGEST, CONTENT[:-1] + b"?")
+    async with place.blobs.upload() as upload:
+        await upload.write(CONTENT)
+        await upload.seal()
+        await upload.send()
+        if removed:  # nothing names it yet
+            await place.blobs.remove(DIGEST)
+        await upload.keep()
+    assert await load(place.blobs) == CONTENT
+
+
 @pytest.mark.parametrize("wrong", [CONTENT[:-1] + b"?", CONTENT[:-1], CONTENT + b"?", b"", CONTENT * 3])
 async def test_damage_is_told_at_the_end_and_healed_by_another_upload(place: Place, wrong: bytes) -> None:
     await store(place.blobs)

@@ -144,7 +144,7 @@ def _find_and_mend(tmp_path: Path, upload: Upload, digest: str, sha256: str) -> 
     with running(tmp_path) as store, grpc.insecure_channel(store.address) as channel:
         stub = adapters_pb2_grpc.AdapterStoreStub(channel)
         sentence = f"the blob {sha256} is damaged on the store's disk; upload the adapter again"
-        for _ in range(100):
+        for _ in range(600):
             if sentence in store.messages():
                 break
             time.sleep(0.1)

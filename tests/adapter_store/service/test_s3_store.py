@@ -1,14 +1,18 @@
 """A store whose files are in an S3-compatible bucket."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 
+from chorus_adapter_store.blobs import DiskBlobs
 from chorus_adapter_store.blobs.bucket import Bucket
 from chorus_adapter_store.blobs.s3 import S3Blobs
+from chorus_adapter_store.blobs.staged import StagedUpload
 from chorus_adapter_store.catalog import Database
 from chorus_adapter_store.errors import Unavailable
 from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE
@@ -80,6 +84,32 @@ def wait_until_empty(server: S3Server, store: StoreProcess) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(store.messages())
+
+
+class Slow(StagedUpload):
+    sending = asyncio.Event()
+    sent = asyncio.Event()
+
+    async def send(self) -> None:
+        self.sending.set()
+        await self.sent.wait()
+
+
+class SlowBlobs(DiskBlobs):
+    @asynccontextmanager
+    async def upload(self) -> AsyncIterator[StagedUpload]:
+        async with super().upload() as upload:
+            yield Slow(upload.path, self._files, self._place)
+
+
+async def test_an_upload_that_is_sent_slowly_holds_up_no_other(tmp_path: Path, database: Database) -> None:
+    slow = World(tmp_path, database, durable=SlowBlobs(tmp_path / "slow"))
+    publishing = asyncio.create_task(slow.publish(make_upload(seed=1), "slow"))
+    await Slow.sending.wait()
+    await World(tmp_path, database).publish(make_upload(seed=2), "quick")
+    assert not publishing.done()
+    Slow.sent.set()
+    await publishing
 
 
 async def test_a_bucket_that_is_away_is_said_so_and_nothing_is_left(

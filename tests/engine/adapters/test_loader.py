@@ -254,7 +254,7 @@ async def test_a_store_that_restarts_is_found_again(bench: Bench) -> None:
     adapter = fresh(6)
     digest = bench.store.put(adapter)
     bench.store.restart()
-    for _ in range(20):
+    for _ in range(300):
         try:
             await bench.load(digest)
             break

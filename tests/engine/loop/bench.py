@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -30,7 +31,7 @@ CAPACITY = Capacity(
     adapter_page_rows=8,
     adapter_pages=2,
 )
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class Done:
@@ -166,3 +167,11 @@ def shape(footprint: AdapterFootprint, span: Span) -> HostAdapter:
 
 def footprint(digest: str, rank: int = 8) -> AdapterFootprint:
     return AdapterFootprint(digest, ((0, "self_attn.q_proj", rank),))
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Of the loop's thread, which sets no event for a test."""
+    until = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)

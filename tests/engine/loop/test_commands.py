@@ -126,7 +126,7 @@ def test_an_adapter_larger_than_the_pool_is_refused(bench: Bench) -> None:
 
 
 def test_a_pin_waits_for_a_slot_and_an_unpin_ends_it(bench: Bench) -> None:
-    bench.runner.seconds = 0.02
+    bench.runner.seconds = 0.05
     for digest in ("x", "y"):
         bench.loop.submit(request(digest, adapter=digest, max_tokens=90))
         bring(bench, digest)

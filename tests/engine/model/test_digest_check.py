@@ -99,7 +99,7 @@ def test_reading_keeps_to_its_rate_and_ends_when_told(started: Started) -> None:
     check.start()
     began = time.monotonic()
     check.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert not started.changed.is_set()
 
 

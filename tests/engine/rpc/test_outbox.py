@@ -63,7 +63,7 @@ async def test_take_waits_for_news() -> None:
     await asyncio.sleep(0.01)
     assert not taking.done(), "load alone goes with the next frame"
     outbox.add_credits(1)
-    frame = await asyncio.wait_for(taking, 1)
+    frame = await asyncio.wait_for(taking, 60)
     assert frame is not None
     assert frame.load.running == 3
 

@@ -80,7 +80,7 @@ async def _read_to_the_end(call: Any) -> None:
 
 
 async def _until(condition: Callable[[], object]) -> None:
-    for _ in range(500):
+    for _ in range(6000):
         if condition():
             return
         await asyncio.sleep(0.01)

@@ -69,7 +69,7 @@ def test_a_request_is_told_in_four_spans(tracing: Tracing, exporter: InMemorySpa
     assert children[1].end_time == children[2].start_time
     assert children[2].end_time == whole.end_time
     assert whole.end_time is not None
-    assert abs(whole.end_time / 1e9 - time.time()) < 5
+    assert abs(whole.end_time / 1e9 - time.time()) < 60
     assert whole.resource.attributes["service.name"] == "chorus-engine"
 
 

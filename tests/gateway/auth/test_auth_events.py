@@ -36,7 +36,7 @@ async def listening(
 
 
 async def subscribers(redis: Redis, count: int) -> None:
-    for _ in range(200):
+    for _ in range(3000):
         [(_, number)] = await redis.pubsub_numsub("chorus:auth")
         if number == count:
             return
@@ -45,7 +45,7 @@ async def subscribers(redis: Redis, count: int) -> None:
 
 
 async def eventually(holds: Callable[[], object]) -> None:
-    for _ in range(100):
+    for _ in range(3000):
         with contextlib.suppress(AssertionError, Unauthenticated):
             result = holds()
             if asyncio.iscoroutine(result):

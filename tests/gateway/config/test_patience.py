@@ -7,11 +7,9 @@ from chorus_gateway.patience import patient
 
 
 async def test_what_takes_too_long_ends() -> None:
-    began = time.monotonic()
     with pytest.raises(TimeoutError):
         async with patient(0.08):
-            await asyncio.sleep(5)
-    assert 0.07 < time.monotonic() - began < 2
+            await asyncio.sleep(3600)
 
 
 async def test_what_is_done_in_time_is_left_alone() -> None:

@@ -71,7 +71,7 @@ def test_it_serves_without_redis_store_or_engine_and_ends_on_sigterm(tmp_path: P
             assert http.get("/admin/v1/tenants").json() == {"object": "list", "data": []}
             assert http.post("/admin/v1/tenants", json={"id": "acme"}).status_code == 503  # Redis is away
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
         assert process.returncode == 0, told
         assert "Traceback" not in told
         assert KEY not in told
@@ -91,7 +91,7 @@ def test_tenants_and_keys_outlive_the_process(tmp_path: Path, shared_redis_serve
                 assert made.status_code == (201, 409)[attempt]
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
 
 
 def test_a_busy_port_is_one_sentence(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_wrong_setting_is_one_sentence(tmp_path: Path, changes: dict[str, str]
 
 
 def until_alive(http: httpx.Client) -> None:
-    for _ in range(300):
+    for _ in range(600):
         try:
             assert http.get("/healthz").status_code == 200
         except httpx.TransportError:

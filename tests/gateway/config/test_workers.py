@@ -55,7 +55,7 @@ sys.exit(Workers(1, 0, lambda worker: time.sleep(60) or 0, patience=20.0).run())
 
 
 def test_a_worker_that_is_told_to_end_as_it_begins_ends() -> None:
-    assert subprocess.run([sys.executable, "-c", EARLY], timeout=15, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", EARLY], timeout=60, check=False).returncode == 0
 
 
 # The machine has no room for another process at first.
@@ -79,7 +79,7 @@ sys.exit(Workers(1, 0, work, patience=20.0).run())
 
 def test_a_worker_that_cannot_be_started_is_tried_again() -> None:
     command = [sys.executable, "-c", REFUSED]
-    ended = subprocess.run(command, timeout=15, check=False, capture_output=True, text=True)
+    ended = subprocess.run(command, timeout=60, check=False, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "a gateway worker cannot be started\n")
 
 
@@ -98,13 +98,13 @@ def gateway(folder: Path, port: int, **changes: str) -> "Iterator[subprocess.Pop
     finally:
         process.kill()
         if process.stderr is not None and not process.stderr.closed:
-            process.communicate(timeout=30)  # until its workers have ended too
+            process.communicate(timeout=60)  # until its workers have ended too
 
 
 def starts(port: int) -> dict[str, float]:
     """By worker: how often it was started, as any of them tells."""
     try:
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
     except httpx.TransportError:
         return {}
     families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -139,11 +139,11 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> 
         # Its parent has seen it dead, so that its last thread, and with it its socket, is gone.
         eventually(lambda: not Path(f"/proc/{first}").exists())
         # Whoever asks now is answered: the port has the other one.
-        assert {httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5).status_code for _ in range(20)} == {200}
+        assert {httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=30).status_code for _ in range(20)} == {200}
         eventually(lambda: starts(port) in ({"0": 2, "1": 1}, {"0": 1, "1": 2}))
         assert second in children(process)
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=60)
         assert process.returncode == 0, told
         assert "Traceback" not in told
         assert "a gateway worker died" in told

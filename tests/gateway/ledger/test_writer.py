@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from chorus_gateway.db import Database, usage_requests
+from chorus_gateway.db import Database, connect, usage_requests
 from chorus_gateway.ledger import writer as writing
 from chorus_gateway.ledger.store import UsageStore
 from chorus_gateway.ledger.writer import Writer, prune
@@ -91,7 +91,8 @@ async def test_a_database_that_another_writer_holds_gets_the_rows_afterwards(
     folder: Path, database: Database, tmp_path: Path
 ) -> None:
     worker = Worker(folder)
-    write = Writer(worker.ledger, worker.journal, UsageStore(database), counter())
+    impatient = connect(database.engine.url.render_as_string(hide_password=False), 0.2)
+    write = Writer(worker.ledger, worker.journal, UsageStore(impatient), counter())
     worker.served("req_a")
     holder = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -100,6 +101,7 @@ async def test_a_database_that_another_writer_holds_gets_the_rows_afterwards(
     holder.execute("COMMIT")
     holder.close()
     assert await write.write_all()
+    await impatient.close()
     async with database.session() as session:
         ids = (await session.execute(select(usage_requests.c.request_id))).scalars().all()
     assert sorted(ids) == ["req_a", "req_b"]

@@ -1,7 +1,6 @@
 """Engines that break, hang or refuse; queues that are full; clients that are slow."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -97,11 +96,9 @@ async def test_no_engine_for_too_long(engines: list[FakeEngine]) -> None:
         await gateway.pipeline.run(ask("warm"), Heard())  # its tokenizer is known from then on
         await engine.stop()
         await eventually(lambda: not gateway.pool.ready())
-        started = time.monotonic()
         for name in ("waits", "is refused at once"):
             with pytest.raises(Unavailable, match="No engine that serves 'chorus-demo'"):
                 await gateway.pipeline.run(ask(name), Heard())
-        assert 0.1 < time.monotonic() - started < 2
         await gateway.settles()
 
 
@@ -113,7 +110,7 @@ async def test_before_any_engine_was_reached_models_are_not_said_to_be_missing(e
 
 
 async def test_the_deadline_of_a_running_request(engines: list[FakeEngine]) -> None:
-    settings = GatewaySettings(limits=PipelineLimits(request_timeout=0.3))
+    settings = GatewaySettings(limits=PipelineLimits(request_timeout=2.0))
     async with running_gateway(engines, settings) as gateway:
         for engine in engines:
             engine.replier = lambda submit: Reply(TEXT[:2], hang=True)

@@ -189,7 +189,7 @@ async def test_where_there_is_no_other_engine_a_request_stays_until_there_is_one
 
 async def test_all_engines_hang(engines: list[FakeEngine]) -> None:
     settings = GatewaySettings(
-        limits=PipelineLimits(request_timeout=0.4), dispatch=DispatchLimits(grace=0.1, retry_delay=0.01)
+        limits=PipelineLimits(request_timeout=2.0), dispatch=DispatchLimits(grace=0.1, retry_delay=0.01)
     )
     async with running_gateway(engines, settings) as gateway:
         await answer(gateway, "warm", "chorus-demo")

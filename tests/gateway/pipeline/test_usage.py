@@ -101,7 +101,7 @@ async def test_a_client_that_vanishes(engines: list[FakeEngine]) -> None:
 async def test_a_deadline_at_the_engine(engines: list[FakeEngine]) -> None:
     for engine in engines:
         engine.replier = lambda submit: Reply(TEXT[:2], hang=True)
-    async with running_gateway(engines, GatewaySettings(limits=PipelineLimits(request_timeout=0.5))) as gateway:
+    async with running_gateway(engines, GatewaySettings(limits=PipelineLimits(request_timeout=2.0))) as gateway:
         with pytest.raises(DeadlineExceeded):
             await gateway.pipeline.run(ask(), Heard())
         found = await kept(gateway, engines)

@@ -57,8 +57,8 @@ async def test_one_that_has_waited_for_too_long_is_told_to_come_back(slow: FakeE
 
 
 async def test_what_runs_by_then_is_left_alone(slow: FakeEngine) -> None:
-    slow.replier = lambda submit: Reply([END], pause=0.3)
-    async with running_gateway([slow], settings(max_wait=0.1)) as gateway:
+    slow.replier = lambda submit: Reply([END], pause=1.3)
+    async with running_gateway([slow], settings(max_wait=1.0)) as gateway:
         await gateway.pipeline.run(ask(), Heard())
 
 

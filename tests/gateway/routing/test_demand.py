@@ -151,7 +151,7 @@ async def test_it_reports_by_itself_and_for_the_last_time_at_the_end(redis: Redi
     reports = DemandReports(demand, redis, interval=0.01)
     async with running(reports.run(), lambda: None):
         demand.begin(ONE)
-        for _ in range(500):
+        for _ in range(6000):
             await asyncio.sleep(0.01)
             if await redis.keys("chorus:demand:*"):
                 break

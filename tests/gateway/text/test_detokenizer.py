@@ -47,10 +47,10 @@ def test_special_tokens() -> None:
 @pytest.mark.parametrize("token", [END, ids("☃")[0]])
 def test_a_long_run_without_text_costs_no_square(token: int) -> None:
     detokenizer = Detokenizer(tokenizer())
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(20_000):
         detokenizer.step(token)
-    assert time.perf_counter() - started < 5, "20,000 steps take a fraction of a second, or minutes with a square"
+    assert time.process_time() - started < 30, "20,000 steps take a fraction of a second, or minutes with a square"
 
 
 def metaspace() -> Tokenizer:

@@ -13,7 +13,7 @@ from chorus_proto.engine.v1.engine_pb2_grpc import EngineStub
 from tests.contracts.engine.support.process import TOKEN
 
 METADATA = (("authorization", f"Bearer {TOKEN}"),)
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @dataclass
