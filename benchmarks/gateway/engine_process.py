@@ -17,6 +17,7 @@ import grpc.aio
 import uvloop
 
 from benchmarks.gateway.frames import Answer
+from chorus_engine.rpc import STANDING
 from chorus_engine.rpc.bundle import TokenizerBundle, read_bundle
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
@@ -35,6 +36,7 @@ class Stream:
         self._steps: dict[int, dict[tuple[str, int], Answer]] = {}  # by microseconds a step
         self._waiting = 0
         self._held = 0  # credits
+        self._standing = 0  # of those, the ones that it may hold although nothing waits
 
     def apply(self, frame: pb.GatewayFrame) -> None:
         for cancel in frame.cancels:
@@ -48,10 +50,17 @@ class Stream:
         self.grant()
 
     def grant(self) -> None:
-        granted = min(self._waiting - self._held, self._engine.free)
-        if granted > 0:
-            self._hold(granted)
-            self._say(pb.EngineFrame(credits=granted).SerializeToString())
+        """At once where something waits; what stands goes with the next frame."""
+        standing = STANDING if self._engine.quiet else 0
+        frame = pb.EngineFrame(credits=max(0, min(max(self._waiting, standing) - self._held, self._engine.free)))
+        if standing != self._standing:
+            frame.standing_credits = standing
+        if frame.credits or standing != self._standing:
+            self._said.append(frame.SerializeToString())
+        if standing < self._standing or (frame.credits and self._waiting):
+            self._news.set()
+        self._standing = standing
+        self._hold(frame.credits)
 
     async def frames(self) -> AsyncIterator[bytes]:
         """What the gateway has not read is joined, but no two tokens into one delta."""
@@ -133,6 +142,11 @@ class StubEngine(grpc.GenericRpcHandler):
     def free(self) -> int:
         return self._most - self.running - self.held
 
+    @property
+    def quiet(self) -> bool:
+        """Whether requests need not wait for one another."""
+        return self.running <= self._most // 2
+
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         method = (details.method or "").rpartition("/")
         if method[0] == f"/{_TRACES}":
@@ -167,6 +181,7 @@ class StubEngine(grpc.GenericRpcHandler):
         reader = asyncio.create_task(read())
         context.add_done_callback(lambda _: reader.cancel())
         context.add_done_callback(lambda _: stream.close())
+        stream.grant()
         yield pb.EngineFrame(residency=pb.Residency(whole=True), load=pb.Load()).SerializeToString()
         async for frame in stream.frames():
             yield frame

@@ -247,6 +247,9 @@ class AdapterStore:
             await weights.keep()
 
         try:
+            # Not in the transaction, which others wait for; there it is only seen to that they are there still.
+            await config.send()
+            await weights.send()
             generation, created = await self.catalog.publish(draft, self.clock(), keep)
         except StoreError:
             await self.janitor.drop(frozenset({draft.config.sha256, draft.weights.sha256}))

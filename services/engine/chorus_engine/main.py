@@ -39,6 +39,7 @@ from chorus_engine.loop import EngineLoop, News
 from chorus_engine.model import DigestCheck
 from chorus_engine.presence import Holdings, Registry
 from chorus_engine.rpc import (
+    STANDING,
     Credentials,
     CreditLedger,
     Description,
@@ -309,7 +310,7 @@ class Engine:
         return Sessions(
             self._loop,
             Limits(description.max_model_len, spec.vocab_size, spec.eos_token_ids),
-            CreditLedger(Seats(self._seat_plan(rows)), patience=self._settings.band_patience),
+            CreditLedger(Seats(self._seat_plan(rows)), patience=self._settings.band_patience, standing=STANDING),
             finished=self._finished,
             book=self._book,
         )

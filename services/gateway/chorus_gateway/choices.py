@@ -51,15 +51,18 @@ class Choices:
         """
         unfinished = len(self._all)
         self._inbox.offer_to(partial(self._write_now, answer))
-        while unfinished:
-            news = await self._inbox.get()
-            piece = self._all[news.index].read(news)
-            if piece is None:
-                continue
-            if piece.end is not None:
-                unfinished -= 1
-                ended(piece.index)
-            await answer.write(piece)
+        try:
+            while unfinished:
+                news = await self._inbox.get()
+                piece = self._all[news.index].read(news)
+                if piece is None:
+                    continue
+                if piece.end is not None:
+                    unfinished -= 1
+                    ended(piece.index)
+                await answer.write(piece)
+        finally:
+            self._inbox.offer_to(None)  # which would keep all of this until the collector comes
         self._meter.finished([str(choice.end) for choice in self._all], self.usage().prompt_tokens)
 
     def _write_now(self, answer: Answer, news: News) -> bool:

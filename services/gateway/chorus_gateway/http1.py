@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import weakref
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -18,6 +19,40 @@ class TooLargeHead(Exception):
     """The request line and headers passed MAX_HEAD_BYTES."""
 
 
+class Joined:
+    """What an answer is written to: a transport that is given the head together with what follows in the same turn of
+    the loop. Each write is a system call, and wakes the client."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self._begun = False
+
+    def write(self, data: bytes) -> None:
+        if self._begun:
+            if self._head:
+                data, self._head = self._head + data, b""
+            self._transport.write(data)
+        elif data.startswith(b"HTTP/1.1 100 "):  # the client waits for it
+            self._transport.write(data)
+        else:
+            self._begun, self._head = True, data
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+
 class Chunks:
     """The body of a streamed answer, by the shortest way to the socket. ASGI's `send` passes every piece through all
     that surrounds the application, which looks at the first message alone."""
@@ -27,18 +62,23 @@ class Chunks:
     __slots__ = ("_cycle",)
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+        # A cycle holds its scope, which holds this: without the collector they would outlive their request.
+        self._cycle = weakref.ref(cycle)
 
     @property
     def free(self) -> bool:
         """Whether the head is sent, and the client is there and reads."""
-        cycle = self._cycle
+        cycle = self._cycle()
+        if cycle is None:
+            return False
         gone = cycle.flow.write_paused or cycle.disconnected or cycle.response_complete
         return not gone and cycle.chunked_encoding is True
 
     def write(self, data: bytes) -> None:
         """Only while it is `free`; not empty."""
-        self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        cycle = self._cycle()
+        assert cycle is not None
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 class Http1(HttpToolsProtocol):
@@ -65,8 +105,11 @@ class Http1(HttpToolsProtocol):
         if self._in_head:
             self._received += len(data)
         super().data_received(data)
-        if self._in_head and self._received > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse_head()
+        if self._in_head and not self.transport.is_closing():
+            if self._received > MAX_HEAD_BYTES:
+                self._refuse_head()
+            else:
+                self._start_timer()  # the rest of the head is still to come
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -79,7 +122,6 @@ class Http1(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._received, self._kept = True, 0, 0
-        self._start_timer()
 
     def on_url(self, url: bytes) -> None:
         self._keep(len(url))
@@ -94,6 +136,7 @@ class Http1(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
+            self.cycle.transport = Joined(self.transport, self.loop)  # type: ignore[assignment]  # all that it uses
             extensions: dict[str, Any] = {Chunks.NAME: Chunks(self.cycle)}
             self.scope["extensions"] = extensions
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-_TICKS = 4
+TICKS = 4
 
 
 @asynccontextmanager
@@ -22,11 +22,11 @@ async def patient(seconds: float) -> AsyncIterator[None]:
         def tick(left: int) -> None:
             nonlocal timer
             if left:
-                timer = loop.call_later(seconds / _TICKS, tick, left - 1)
+                timer = loop.call_later(seconds / TICKS, tick, left - 1)
             else:
                 limit.reschedule(loop.time())
 
-        timer = loop.call_later(seconds / _TICKS, tick, _TICKS - 1)
+        timer = loop.call_later(seconds / TICKS, tick, TICKS - 1)
         try:
             yield
         finally:

@@ -310,16 +310,18 @@ class Cancel(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class EngineFrame(_message.Message):
-    __slots__ = ("credits", "deltas", "load", "residency")
+    __slots__ = ("credits", "deltas", "load", "residency", "standing_credits")
     CREDITS_FIELD_NUMBER: _ClassVar[int]
     DELTAS_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
     RESIDENCY_FIELD_NUMBER: _ClassVar[int]
+    STANDING_CREDITS_FIELD_NUMBER: _ClassVar[int]
     credits: int
     deltas: _containers.RepeatedCompositeFieldContainer[Delta]
     load: Load
     residency: Residency
-    def __init__(self, credits: _Optional[int] = ..., deltas: _Optional[_Iterable[_Union[Delta, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., residency: _Optional[_Union[Residency, _Mapping]] = ...) -> None: ...
+    standing_credits: int
+    def __init__(self, credits: _Optional[int] = ..., deltas: _Optional[_Iterable[_Union[Delta, _Mapping]]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., residency: _Optional[_Union[Residency, _Mapping]] = ..., standing_credits: _Optional[int] = ...) -> None: ...
 
 class Residency(_message.Message):
     __slots__ = ("whole", "held", "gone")

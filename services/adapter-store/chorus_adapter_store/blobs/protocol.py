@@ -25,6 +25,11 @@ class Upload(Protocol):
         """Make the bytes durable; nothing may be written after. Returns their SHA-256."""
         ...
 
+    async def send(self) -> None:
+        """Have the sealed bytes brought to where `keep` puts them, as far as that takes long: they may be there after,
+        and be removed again by whoever removes what nothing names. `keep` may do without."""
+        ...
+
     async def keep(self) -> None:
         """Atomically put the sealed bytes at their digest, durably; the same bytes may be there already."""
         ...

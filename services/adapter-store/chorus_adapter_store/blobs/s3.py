@@ -2,13 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chorus_adapter_store.blobs.files import Files
-from chorus_adapter_store.blobs.staged import StagedUpload
+from chorus_adapter_store.blobs.protocol import Upload
+from chorus_adapter_store.blobs.staged import Place, StagedUpload
 from chorus_adapter_store.blobs.staging import Staging
 from chorus_adapter_store.blobs.working import damaged, missing
 from chorus_adapter_store.errors import Unavailable
@@ -29,8 +30,8 @@ class S3Blobs:
         self._staging = Staging(staging / "staging", self._files)
 
     @asynccontextmanager
-    async def upload(self) -> AsyncIterator[StagedUpload]:
-        upload = StagedUpload(self._staging.fresh_path(), self._files, self._place)
+    async def upload(self) -> AsyncIterator[Upload]:
+        upload = _SentUpload(self._staging.fresh_path(), self._files, self._place, self._is_there)
         try:
             yield upload
         finally:
@@ -66,8 +67,27 @@ class S3Blobs:
 
     async def _place(self, file: Path, size: int, sha256: str) -> None:
         """The server checks what it is sent by a checksum, and shows it when it has all of it."""
-        path = self.path_of(sha256)
-        await self._bucket.put(file, size, path)
-        found = await self._bucket.find(path)
-        if found is None or found.size != size:
+        await self._bucket.put(file, size, self.path_of(sha256))
+        if not await self._is_there(size, sha256):
             raise Unavailable(f"the bucket did not keep the blob {sha256}; try again later")
+
+    async def _is_there(self, size: int, sha256: str) -> bool:
+        found = await self._bucket.find(self.path_of(sha256))
+        return found is not None and found.size == size
+
+
+class _SentUpload(StagedUpload):
+    """What was sent is not sent again when it is kept, unless it was removed meanwhile."""
+
+    def __init__(self, path: Path, files: Files, place: Place, is_there: Callable[[int, str], Awaitable[bool]]) -> None:
+        super().__init__(path, files, place)
+        self._is_there = is_there
+        self._sent = False
+
+    async def send(self) -> None:
+        await super().keep()
+        self._sent = True
+
+    async def keep(self) -> None:
+        if not (self._sent and await self._is_there(self.size, self._hasher.hexdigest())):
+            await super().keep()

@@ -36,6 +36,9 @@ class StagedUpload:
         await on_disk(self._seal)
         return self._hasher.hexdigest()
 
+    async def send(self) -> None:
+        """A rename takes no time."""
+
     async def keep(self) -> None:
         await self._place(self.path, self.size, self._hasher.hexdigest())
 

@@ -2,7 +2,7 @@
 
 from chorus_engine.rpc.bundle import TokenizerBundle, read_bundle
 from chorus_engine.rpc.credentials import Credentials, read_credentials
-from chorus_engine.rpc.credits import CreditLedger
+from chorus_engine.rpc.credits import STANDING, CreditLedger
 from chorus_engine.rpc.seats import SeatPlan, Seats
 from chorus_engine.rpc.server import create_server
 from chorus_engine.rpc.service import Description, EngineService
@@ -11,6 +11,7 @@ from chorus_engine.rpc.submission import Limits
 from chorus_engine.rpc.usage import UsageBook
 
 __all__ = [
+    "STANDING",
     "Credentials",
     "CreditLedger",
     "Description",

@@ -6,6 +6,7 @@ from chorus_engine.core.request import Band
 from chorus_engine.rpc.seats import Seats
 
 BAND_PATIENCE = 16
+STANDING = 16  # credits, at most, that a stream holds although nothing waits at its gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,16 @@ class CreditLedger:
     so that the order among tenants is one order over all gateways, however fast seats become free. While several
     streams wait, one holds no more unspent credits than it has requests like its head. A band that was passed over
     `patience` times for higher ones while it could have had the seat goes first once.
+
+    While most seats that are held back for nobody are free, each stream holds some credits although nothing waits at
+    its gateway: there is no order to be kept, and a request need not ask for a credit first.
     """
 
-    def __init__(self, seats: Seats, *, patience: int = BAND_PATIENCE) -> None:
+    def __init__(self, seats: Seats, *, patience: int = BAND_PATIENCE, standing: int = 0) -> None:
+        """`standing`: most credits that a stream may hold although nothing waits."""
         self.seats = seats
+        self.standing = 0  # as it is now
+        self._most_standing = standing
         self._patience = patience
         self._heads: dict[int, Head] = {}  # by stream
         self._held: dict[int, int] = {}  # unspent credits by stream
@@ -90,6 +97,26 @@ class CreditLedger:
             promised += 1
             granted[stream] = granted.get(stream, 0) + 1
         return granted
+
+    def stand(self) -> dict[int, int]:
+        """New credits by stream, for requests to come. Asked after `grant`."""
+        granted: dict[int, int] = {}
+        for stream, head in self._heads.items():
+            missing = 0 if head.waiting else self.standing - self._held[stream]
+            if missing > 0:
+                self._held[stream] += missing
+                granted[stream] = missing
+        return granted
+
+    def review(self, *, full: bool = False) -> bool:
+        """Whether `standing` is another now. `full`: the engine has no room for requests, whatever its seats."""
+        common, taken, before = self.seats.common, len(self.seats), self.standing
+        waits = any(head.waiting > self._held[stream] for stream, head in self._heads.items())
+        if full or waits or taken > common // 2:
+            self.standing = 0
+        elif taken <= common // 4:
+            self.standing = min(self._most_standing, common // 4 // max(1, len(self._heads)))
+        return self.standing != before
 
     def _next(self, promised: int) -> int | None:
         several = sum(head.waiting > 0 for head in self._heads.values()) > 1

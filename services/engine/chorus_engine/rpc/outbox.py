@@ -26,6 +26,8 @@ class Outbox:
         self._limit = limit
         self._deltas: dict[tuple[str, int], pb.Delta] = {}  # in order of their first tokens
         self._credits = 0
+        self._standing = 0
+        self._standing_told = True
         self._load: pb.Load | None = None
         self._residency = UnsentResidency({} if tiers is None else tiers)
         self._overflowed = False
@@ -46,9 +48,18 @@ class Outbox:
             _extend(unsent, delta)
         self._news.set()
 
-    def add_credits(self, count: int) -> None:
+    def add_credits(self, count: int, *, send: bool = True) -> None:
+        """They go with the next frame; `send` makes that be now."""
         self._credits += count
-        self._news.set()
+        if send:
+            self._news.set()
+
+    def set_standing(self, credits: int) -> None:
+        """Goes now where some are asked back, else with the next frame."""
+        fewer = credits < self._standing
+        self._standing, self._standing_told = credits, False
+        if fewer:
+            self._news.set()
 
     def set_load(self, load: pb.Load, *, send: bool) -> None:
         """Goes with the next frame; `send` makes that be now."""
@@ -80,6 +91,8 @@ class Outbox:
         frame = pb.EngineFrame(
             credits=self._credits, deltas=self._deltas.values(), load=self._load, residency=self._residency.take()
         )
+        if not self._standing_told:
+            frame.standing_credits, self._standing_told = self._standing, True
         self._deltas.clear()
         self._credits = self.bytes = 0
         if not self._closed and not self._residency:

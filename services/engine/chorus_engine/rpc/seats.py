@@ -46,8 +46,13 @@ class Seats:
     def __len__(self) -> int:
         return len(self._taken)
 
+    @property
+    def common(self) -> int:
+        """Rows that are held back for nobody, whoever comes."""
+        return self._plan.rows - self._plan.reserved - self._plan.kept
+
     def see(self, tenant: str, *, top: bool) -> None:
-        """A request of the tenant waits at a gateway."""
+        """A request of the tenant waits at a gateway, or comes."""
         now = self._clock()
         if top:
             self._top_seen = now
@@ -58,6 +63,7 @@ class Seats:
 
     def take(self, request: str, tenant: str, *, top: bool) -> None:
         assert request not in self._taken
+        self.see(tenant, top=top)
         self._taken[request] = (tenant, top)
         self._tenants[tenant] = self._tenants.get(tenant, 0) + 1
         self._top += top

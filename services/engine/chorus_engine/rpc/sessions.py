@@ -95,6 +95,8 @@ class Sessions:
             stream.outbox.set_load(to_load(self._load, stalled=self._stalled), send=True)
         self._streams[stream.serial] = stream
         self._credits.open(stream.serial)
+        stream.outbox.set_standing(self._credits.standing)
+        self._grant()
         return stream
 
     def close(self, stream: Stream) -> None:
@@ -170,6 +172,7 @@ class Sessions:
     def drain(self) -> None:
         """Grant no more credits and refuse what comes; what runs goes on."""
         self._draining = True
+        self._grant()
 
     def end_all(self) -> None:
         """End what is left with DRAINING, worth another attempt elsewhere."""
@@ -242,10 +245,16 @@ class Sessions:
             self.close(stream)
 
     def _grant(self) -> None:
-        if self._draining or self._stalled or (self._load is not None and self._load.waits_for_blocks):
-            return
-        for serial, count in self._credits.grant().items():
-            self._streams[serial].outbox.add_credits(count)
+        closed = self._draining or self._stalled
+        full = closed or (self._load is not None and self._load.waits_for_blocks)
+        if not full:
+            for serial, count in self._credits.grant().items():
+                self._streams[serial].outbox.add_credits(count)
+        if self._credits.review(full=full):
+            for stream in self._streams.values():
+                stream.outbox.set_standing(self._credits.standing)
+        for serial, count in self._credits.stand().items():
+            self._streams[serial].outbox.add_credits(count, send=False)
 
     def _tell_load(self, load: Load) -> None:
         message, now = to_load(load, stalled=self._stalled), self._clock()

@@ -31,7 +31,7 @@ class Inbox:
         self._waiter: asyncio.Future[None] | None = None
         self._at_once: Callable[[News], bool] | None = None
 
-    def offer_to(self, at_once: Callable[[News], bool]) -> None:
+    def offer_to(self, at_once: Callable[[News], bool] | None) -> None:
         """News that come while the reader waits for some are offered to `at_once` first, and are only kept, and the
         reader woken, when it answers False: a task is not switched to for every token. What it raises, the reader
         gets."""

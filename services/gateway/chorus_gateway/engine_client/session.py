@@ -59,6 +59,7 @@ class Session:
         self._is_lost = False
         self.credits = 0
         self.granted = 0  # credits, since the stream began
+        self.standing = 0  # credits that it may hold although nothing waits, as the engine last told
         self.load = Load()  # as the engine last told
         self.residency = Residency()
 
@@ -101,9 +102,11 @@ class Session:
             self._wake()
 
     def return_credits(self) -> None:
-        if self.credits:
-            self._returned += self.credits
-            self.credits = 0
+        """Nothing waits: those beyond the ones that may stand."""
+        spare = self.credits - self.standing
+        if spare > 0:
+            self._returned += spare
+            self.credits -= spare
             self._wake()
 
     def acknowledge(self, submission: SubmissionId) -> bool:
@@ -145,6 +148,8 @@ class Session:
         """Credits, load and residency first: what the deltas' listeners do then, they do knowing them."""
         self.credits += frame.credits
         self.granted += frame.credits
+        if frame.HasField("standing_credits"):
+            self.standing = frame.standing_credits
         if frame.HasField("load"):
             self.load = load_value(frame.load)
         if frame.HasField("residency"):

@@ -9,6 +9,7 @@ from typing import Protocol
 from chorus_gateway.values import Limits
 
 NOTHING = Limits()
+FEW_PLACES = 64
 
 
 class SubjectKind(StrEnum):
@@ -67,6 +68,12 @@ class Wanted:
     def metered(self) -> bool:
         return any(subject.metered for subject in self.subjects)
 
+    @property
+    def pressing(self) -> bool:
+        """Whether so few requests may be in flight that the next one may need this one's place at once."""
+        places = (subject.limits.concurrent_requests for subject in self.subjects)
+        return any(each is not None and each <= FEW_PLACES for each in places)
+
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
@@ -95,7 +102,7 @@ class Quota(Protocol):
 
         RateLimited when it is not to be had now, and when to come back; QuotaExceeded when a day's tokens or a budget
         are spent; InvalidRequest when a limit could not grant it even unused; Unavailable when nobody can tell what
-        is left of a day or a budget.
+        is left of a day or a budget. What it may have taken for a caller that is cancelled meanwhile is given back.
         """
         ...
 
@@ -103,6 +110,6 @@ class Quota(Protocol):
         """Frees the place in flight and corrects the reservation to what was used, more or less.
 
         Only the first call for a reservation has an effect. Never raises for a store that is away: the reservation
-        then lapses with its lease. Callers shield it from cancellation.
+        then lapses with its lease. Callers shield it from cancellation (SettlesBehind).
         """
         ...

@@ -4,9 +4,6 @@ import asyncio
 
 from chorus_gateway.quota.base import Quota, Reservation, Used, Wanted
 
-# Whoever may have so few requests at once may send the next one, to another gateway, as soon as this one is answered.
-_FEW_PLACES = 64
-
 
 class SettlesBehind:
     """`settle` of `quota` goes on after it has returned, but for those whose next request may need the place. What one
@@ -20,19 +17,14 @@ class SettlesBehind:
         return await self._quota.reserve(wanted)
 
     async def settle(self, reservation: Reservation, used: Used) -> None:
-        if _few(reservation.wanted):
-            await self._quota.settle(reservation, used)
-            return
         task = asyncio.create_task(self._quota.settle(reservation, used))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
+        # Whoever has few places may send the next request, to another gateway, as soon as this one is answered.
+        if reservation.wanted.pressing:
+            await asyncio.shield(task)
 
     async def aclose(self) -> None:
         """Once no request is left: waits until all is settled."""
         if self._settling:
             await asyncio.wait(self._settling)
-
-
-def _few(wanted: Wanted) -> bool:
-    places = (subject.limits.concurrent_requests for subject in wanted.subjects)
-    return any(each is not None and each <= _FEW_PLACES for each in places)

@@ -36,6 +36,7 @@ class Leases:
         self._length = length
         self._held: dict[str, Reservation] = {}
         self._late: dict[str, _Late] = {}
+        self._giving_back: set[asyncio.Task[None]] = set()
         self._told = ""  # the epoch in which Redis was last told of what is held
 
     def add(self, reservation: Reservation) -> None:
@@ -44,6 +45,17 @@ class Leases:
     def abandon(self, reservation: Reservation) -> None:
         """Of a reservation nobody knows whether it was made: it is given back as soon as Redis answers."""
         self._put_off(reservation, Used())
+
+    def withdraw(self, reservation: Reservation) -> None:
+        """Nobody waits any more for a reservation that Redis may be making: its settlement reaches Redis after it."""
+        self.add(reservation)
+        task = asyncio.create_task(self._give_back(reservation))
+        self._giving_back.add(task)
+        task.add_done_callback(self._giving_back.discard)
+
+    async def aclose(self) -> None:
+        if self._giving_back:
+            await asyncio.wait(self._giving_back)
 
     def doubt(self, tenant: str, subjects: Sequence[Subject]) -> None:
         """The ledger has got something of the subjects that nobody settled: their counters are told within a second."""
@@ -101,7 +113,12 @@ class Leases:
         wanted = reservation.wanted
         names = [subject.name for subject in wanted.subjects if subject.bounded]
         arguments = [reservation.id, str(used.tokens), str(used.cost), *names]
-        await self._line.call(self._scripts["settle"], keys_of(wanted.tenant), arguments)
+        lazily = not wanted.pressing
+        await self._line.call(self._scripts["settle"], keys_of(wanted.tenant), arguments, lazily=lazily)
+
+    async def _give_back(self, reservation: Reservation) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await self.settle(reservation, Used())
 
     async def _announce(self, reservation: Reservation) -> None:
         wanted = reservation.wanted

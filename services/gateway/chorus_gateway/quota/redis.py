@@ -1,5 +1,6 @@
 """Quotas that all gateways share."""
 
+import asyncio
 import itertools
 import time
 import uuid
@@ -102,6 +103,7 @@ class RedisQuota:
 
     async def aclose(self) -> None:
         await self._counting.aclose()
+        await self._leases.aclose()
         await self._line.aclose()
 
     async def _ask(self, wanted: Wanted, reservation_id: str) -> str:
@@ -116,5 +118,8 @@ class RedisQuota:
             self._epoch.doubt()
             # It may have been granted and only the answer lost.
             self._leases.abandon(Reservation(reservation_id, wanted, 0.0))
+            raise
+        except asyncio.CancelledError:
+            self._leases.withdraw(Reservation(reservation_id, wanted, 0.0))
             raise
         return str(reply)
