@@ -11,8 +11,9 @@ import pytest
 
 from chorus_adapter_store.blobs import DiskBlobs
 from chorus_adapter_store.blobs.bucket import Bucket
+from chorus_adapter_store.blobs.files import Files
 from chorus_adapter_store.blobs.s3 import S3Blobs
-from chorus_adapter_store.blobs.staged import StagedUpload
+from chorus_adapter_store.blobs.staged import Place, StagedUpload
 from chorus_adapter_store.catalog import Database
 from chorus_adapter_store.errors import Unavailable
 from chorus_adapter_store.values import CONFIG_FILE, WEIGHTS_FILE
@@ -86,9 +87,11 @@ def wait_until_empty(server: S3Server, store: StoreProcess) -> None:
     raise AssertionError(store.messages())
 
 
-class Slow(StagedUpload):
-    sending = asyncio.Event()
-    sent = asyncio.Event()
+class SlowUpload(StagedUpload):
+    def __init__(self, path: Path, place: Place) -> None:
+        super().__init__(path, Files(), place)
+        self.sending = asyncio.Event()
+        self.sent = asyncio.Event()
 
     async def send(self) -> None:
         self.sending.set()
@@ -96,19 +99,28 @@ class Slow(StagedUpload):
 
 
 class SlowBlobs(DiskBlobs):
+    """Two uploads at once."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.uploads = [SlowUpload(self._staging.fresh_path(), self._place) for _ in range(2)]
+        self._fresh = iter(self.uploads)
+
     @asynccontextmanager
     async def upload(self) -> AsyncIterator[StagedUpload]:
-        async with super().upload() as upload:
-            yield Slow(upload.path, self._files, self._place)
+        upload = next(self._fresh)
+        yield upload
+        upload.discard()
 
 
 async def test_an_upload_that_is_sent_slowly_holds_up_no_other(tmp_path: Path, database: Database) -> None:
-    slow = World(tmp_path, database, durable=SlowBlobs(tmp_path / "slow"))
-    publishing = asyncio.create_task(slow.publish(make_upload(seed=1), "slow"))
-    await Slow.sending.wait()
+    blobs = SlowBlobs(tmp_path / "slow")
+    publishing = asyncio.create_task(World(tmp_path, database, durable=blobs).publish(make_upload(seed=1), "slow"))
+    await blobs.uploads[0].sending.wait()
     await World(tmp_path, database).publish(make_upload(seed=2), "quick")
     assert not publishing.done()
-    Slow.sent.set()
+    for upload in blobs.uploads:
+        upload.sent.set()
     await publishing
 
 
