@@ -47,6 +47,8 @@ class Stream:
             self._submit(Answer(submit))
         if frame.HasField("head"):
             self._waiting = frame.head.waiting
+            if self._waiting and self._said:
+                self._news.set()
         self.grant()
 
     def grant(self) -> None:

@@ -51,7 +51,7 @@ class Outbox:
     def add_credits(self, count: int, *, send: bool = True) -> None:
         """They go with the next frame; `send` makes that be now."""
         self._credits += count
-        if send:
+        if send and self._credits:
             self._news.set()
 
     def set_standing(self, credits: int) -> None:

@@ -120,6 +120,8 @@ class Sessions:
             self._submit(stream, submit)
         if frame.HasField("head") and stream.serial in self._streams:
             self._credits.advertise(stream.serial, _to_head(frame.head))
+            if frame.head.waiting:
+                stream.outbox.add_credits(0)  # those that were to go with the next frame go now
         self.acknowledge(stream.worker_id, frame.acknowledged)
         self._grant()
 
