@@ -21,8 +21,8 @@ from starlette.types import Message
 
 from chorus_gateway.api.exchange import while_connected
 from chorus_gateway.errors import GatewayError
-from chorus_gateway.quota import RedisQuota
-from chorus_gateway.quota.base import Subject, SubjectKind, Used, Wanted
+from chorus_gateway.quota import RedisQuota, SettlesBehind
+from chorus_gateway.quota.base import Quota, Subject, SubjectKind, Used, Wanted
 from chorus_gateway.reserving import reserved
 from chorus_gateway.values import Limits
 from tests.gateway.support.redis_server import redis_client
@@ -67,7 +67,7 @@ def ending(dice: random.Random) -> Ending:
     return Ending(how, 0.0 if dice.random() < 0.2 else dice.expovariate(1 / 0.005))
 
 
-async def request(quota: RedisQuota, dice: random.Random) -> str:
+async def request(quota: Quota, dice: random.Random) -> str:
     """How it ended."""
     subjects = subjects_of(dice)
     wanted = Wanted("r", subjects[0].id, subjects, tokens=dice.randrange(1, 500), cost=dice.randrange(500))
@@ -82,7 +82,7 @@ async def request(quota: RedisQuota, dice: random.Random) -> str:
         await asyncio.sleep(end.seconds if end.how == "disconnected" else 60)
         return {"type": "http.disconnect"}
 
-    task = asyncio.create_task(while_connected(receive, generate()))
+    task = asyncio.create_task(while_connected({}, receive, generate()))
     if end.how == "cancelled":
         await asyncio.wait([task], timeout=end.seconds)
         task.cancel()
@@ -105,15 +105,17 @@ async def work(url: str, lease: float, requests: int, seed: int) -> None:
     keeping = asyncio.create_task(quota.keep_leases())
     ended: Counter[str] = Counter()
     numbers = iter(range(requests))
-    await asyncio.gather(*(_client(quota, numbers, ended, random.Random(f"{seed}.{at}")) for at in range(AT_ONCE)))
+    settling = SettlesBehind(quota)
+    await asyncio.gather(*(_client(settling, numbers, ended, random.Random(f"{seed}.{at}")) for at in range(AT_ONCE)))
     _report(ended)
     keeping.cancel()
     await asyncio.wait([keeping])
+    await settling.aclose()
     await quota.aclose()
     await redis.aclose()
 
 
-async def _client(quota: RedisQuota, numbers: Iterator[int], ended: Counter[str], dice: random.Random) -> None:
+async def _client(quota: Quota, numbers: Iterator[int], ended: Counter[str], dice: random.Random) -> None:
     for _ in numbers:
         ended[await request(quota, dice)] += 1
         if ended.total() >= REPORT:

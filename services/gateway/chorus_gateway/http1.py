@@ -3,6 +3,8 @@
 import asyncio
 import json
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -53,17 +55,19 @@ class Joined:
             self._transport.write(head)
 
 
-class Chunks:
-    """The body of a streamed answer, by the shortest way to the socket. ASGI's `send` passes every piece through all
-    that surrounds the application, which looks at the first message alone."""
+class Client:
+    """The client as a request's way may see it past ASGI: the shortest way to its socket for the body of a streamed
+    answer, and its end. ASGI's `send` passes every piece through all that surrounds the application, which looks at the
+    first message alone; its `receive` wants a task that waits."""
 
-    NAME = "chorus.chunks"  # in the scope's extensions
+    NAME = "chorus.client"  # in the scope's extensions
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_cycle", "_gone")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         # A cycle holds its scope, which holds this: without the collector they would outlive their request.
         self._cycle = weakref.ref(cycle)
+        self._gone: Callable[[], None] | None = None
 
     @property
     def free(self) -> bool:
@@ -80,6 +84,22 @@ class Chunks:
         assert cycle is not None
         cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
+    @contextmanager
+    def watched(self, gone: Callable[[], None]) -> Iterator[None]:
+        """`gone` is called when the client goes during the block, or has gone before."""
+        cycle = self._cycle()
+        self._gone = gone
+        if cycle is None or cycle.disconnected:
+            gone()
+        try:
+            yield
+        finally:
+            self._gone = None
+
+    def lost(self) -> None:
+        if self._gone is not None:
+            self._gone()
+
 
 class Http1(HttpToolsProtocol):
     """What the parser refuses is answered in OpenAI's shape."""
@@ -90,6 +110,7 @@ class Http1(HttpToolsProtocol):
         self._received = 0  # bytes while in a head, less those that came together with its first
         self._kept = 0  # bytes of the head as parsed
         self._timer: asyncio.TimerHandle | None = None
+        self._client: Client | None = None  # of the last request
         self._stuck: asyncio.TimerHandle | None = None  # while more waits than the transport likes to hold
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
@@ -100,6 +121,8 @@ class Http1(HttpToolsProtocol):
         self._stop_timer()
         self._unstick()
         super().connection_lost(exc)
+        if self._client is not None:
+            self._client.lost()
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
@@ -137,7 +160,8 @@ class Http1(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.cycle.transport = Joined(self.transport, self.loop)  # type: ignore[assignment]  # all that it uses
-            extensions: dict[str, Any] = {Chunks.NAME: Chunks(self.cycle)}
+            self._client = Client(self.cycle)
+            extensions: dict[str, Any] = {Client.NAME: self._client}
             self.scope["extensions"] = extensions
 
     def send_400_response(self, msg: str) -> None:

@@ -101,7 +101,9 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     stack.push_async_callback(quota.aclose)
     settling = SettlesBehind(DegradingQuota(quota, MemoryQuota(), metrics.quota_degraded))
     stack.push_async_callback(settling.aclose)
-    routing = _routing(settings, engines, redis, metrics)
+    shared = RedisLedger(redis, uuid.uuid4().hex)
+    stack.push_async_callback(shared.aclose)
+    routing = _routing(settings, engines, redis, shared, metrics)
     dispatcher = routing.dispatcher
     pipeline = Pipeline(
         auth=authenticator,
@@ -273,7 +275,7 @@ class Routing:
     sharing: Sharing
 
 
-def _routing(settings: Settings, engines: EnginePool, redis: Redis, metrics: Metrics) -> Routing:
+def _routing(settings: Settings, engines: EnginePool, redis: Redis, ledger: RedisLedger, metrics: Metrics) -> Routing:
     promises, demand = Promises(), Demand()
 
     def look(model: str) -> View:
@@ -286,8 +288,7 @@ def _routing(settings: Settings, engines: EnginePool, redis: Redis, metrics: Met
     sent = metrics.adapter_requests_total
     limits = DispatchLimits(max_wait=settings.max_queue_wait)
     dispatcher = Dispatcher(queue, engines, turns, claims, demand, sent, limits)
-    ledger, degraded = RedisLedger(redis, uuid.uuid4().hex), metrics.fairness_degraded
-    sharing = Sharing(queue, ledger, changed=dispatcher.reorder, degraded=degraded)
+    sharing = Sharing(queue, ledger, changed=dispatcher.reorder, degraded=metrics.fairness_degraded)
     metrics.num_requests_waiting.set_function(lambda: dispatcher.waiting)
     metrics.num_requests_running.set_function(lambda: dispatcher.running)
     return Routing(claims, dispatcher, DemandReports(demand, redis), sharing)

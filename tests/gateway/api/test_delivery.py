@@ -6,7 +6,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from chorus_gateway.answer import Piece
-from chorus_gateway.http1 import Chunks
+from chorus_gateway.http1 import Client
 from tests.gateway.support.answers import Heard, ask
 from tests.gateway.support.fake_engine import FakeEngine, Reply
 from tests.gateway.support.gateway import Gateway
@@ -20,13 +20,13 @@ TOKENS = ids(TEXT) * 10
 def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What went to the socket without ASGI."""
     seen: list[bytes] = []
-    write = Chunks.write
+    write = Client.write
 
-    def note(self: Chunks, data: bytes) -> None:
+    def note(self: Client, data: bytes) -> None:
         seen.append(data)
         write(self, data)
 
-    monkeypatch.setattr(Chunks, "write", note)
+    monkeypatch.setattr(Client, "write", note)
     return seen
 
 

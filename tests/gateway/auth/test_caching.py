@@ -2,7 +2,9 @@ import asyncio
 
 import pytest
 
+from chorus_gateway import caching
 from chorus_gateway.caching import TtlCache
+from chorus_gateway.errors import Unavailable
 
 
 class Source:
@@ -107,6 +109,70 @@ async def test_an_invalidation_while_it_is_loaded_anew_is_not_overwritten(
     source.gate.set()
     await loaded()
     assert await cache.get("a", source.load) == 3
+
+
+@pytest.fixture
+def lasting(clock: Clock) -> TtlCache[str, int | None]:
+    cache: TtlCache[str, int | None] = TtlCache(ttl=1.0, outlast=60.0, clock=clock)
+    cache.outlasting = True
+    return cache
+
+
+async def test_a_source_that_is_away_is_answered_for_until_it_is_back(
+    lasting: TtlCache[str, int | None], clock: Clock
+) -> None:
+    source = Source()
+    assert await lasting.get("a", source.load) == 1
+    source.error = Unavailable("away")
+    for clock.now in (1.5, 2.5, 59.5):
+        assert await lasting.get("a", source.load) == 1
+        await loaded()
+    assert source.loads == 4, "it is asked each time"
+    with pytest.raises(Unavailable):
+        await lasting.get("b", source.load)
+    clock.now = 60.5
+    with pytest.raises(Unavailable):
+        await lasting.get("a", source.load)
+    source.error = None
+    assert await lasting.get("a", source.load) == source.loads
+
+
+async def test_only_absence_is_answered_for(lasting: TtlCache[str, int | None], clock: Clock) -> None:
+    source = Source()
+    await lasting.get("a", source.load)
+    source.absent = True
+    await lasting.get("none", source.load)
+    clock.now = 2.0
+    source.error = RuntimeError("a fault")
+    with pytest.raises(RuntimeError):
+        await lasting.get("a", source.load)
+    source.error = Unavailable("away")
+    with pytest.raises(Unavailable):
+        await lasting.get("none", source.load)
+    lasting.outlasting = False
+    with pytest.raises(Unavailable):
+        await lasting.get("a", source.load)
+
+
+async def test_a_source_that_hangs_is_waited_for_once(
+    lasting: TtlCache[str, int | None], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source()
+    for key in ("a", "b"):
+        await lasting.get(key, source.load)
+    clock.now = 2.0
+    source.gate.clear()
+    monkeypatch.setattr(caching, "PATIENCE", 0.01)
+    assert await lasting.get("a", source.load) == 1
+    monkeypatch.setattr(caching, "PATIENCE", 3600.0)
+    assert await lasting.get("b", source.load) == 2
+    lasting.invalidate("b")
+    waiting = asyncio.create_task(lasting.get("b", source.load))
+    await loaded()
+    assert not waiting.done()
+    source.gate.set()
+    assert await waiting == source.loads
+    assert await lasting.get("a", source.load) == 3, "what was looked up meanwhile"
 
 
 async def test_absent_values_are_few_and_push_out_nothing_else(cache: TtlCache[str, int | None]) -> None:

@@ -165,6 +165,33 @@ async def test_an_absent_store_is_not_a_missing_model(resolver: Resolver, store:
     await resolver.resolve(ACME, "base@sql")
 
 
+async def test_what_is_known_outlasts_the_store_for_as_long_as_events_are_heard(store: Store) -> None:
+    mine, other = store.add("acme", "sql"), store.add("acme", "chat")
+    resolver = Resolver(Bases("base"), store, namespace_secret=SECRET, cache_ttl=1e-9)
+
+    async def ask(name: str, *, tenant: Tenant = ACME, away: bool = True) -> str | None:
+        store.away = away
+        return (await resolver.resolve(tenant, f"base@{name}")).adapter
+
+    resolver.hears(all_events=True)
+    for adapter in (mine, other):
+        assert await ask(adapter.name, away=False) == adapter.digest
+    assert [await ask("sql"), await ask("chat")] == [mine.digest, other.digest]
+    for name, tenant in (("never-asked-for", ACME), ("acme/sql", RIVAL)):  # whether it is there or not
+        with pytest.raises(Unavailable):
+            await ask(name, tenant=tenant)
+    resolver.invalidate("acme", "sql")  # it was withdrawn, deleted or has a new generation
+    with pytest.raises(Unavailable):
+        await ask("sql")
+    assert await ask("chat") == other.digest
+    resolver.hears(all_events=False)
+    with pytest.raises(Unavailable):
+        await ask("chat")
+    assert await ask("chat", away=False) == other.digest
+    with pytest.raises(Unavailable):
+        await ask("chat")
+
+
 async def test_the_list_has_bases_and_ones_own_adapters_once(store: Store) -> None:
     for owner, name, model in (
         ("acme", "sql", "base"),
@@ -218,7 +245,7 @@ async def test_a_canary_gets_its_share_and_everybody_the_same_each_time(resolver
     in_canary = sum(digest == canary.digest for digest in chosen.values())
     assert set(chosen.values()) == {main.digest, canary.digest}
     assert 140 < in_canary < 260  # 200 expected, with a deviation of 13
-    resolver.invalidate_all()
+    resolver.hears(all_events=True)
     assert {user: (await resolver.resolve(ACME, "base@sql:prod", user)).adapter for user in users} == chosen
     assert store.calls == 2
     assert (await resolver.resolve(ACME, "base@sql:1", "user 1")).adapter == main.digest

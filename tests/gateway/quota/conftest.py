@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from chorus_gateway.quota import MemoryQuota, RedisQuota
 from chorus_gateway.quota import redis as redis_quota
 from chorus_gateway.quota.base import Reservation, Subject, SubjectKind, Used, Wanted
-from chorus_gateway.quota.scripts import Script
+from chorus_gateway.scripts import Script
 from chorus_gateway.values import Limits, Period
 
 CLOCK_KEY = "chorus:quota:{acme}:clock"

@@ -40,7 +40,7 @@ def chat_router(pipeline: Pipeline) -> APIRouter:
             wanted = body.stream_options is not None and bool(body.stream_options.include_usage)
             return EventStream(pipeline, ask, ChatChunks(logprobs=bool(body.logprobs), include_usage=wanted))
         collected = Collected()
-        await while_connected(request.receive, pipeline.run(ask, collected))
+        await while_connected(request.scope, request.receive, pipeline.run(ask, collected))
         answer = _completion(collected, logprobs=bool(body.logprobs))
         return Response(answer.model_dump_json(), media_type="application/json", headers=collected.opening.headers)
 

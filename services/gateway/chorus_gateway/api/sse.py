@@ -11,7 +11,7 @@ from chorus_gateway.api.errors import error_body
 from chorus_gateway.api.exchange import while_connected
 from chorus_gateway.ask import Ask
 from chorus_gateway.errors import GatewayError
-from chorus_gateway.http1 import Chunks
+from chorus_gateway.http1 import Client
 from chorus_gateway.pipeline import Pipeline
 from chorus_gateway.values import Usage
 
@@ -42,8 +42,8 @@ class EventStream(Response):
         self._shape = shape
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chunks: Chunks | None = scope.get("extensions", {}).get(Chunks.NAME)
-        await while_connected(receive, self._answer(_Events(self, self._shape, send, chunks)))
+        client: Client | None = scope.get("extensions", {}).get(Client.NAME)
+        await while_connected(scope, receive, self._answer(_Events(self, self._shape, send, client)))
 
     async def _answer(self, events: "_Events") -> None:
         try:
@@ -57,16 +57,16 @@ class EventStream(Response):
 class _Events:
     """The pipeline's Answer."""
 
-    def __init__(self, response: Response, shape: Shape, send: Send, chunks: Chunks | None) -> None:
+    def __init__(self, response: Response, shape: Shape, send: Send, client: Client | None) -> None:
         self.started = False
-        self._chunks = chunks
+        self._client = client
         self._response = response
         self._shape = shape
         self._send = send
 
     @property
     def keeps_up(self) -> bool:
-        return self._chunks is not None and self._chunks.free
+        return self._client is not None and self._client.free
 
     def begin(self, opening: Opening) -> None:
         self._response.headers.update(opening.headers)
@@ -80,8 +80,8 @@ class _Events:
         await self._send({"type": "http.response.body", "body": self._shape.piece(piece), "more_body": True})
 
     def write_now(self, piece: Piece) -> None:
-        assert self._chunks is not None
-        self._chunks.write(self._shape.piece(piece))
+        assert self._client is not None
+        self._client.write(self._shape.piece(piece))
 
     async def finish(self, usage: Usage) -> None:
         await self.end(self._shape.usage(usage))

@@ -102,7 +102,8 @@ def connect(url: str, timeout: float = TIMEOUT_SECONDS) -> Database:
         return Database(create_async_engine(parsed, pool_pre_ping=True, pool_timeout=timeout), timeout=timeout)
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(parsed)
+    # The connection that was used last has what was read last at hand: each has a cache and a thread of its own.
+    engine = create_async_engine(parsed, pool_use_lifo=True)
     event.listen(engine.sync_engine, "connect", partial(_prepare_sqlite, busy_pragma(timeout)))
     return Database(engine, timeout=timeout)
 

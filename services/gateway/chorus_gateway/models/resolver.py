@@ -13,6 +13,7 @@ from chorus_gateway.models.namespace import cache_namespace
 from chorus_gateway.values import NOTHING, BaseModel, Needs, ResolvedModel, Tenant
 
 LATEST = "latest"  # what a name without a version means
+OUTLAST = 600.0  # seconds for which a name that was looked up is known while the store is away
 
 
 class BaseModels(Protocol):
@@ -86,11 +87,11 @@ class Resolver:
         self, bases: BaseModels, adapters: AdapterCatalog, *, namespace_secret: bytes, cache_ttl: float = 1.0
     ) -> None:
         """`cache_ttl` in seconds bounds how long a moved alias, or an adapter that was deleted or withdrawn, is served
-        on when no event came."""
+        on when no event came. While the store is away and events are heard, what was known is served on."""
         self._bases = bases
         self._adapters = adapters
         self._secret = namespace_secret
-        self._cache: TtlCache[_Lookup, _Choice | None] = TtlCache(ttl=cache_ttl)
+        self._cache: TtlCache[_Lookup, _Choice | None] = TtlCache(ttl=cache_ttl, outlast=OUTLAST)
 
     async def resolve(
         self, tenant: Tenant, name: str, chooser: str = "", allowed: frozenset[str] | None = None
@@ -136,8 +137,10 @@ class Resolver:
         """For whoever asked for this adapter."""
         self._cache.invalidate_where(lambda lookup: lookup.owner == owner and lookup.adapter.name == name)
 
-    def invalidate_all(self) -> None:
+    def hears(self, *, all_events: bool) -> None:
+        """Whether `invalidate` is called for whatever changes from now on. What was known is not any more."""
         self._cache.clear()
+        self._cache.outlasting = all_events
 
     def _split(self, name: str) -> tuple[BaseModel, AdapterName] | None:
         base_name, rest = split_base(name)

@@ -7,7 +7,6 @@ error: docs/adr/0018-shared-counters.md.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from typing import Protocol
 
 from prometheus_client import Gauge
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 
 from chorus_gateway.queue.counters import Agreed, Entry
 from chorus_gateway.queue.fair import FairQueue
+from chorus_gateway.scripts import Script, Scripts
 from chorus_gateway.values import Band
 
 INTERVAL = 0.03  # seconds between two batches of a worker; with Redis's answer at most 50 ms on a healthy network
@@ -41,19 +41,24 @@ class RedisLedger:
     def __init__(self, redis: Redis, worker: str) -> None:
         """`worker` is unique for the life of the process, and has no blanks."""
         self._worker = worker
-        self._share = redis.register_script(files("chorus_gateway.queue").joinpath("share.lua").read_text())
+        self._line = Scripts(redis)
+        self._share = Script.load("chorus_gateway.queue", "share")
 
     async def share(
         self, band: Band, number: int, lowest: float | None, served: float, batch: Mapping[str, Entry]
     ) -> Agreed:
         tag = f"chorus:fair:{{{band.name.lower()}}}"
         mine = "" if lowest is None else repr(lowest)
-        arguments: list[str | int] = [self._worker, number, mine, repr(served), _VALID_MS, _LASTING_MS]
+        arguments = [self._worker, str(number), mine, repr(served), str(_VALID_MS), str(_LASTING_MS)]
         for tenant, entry in batch.items():
-            arguments += [tenant, repr(entry.delta), repr(entry.known), entry.returned * (1 + entry.waits)]
-        elsewhere, last, *counters = await self._share(keys=[f"{tag}:counters", f"{tag}:workers"], args=arguments)
+            arguments += [tenant, repr(entry.delta), repr(entry.known), str(entry.returned * (1 + entry.waits))]
+        keys = [f"{tag}:counters", f"{tag}:workers"]
+        elsewhere, last, *counters = await self._line.call(self._share, keys, arguments)
         totals = dict(zip(batch, map(float, counters), strict=True))
         return Agreed(totals, float(elsewhere) if elsewhere else None, float(last))
+
+    async def aclose(self) -> None:
+        await self._line.aclose()
 
 
 class Sharing:

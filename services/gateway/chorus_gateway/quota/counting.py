@@ -13,9 +13,9 @@ from chorus_gateway.errors import GatewayError, Unavailable
 from chorus_gateway.quota.base import Subject, Used
 from chorus_gateway.quota.epoch import Epoch
 from chorus_gateway.quota.periods import number_of
-from chorus_gateway.quota.scripts import Script, Scripts
 from chorus_gateway.quota.spent import Spent
 from chorus_gateway.quota.wire import Field, keys_of
+from chorus_gateway.scripts import Script, Scripts
 from chorus_gateway.values import Period
 
 PATIENCE = 2.5  # seconds; gateways notice a loss within one, and tell of what they have in flight

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 
-from chorus_gateway.quota.scripts import Script, Scripts
+from chorus_gateway.scripts import Script, Scripts
 
 KEY = "chorus:quota:epoch"
 
@@ -14,7 +14,7 @@ class Epoch:
 
     def __init__(self, line: Scripts) -> None:
         self._line = line
-        self._script = Script.load("epoch")
+        self._script = Script.load("chorus_gateway.quota", "epoch")
         self._look: asyncio.Task[float] | None = None
         self.name = ""  # not known yet: no counter is believed
 

@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 
 from chorus_gateway.quota.base import Outstanding, Reservation, Subject, Used, Wanted
 from chorus_gateway.quota.epoch import Epoch
-from chorus_gateway.quota.scripts import Script, Scripts
 from chorus_gateway.quota.wire import keys_of
+from chorus_gateway.scripts import Script, Scripts
 from chorus_gateway.values import Limits
 
 LOOK_SECONDS = 1.0  # between two looks at the epoch

@@ -14,10 +14,10 @@ from chorus_gateway.quota.base import Outstanding, Reservation, Subject, Subject
 from chorus_gateway.quota.counting import PATIENCE, Counted, Counting
 from chorus_gateway.quota.epoch import Epoch
 from chorus_gateway.quota.leases import Leases
-from chorus_gateway.quota.scripts import Script, Scripts
 from chorus_gateway.quota.spent import NothingSpent, Spent
 from chorus_gateway.quota.verdict import answer, refuse_impossible
 from chorus_gateway.quota.wire import keys_of, limits_line, read_levels, read_unknown
+from chorus_gateway.scripts import Script, Scripts
 
 LEASE_SECONDS = 30.0
 ATTEMPTS = 5  # counts that did not hold: a midnight, another flush
@@ -25,7 +25,7 @@ SCRIPTS = ("reserve", "settle", "renew", "announce", "count", "sweep")
 
 
 def load_scripts() -> dict[str, Script]:
-    return {name: Script.load("account", name) for name in SCRIPTS}
+    return {name: Script.load("chorus_gateway.quota", "account", name) for name in SCRIPTS}
 
 
 class RedisQuota:

@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from chorus_gateway.patience import TICKS, patient
-from chorus_gateway.quota.replies import Replies
+from chorus_gateway.replies import Replies
 
 LAZY_SECONDS = 0.005  # for which a call that nobody waits for looks out for company
 
@@ -26,9 +26,9 @@ class Script:
     sha: str
 
     @classmethod
-    def load(cls, *names: str) -> "Script":
-        """Files of this package, one after the other."""
-        return cls.of("\n".join(files("chorus_gateway.quota").joinpath(f"{name}.lua").read_text() for name in names))
+    def load(cls, package: str, *names: str) -> "Script":
+        """Files of a package, one after the other."""
+        return cls.of("\n".join(files(package).joinpath(f"{name}.lua").read_text() for name in names))
 
     @classmethod
     def of(cls, source: str) -> "Script":
@@ -65,6 +65,7 @@ class _Line(asyncio.Protocol):
         self.connection = connection
         self.error: RedisError | None = None  # it has ended with
         self._transport: asyncio.Transport = connection._writer.transport
+        self._before = self._transport.get_protocol()  # redis-py's, which waits for the end of its connection
         self._transport.set_protocol(self)
         self._timeout = timeout
         self._owed: deque[_Call] = deque()
@@ -108,6 +109,7 @@ class _Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.end(RedisConnectionError("closed by the server"))
+        self._before.connection_lost(exc)
 
     def end(self, error: RedisError) -> None:
         """Only the first call has an effect."""
