@@ -24,6 +24,7 @@ HEALTHY_SECONDS = 90.0
 # What a developer's shell may set must not change what is tested.
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 SMALL = {"CHORUS_NUM_THREADS": "1", "CHORUS_KV_CACHE_MEMORY": "0.1", "OTEL_BSP_SCHEDULE_DELAY": "100"}
+PATIENT = {"CHORUS_DRAIN_SECONDS": "60"}  # what runs is slow on a busy machine
 
 
 @dataclass
@@ -163,7 +164,7 @@ def environment_of(state: Path) -> dict[str, str]:
     """For a stack in this folder, on free ports, small enough for a busy machine."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     ports = {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
-    return inherited | SMALL | ports | {"CHORUS_STATE_DIR": str(state)}
+    return inherited | SMALL | PATIENT | ports | {"CHORUS_STATE_DIR": str(state)}
 
 
 def free_ports(count: int) -> list[int]:
