@@ -128,6 +128,19 @@ async def test_pins_are_sent_shown_and_taken_back(redis: Redis, fleet: Fleet) ->
     assert await redis.hgetall(keys.pins(BASE.digest)) == {}
 
 
+async def test_a_pin_that_no_engine_has_room_for_is_complained_of_once(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    pins = PinCatalog(fleet.database)
+    await pins.set(Pin(MINE, "2", Tier.GPU))  # as it is kept while no engine is there
+    for engine in fleet.engines:
+        engine.engine.pool = 2
+    assert await fleet.tick(3) == []
+    (line,) = [record for record in caplog.records if "pin" in record.message]
+    assert line.message.startswith("a pin wants more engines than can hold it beside other pins")
+    assert (line.__dict__["digest"], line.__dict__["engines"]) == (TWO, "all")
+
+
 async def test_what_was_deleted_leaves_the_engines(fleet: Fleet) -> None:
     for engine in fleet.engines:
         engine.engine.host = {ONE: 2, TWO: 2}

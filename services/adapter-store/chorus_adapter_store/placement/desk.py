@@ -5,7 +5,7 @@ from itertools import accumulate
 
 from chorus_adapter_store.placement.fleet import Command, Engine, Held, Verb
 from chorus_adapter_store.placement.room import Room, Urgency
-from chorus_adapter_store.placement.situation import Copies, Rules, Situation
+from chorus_adapter_store.placement.situation import Copies, PinWish, Rules, Situation
 from chorus_adapter_store.placement.sizes import Sizes
 from chorus_adapter_store.values import Tier
 
@@ -18,6 +18,7 @@ class Desk:
         self.engines = tuple(each for each in situation.engines if each.placeable)
         self.sizes = Sizes(situation.engines, situation.files)
         self.commands: list[Command] = []
+        self.short: tuple[PinWish, ...] = ()
         self.homes = {digest: self.holders(digest)[: each.count] for digest, each in copies.items()}
         self.leaving = self._leaving()
         self.seeds = {each.engine_id: self._seeds(each) for each in self.engines}

@@ -28,7 +28,8 @@ class Pinning:
 
     async def set(self, tenant: str, name: str, version: str, tier: Tier, engines: int) -> PinStatus:
         """Replaces the name's pin. Raises InvalidArgument, NotFound in the words that resolving tells an owner, and
-        Precondition when the engines that are there would not have room for all pins."""
+        Precondition when the engines that are there would not have room for all pins. While none is there it is kept,
+        and the placer says in its log when those that come have no room."""
         adapter = AdapterName(checked_name("tenant", tenant), checked_name("name", name))
         if engines > _MOST_ENGINES:
             raise InvalidArgument("engines", f"{engines} is over {_MOST_ENGINES}; 0 is all")

@@ -21,14 +21,15 @@ def plan(situation: Situation, rules: Rules = RULES) -> Plan:
     desk = Desk(situation, copies, rules)
     for step in _STEPS:
         step(desk)
-    return Plan(tuple(desk.commands), copies)
+    return Plan(tuple(desk.commands), copies, desk.short)
 
 
 def _pin(desk: Desk) -> None:
     """Pins that engines have and should not, then those that they should have and have not."""
     tried = {(each.engine_id, each.digest) for each in desk.situation.resting if each.verb is Verb.PIN}
     refused = {pair for pair in tried if not desk.is_pinned(*pair)}
-    assigned = assign(desk.engines, desk.situation.pins, desk.sizes, refused).tiers
+    found_room = assign(desk.engines, desk.situation.pins, desk.sizes, refused)
+    assigned, desk.short = found_room.tiers, found_room.short
     for engine in desk.engines:
         for digest, held in sorted(engine.held.items()):
             if held.pinned is not None and assigned[engine.engine_id].get(digest) is not held.pinned:

@@ -63,3 +63,4 @@ class Situation:
 class Plan:
     commands: tuple[Command, ...]  # what matters most first
     copies: Mapping[str, Copies]
+    short: tuple[PinWish, ...] = ()  # pins that fewer engines than they ask for have room for

@@ -1,7 +1,7 @@
 """One store's time as the placer: look, decide, say. What it remembers goes with it."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from chorus_adapter_store.catalog import TermCatalog, UsageCatalog
@@ -49,6 +49,7 @@ class Tenure:
         self._ledger = Ledger()
         self._book: UsageBook | None = None  # until it is read
         self._copies: Mapping[str, Mapping[str, Copies]] = {}  # by base, then digest
+        self._short: dict[str, set[str]] = {}  # by base: digests whose pins want more engines than have room
         self._shown: dict[str, tuple[tuple[PinWish, ...], float]] = {}  # by base: pins, and when
         self._seen_at = 0.0
         self._saved_at = 0.0
@@ -67,6 +68,7 @@ class Tenure:
             decided = plan(self._situation(base, engines, demand[base], sight.now))
             copies[base] = decided.copies
             said += decided.commands
+            self._complain(base, decided.short)
         await self._say(said, sight)
         self._copies = copies
         await self._show_pins(sight)
@@ -139,6 +141,18 @@ class Tenure:
         for command_id, command in zip(await self._wire.send(sent, self._term, sight.now), sent, strict=True):
             self._ledger.send(command_id, command, sight.now)
             self._metrics.placer_commands.labels(command.verb.value, "sent").inc()
+
+    def _complain(self, base: str, short: Sequence[PinWish]) -> None:
+        """Once a pin: it was set while the engines that there are now were not asked."""
+        before, self._short[base] = self._short.get(base, set()), {each.file.digest for each in short}
+        for wish in short:
+            if wish.file.digest not in before:
+                details = {"digest": wish.file.digest, "tier": wish.tier.value, "engines": wish.engines or "all"}
+                _log.warning(
+                    "a pin wants more engines than can hold it beside other pins (half of their memory for adapters); "
+                    "pin it on fewer, or remove another pin",
+                    extra=details,
+                )
 
     async def _show_pins(self, sight: Sight) -> None:
         for base, engines in _by_base(sight.engines).items():
