@@ -37,7 +37,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     eventually(lambda: b"Ready to accept" in log.read_bytes())
     yield f"redis://127.0.0.1:{port}/0"
     process.terminate()
-    process.wait(timeout=15)
+    process.wait(timeout=60)
 
 
 async def live(redis_url: str, seed: int, policy: str, kinds: list[str] | int) -> World:

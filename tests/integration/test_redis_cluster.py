@@ -39,7 +39,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         client.close()
         process.terminate()
-        process.wait(timeout=15)
+        process.wait(timeout=60)
 
 
 def _answers(client: Any) -> bool:

@@ -38,4 +38,4 @@ def test_plain_text_is_not_answered(secure_stack: Stack, port: str) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{secure_stack.config.ports[port]}") as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
         with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
-            call(b"", timeout=10)
+            call(b"", timeout=60)

@@ -26,7 +26,7 @@ class RedisServer:
     def start(self) -> None:
         command = [redis_server, "--port", str(self._port), "--dir", str(self._folder), "--save", ""]
         self._process = subprocess.Popen([*command, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 self.client().ping()

@@ -80,7 +80,7 @@ def assert_refused(stub: "adapters_pb2_grpc.AdapterStoreStub", source: str, code
 
 
 def wait_until_empty(server: S3Server, store: StoreProcess) -> None:
-    for _ in range(100):
+    for _ in range(600):
         if not kept(server):
             return
         time.sleep(0.1)

@@ -40,7 +40,7 @@ def code(channel: grpc.Channel) -> grpc.StatusCode:
     """How the store answers to a name that it does not have."""
     with channel, pytest.raises(grpc.RpcError) as caught:
         adapters_pb2_grpc.AdapterStoreStub(channel).Resolve(
-            pb.ResolveRequest(tenant="acme", name="none", model="demo"), metadata=METADATA, timeout=10
+            pb.ResolveRequest(tenant="acme", name="none", model="demo"), metadata=METADATA, timeout=60
         )
     found: grpc.StatusCode = caught.value.code()
     return found

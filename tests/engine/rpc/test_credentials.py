@@ -28,7 +28,7 @@ def read(files: Certificates) -> Credentials:
 
 async def engine_id(channel: grpc.aio.Channel) -> str:
     async with channel:
-        answer = await EngineStub(channel).Describe(pb.DescribeRequest(), metadata=METADATA, timeout=10)  # type: ignore[misc]  # the stubs' own way
+        answer = await EngineStub(channel).Describe(pb.DescribeRequest(), metadata=METADATA, timeout=60)  # type: ignore[misc]  # the stubs' own way
         return str(answer.engine_id)
 
 

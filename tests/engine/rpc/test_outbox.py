@@ -14,7 +14,7 @@ def delta(request_id: str, *token_ids: int, **fields: object) -> pb.Delta:
 
 
 async def taken(outbox: Outbox) -> pb.EngineFrame:
-    frame = await asyncio.wait_for(outbox.take(), 1)
+    frame = await asyncio.wait_for(outbox.take(), 60)
     assert frame is not None
     return frame
 

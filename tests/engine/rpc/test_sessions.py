@@ -15,7 +15,7 @@ from tests.engine.rpc.fakes import BUSY, IDLE, Bench
 
 
 async def frame_of(stream: Stream) -> pb.EngineFrame:
-    frame = await asyncio.wait_for(stream.outbox.take(), 1)
+    frame = await asyncio.wait_for(stream.outbox.take(), 60)
     assert frame is not None
     return frame
 

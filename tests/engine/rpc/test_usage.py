@@ -103,7 +103,7 @@ async def test_heirs_ask_and_acknowledge_over_the_wire(tmp_path: Path) -> None:
         bench.sessions.close(stream)
         _end(bench, "a", FinishReason.CANCELLED, Usage(3, 5, 1, 8))
         ask = pb.OrphanedUsageRequest(worker_id="worker")
-        answer = await asyncio.wait_for(stub.OrphanedUsage(ask, metadata=METADATA), 5)
+        answer = await asyncio.wait_for(stub.OrphanedUsage(ask, metadata=METADATA), 60)
         (final,) = answer.ended
         assert (final.usage.prompt_tokens, final.usage.completion_tokens, final.usage.cached_tokens) == (3, 5, 1)
         told = pb.AcknowledgeUsageRequest(worker_id="worker", submissions=[final.submission])

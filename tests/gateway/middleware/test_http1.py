@@ -42,7 +42,7 @@ async def connection(app: ASGIApp = answers) -> AsyncIterator[tuple[asyncio.Stre
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, str]:
     """Status and body."""
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
     return int(head.split()[1]), (await reader.readexactly(int(length.partition(b":")[2]))).decode()
 

@@ -31,7 +31,7 @@ def following(redis: Redis, seen: Seen) -> AbstractAsyncContextManager[None]:
 
 async def announce_until_seen(redis: Redis, seen: Seen, name: str) -> None:
     """The follower begins at the stream's end, whenever it gets there."""
-    for _ in range(200):
+    for _ in range(1200):
         await redis.xadd("chorus:adapters", {"event": "published", "tenant": "acme", "name": name})
         with contextlib.suppress(TimeoutError):
             assert await asyncio.wait_for(seen.names.get(), 0.05) == f"acme/{name}"

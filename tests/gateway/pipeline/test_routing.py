@@ -141,7 +141,7 @@ async def test_an_engine_that_hangs_before_the_first_token(engines: list[FakeEng
         other = next(engine for engine in engines if engine is not hanging)
         other.replier = lambda submit: Reply([*ids("saved"), END])
         hanging.stall()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
         assert heard.text == "saved"
         assert [(submit.attempt, submit.request_id) for submit in other.submits] == [(1, "r-0")]
         await eventually(lambda: [name for name, _ in hanging.cancels] == ["r-0"])

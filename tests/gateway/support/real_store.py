@@ -41,7 +41,7 @@ def real_store(folder: Path, redis: RedisServer, settings: Mapping[str, str] | N
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 async def _teach(address: str, redis_url: str) -> None:
@@ -71,7 +71,7 @@ async def _until_known(client: AdapterClient) -> None:
         for chunk in nothing_at_all:
             yield chunk
 
-    for _ in range(200):
+    for _ in range(600):
         try:
             await client.publish(UploadHeader("teacher", "probe", BASE.name), nothing())
         except (Conflict, Unavailable):

@@ -53,7 +53,7 @@ class RedisServer:
 
     def _answers(self, port: int) -> bool:
         assert self.process is not None
-        for _ in range(200):
+        for _ in range(3000):
             if self.process.poll() is not None:
                 return False  # somebody else took the port
             try:

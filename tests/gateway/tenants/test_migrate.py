@@ -114,7 +114,7 @@ async def refused(path: Path, words: str) -> None:
     # The thread of a connection that never opened ends by itself, and tells the loop, which must still be there.
     for thread in set(threading.enumerate()) - before:
         if thread.name.endswith("(_connection_worker_thread)"):
-            await asyncio.to_thread(thread.join, 10)
+            await asyncio.to_thread(thread.join, 60)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
 
