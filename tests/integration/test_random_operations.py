@@ -1,4 +1,5 @@
-"""Random operations on real processes, some of which are killed: `make bench-slots` does a thousand of them."""
+"""Random operations on real processes, some of which are killed: `make bench-slots` does a thousand of them, and
+`make test-long` as many times more as it is told to."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,10 +13,16 @@ from benchmarks.slots.oracle import Oracle
 from benchmarks.slots.traffic import ROOM
 from scripts.stack.config import DEMO
 from tests.support.fleet import running_fleet
+from tests.support.often import often
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("operations"), pytest.mark.timeout(600)]
-OPERATIONS = 100
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.hypothesis,
+    pytest.mark.xdist_group("operations"),
+    pytest.mark.timeout(often(600)),
+]
+OPERATIONS = often(60)
 
 
 @pytest.fixture(scope="module")
