@@ -1,12 +1,14 @@
 """The HTTP application, from parts that main composed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chorus_gateway.api import (
     admin_adapters,
@@ -55,9 +57,28 @@ class BodyLimits:
     upload: int
 
 
+class Application(FastAPI):
+    """What surrounds every request stands outside of FastAPI, whose own layers requests for text then go past."""
+
+    def __init__(self, surround: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
+        super().__init__(**options)
+        self._surrounded = surround(super().__call__)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._surrounded(scope, receive, send)
+
+
 def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = ()) -> FastAPI:
     """`routers` are the tenants' routes under /v1."""
-    app = FastAPI(
+
+    def surround(app: ASGIApp) -> ASGIApp:
+        app = DirectRoutes(app, [route for router in routers for route in router.routes])
+        app = BodyLimit(app, limits.default, {admin_adapters.UPLOAD_PATH: limits.upload})
+        app = AccessMetrics(app, parts.metrics.http_requests_total)
+        return RequestId(ClientAddress(app, parts.proxies))
+
+    app = Application(
+        surround,
         title="Chorus",
         version=version("chorus-gateway"),
         description=DESCRIPTION,
@@ -65,14 +86,7 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
-        middleware=[
-            Middleware(RequestId),
-            Middleware(ClientAddress, proxies=parts.proxies),
-            Middleware(AccessMetrics, requests=parts.metrics.http_requests_total),
-            Middleware(CatchFailures),
-            Middleware(BodyLimit, default=limits.default, limits={admin_adapters.UPLOAD_PATH: limits.upload}),
-            Middleware(DirectRoutes, routes=[route for router in routers for route in router.routes]),
-        ],
+        middleware=[Middleware(CatchFailures)],
     )
     app.state.parts = parts
     install_error_handlers(app)

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chorus_gateway.api.errors import error_response
 from chorus_gateway.errors import GatewayError
+from chorus_gateway.middleware.failures import CatchFailures
 
 
 class DirectRoute(APIRoute):
@@ -33,6 +34,7 @@ class DirectRoutes:
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._app = app
+        self._answer = CatchFailures(self._run)
         self._routes = {route.path: route for route in routes if isinstance(route, DirectRoute)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,6 +42,11 @@ class DirectRoutes:
         if route is None or not _says_json(scope):
             await self._app(scope, receive, send)
             return
+        scope["route"] = route
+        await self._answer(scope, receive, send)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route: DirectRoute = scope["route"]
         request = Request(scope, receive)
         try:
             content = await request.body()
@@ -47,7 +54,6 @@ class DirectRoutes:
             if body is None:
                 await self._app(scope, _again(content, receive), send)
                 return
-            scope["route"] = route
             response = await route.endpoint(request, body)
             await response(scope, receive, send)
         except GatewayError as error:
