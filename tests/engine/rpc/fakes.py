@@ -42,14 +42,14 @@ class EngineFake:
 class Bench:
     """Sessions over a fake engine."""
 
-    def __init__(self, credits: int = 4, outbox_bytes: int = 1 << 20) -> None:
+    def __init__(self, credits: int = 4, outbox_bytes: int = 1 << 20, standing: int = 0) -> None:
         self.engine = EngineFake()
         self.ended: list[tuple[Request, Output]] = []
         self.now = 100.0
         self.sessions = Sessions(
             self.engine,
             LIMITS,
-            CreditLedger(Seats(SeatPlan(credits, credits))),
+            CreditLedger(Seats(SeatPlan(credits, credits)), standing=standing),
             finished=lambda request, output: self.ended.append((request, output)),
             outbox_bytes=outbox_bytes,
             clock=lambda: self.now,

@@ -247,3 +247,51 @@ def test_the_limit_holds_whatever_happens(plan: SeatPlan, acts: list[tuple[str, 
         many.seats.check()
         if not inside and not many.ledger.outstanding:
             assert not any(head.waiting for head in heads), "an engine with nothing to do grants to whoever waits"
+
+
+def standing(*streams: int, rows: int = 32, most: int = 16) -> Bench:
+    stand = Bench(*streams, plan=SeatPlan(rows, rows))
+    stand.ledger = CreditLedger(stand.seats, standing=most)
+    for stream in streams:
+        stand.ledger.open(stream)
+    assert stand.ledger.grant() == {}
+    return stand
+
+
+def test_credits_stand_while_the_engine_is_quiet_and_are_made_up_for() -> None:
+    one = standing(1, 2)
+    assert one.ledger.review()
+    assert one.ledger.standing == 4  # of a quarter of the rows
+    assert one.ledger.stand() == {1: 4, 2: 4}
+    assert not one.ledger.review()
+    assert one.ledger.stand() == {}
+    assert one.ledger.spend(1)
+    one.sit()
+    assert one.ledger.stand() == {1: 1}
+    assert one.ledger.outstanding + len(one.seats) == 9
+
+
+def test_no_credit_stands_once_requests_wait_or_half_of_the_rows_are_taken() -> None:
+    one = standing(1, 2, rows=8, most=1)
+    assert one.ledger.review()
+    assert one.ledger.stand() == {1: 1, 2: 1}
+    requests = [one.sit() for _ in range(5)]
+    assert one.ledger.review()
+    assert (one.ledger.standing, one.ledger.stand()) == (0, {})
+    one.show(2, waiting=9)
+    assert one.ledger.grant() == {2: 1}  # the one that stands still counts
+    one.ledger.give_back(1, 1)
+    assert one.ledger.grant() == {2: 1}
+    for request in requests:
+        one.seats.leave(request)
+    assert not one.ledger.review()  # it waits still
+    one.show(2, waiting=0)
+    assert one.ledger.review()
+    assert one.ledger.standing == 1
+
+
+def test_an_engine_without_room_lets_none_stand() -> None:
+    one = standing(1)
+    assert one.ledger.review()
+    assert one.ledger.review(full=True)
+    assert one.ledger.standing == 0

@@ -140,6 +140,42 @@ async def test_no_credit_is_granted_while_a_request_waits_for_blocks() -> None:
     assert frames[0].load.free_blocks == 10
 
 
+async def test_credits_that_stand_come_with_the_first_frame_and_go_on_with_later_ones() -> None:
+    bench = Bench(credits=8, standing=2)
+    stream = bench.sessions.open("worker")
+    first = await frame_of(stream)
+    assert (first.credits, first.standing_credits) == (2, 2)
+    bench.sessions.apply(stream, pb.GatewayFrame(submits=[submit("a")]))
+    bench.sessions.deliver((tokens("0:a", 7),), BUSY)
+    second = await frame_of(stream)
+    assert (second.credits, second.HasField("standing_credits"), len(second.deltas)) == (1, False, 1)
+
+
+async def test_credits_that_were_to_stand_are_not_held_back_from_what_waits() -> None:
+    bench = Bench(credits=8, standing=2)
+    stream = bench.sessions.open("worker")
+    await frame_of(stream)
+    bench.sessions.apply(stream, pb.GatewayFrame(submits=[submit("a"), submit("b")]))
+    bench.sessions.apply(stream, pb.GatewayFrame(head=pb.Head(waiting=1, band=pb.BAND_DEFAULT)))
+    assert (await frame_of(stream)).credits == 2
+
+
+@pytest.mark.parametrize("how", ["waits_for_blocks", "stalls", "drains"])
+async def test_credits_are_asked_back_where_requests_would_wait(how: str) -> None:
+    bench = Bench(credits=8, standing=2)
+    stream = bench.sessions.open("worker")
+    await frame_of(stream)
+    if how == "waits_for_blocks":
+        bench.sessions.deliver((), replace(BUSY, waits_for_blocks=True))
+    elif how == "stalls":
+        bench.sessions.set_stalled(True)
+    else:
+        bench.sessions.drain()
+    told = await frame_of(stream)
+    assert told.HasField("standing_credits")
+    assert (told.credits, told.standing_credits) == (0, 0)
+
+
 async def test_a_stream_without_deltas_hears_of_the_load_now_and_then() -> None:
     bench = Bench()
     stream = bench.sessions.open("worker")

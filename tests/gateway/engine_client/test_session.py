@@ -134,6 +134,19 @@ def test_credits_are_given_back_once(session: Session) -> None:
     assert session.take() is None
 
 
+def test_credits_that_may_stand_are_kept_until_the_engine_asks_them_back(session: Session) -> None:
+    session.receive(pb.EngineFrame(credits=2, standing_credits=3))
+    session.return_credits()
+    assert session.take() == pb.GatewayFrame(returned_credits=1)
+    session.receive(pb.EngineFrame())  # says nothing of them
+    session.return_credits()
+    assert session.take() is None
+    session.receive(pb.EngineFrame(standing_credits=0))
+    session.return_credits()
+    assert session.take() == pb.GatewayFrame(returned_credits=3)
+    assert session.credits == 0
+
+
 def test_frames_stay_within_a_message(session: Session) -> None:
     session.receive(pb.EngineFrame(credits=10))
     for at in range(4):
