@@ -23,6 +23,7 @@ from chorus_engine.core.load import Load
 from chorus_engine.core.request import FinishReason, Output, Request, SampledToken, Timing, Usage
 from chorus_engine.core.spec import ModelSpec
 from chorus_engine.rpc import (
+    STANDING,
     CreditLedger,
     Description,
     EngineService,
@@ -139,7 +140,10 @@ def make(pace: Pace, bundle: TokenizerBundle, token: str) -> tuple[PacedEngine, 
     engine = PacedEngine(pace)
     seats = Seats(SeatPlan.of(pace.rows, priority_share=pace.priority_share, kept=pace.kept))
     sessions = Sessions(
-        engine, Limits(CONTEXT, VOCABULARY, (0,)), CreditLedger(seats), finished=lambda request, output: None
+        engine,
+        Limits(CONTEXT, VOCABULARY, (0,)),
+        CreditLedger(seats, standing=STANDING),
+        finished=lambda request, output: None,
     )
     spec = ModelSpec(NAME, DIGEST, "LlamaForCausalLM", "float32", 1, 8, VOCABULARY, (), CONTEXT, (0,))
     service = EngineService(Description("paced", spec, CONTEXT, pace.rows, 16), bundle, sessions)
