@@ -172,9 +172,11 @@ def _idle(gateway: Gateway) -> bool:
 
 
 async def test_a_submit_without_a_credit_is_answered_so(gateway: Gateway) -> None:
-    await gateway.send(submits=[submit("unpaid")])
-    answer = await gateway.answer("unpaid")
+    held = await _take_all_credits(gateway)
+    await gateway.send(submits=[submit(f"r{i}") for i in range(held + 1)])
+    answer = await gateway.answer(f"r{held}")
     assert answer.end.error.code == pb.ERROR_CODE_NO_CREDIT
+    gateway.credits -= held
     assert len((await gateway.ask(submit("paid"))).token_ids) == 8
 
 
@@ -217,10 +219,11 @@ async def _take_all_credits(gateway: Gateway) -> int:
 async def test_a_lost_stream_gives_its_credits_back(engine_address: str, gateway: Gateway) -> None:
     async with open_gateway(engine_address, "hoarder") as hoarder:
         await _take_all_credits(hoarder)
-        await gateway.ask_for_credits(1)
+        before = gateway.credits
+        await gateway.ask_for_credits(before + 1)
         await asyncio.sleep(0.1)
-        assert gateway.credits == 0
-    await gateway.wait_for(lambda: gateway.credits == 1)
+        assert gateway.credits == before
+    await gateway.wait_for(lambda: gateway.credits > before)
 
 
 async def test_a_frame_carries_all_news_of_a_step(gateway: Gateway) -> None:
