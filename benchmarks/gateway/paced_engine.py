@@ -139,12 +139,8 @@ def make(pace: Pace, bundle: TokenizerBundle, token: str) -> tuple[PacedEngine, 
     """With its server, not started, and the server's port."""
     engine = PacedEngine(pace)
     seats = Seats(SeatPlan.of(pace.rows, priority_share=pace.priority_share, kept=pace.kept))
-    sessions = Sessions(
-        engine,
-        Limits(CONTEXT, VOCABULARY, (0,)),
-        CreditLedger(seats, standing=STANDING),
-        finished=lambda request, output: None,
-    )
+    credits = CreditLedger(seats, standing=STANDING)
+    sessions = Sessions(engine, Limits(CONTEXT, VOCABULARY, (0,)), credits, finished=lambda request, output: None)
     spec = ModelSpec(NAME, DIGEST, "LlamaForCausalLM", "float32", 1, 8, VOCABULARY, (), CONTEXT, (0,))
     service = EngineService(Description("paced", spec, CONTEXT, pace.rows, 16), bundle, sessions)
     server, port = create_server(service, address="127.0.0.1:0", token=token)

@@ -198,14 +198,9 @@ async def _keys(settings: Settings, database: Database) -> KeyStore:
 
 
 def _authenticator(settings: Settings, keys: KeyStore, last_used: LastUsed) -> Authenticator:
-    previous = settings.key_pepper_previous
-    return Authenticator(
-        keys,
-        pepper=_bytes(settings.key_pepper),
-        cache_ttl=settings.auth_cache_ttl,
-        previous_peppers=() if previous is None else (_bytes(previous),),
-        last_used=last_used,
-    )
+    pepper, previous, ttl = _bytes(settings.key_pepper), settings.key_pepper_previous, settings.auth_cache_ttl
+    before = () if previous is None else (_bytes(previous),)
+    return Authenticator(keys, pepper=pepper, cache_ttl=ttl, previous_peppers=before, last_used=last_used)
 
 
 def _redis(url: str, timeout: float, stack: AsyncExitStack) -> Redis:
@@ -285,8 +280,7 @@ def _routing(settings: Settings, engines: EnginePool, redis: Redis, ledger: Redi
     queue = FairQueue(max_jobs=settings.max_queue, max_bytes=settings.max_queue_bytes, rules=rules)
     turns = Turns(queue, look, promises, Patience(settings.adapter_patience), deficit=settings.locality_deficit)
     claims = Claims(RedisClaims(redis), look, promises, metrics.adapter_claims_total, timeout=REDIS_TIMEOUT)
-    sent = metrics.adapter_requests_total
-    limits = DispatchLimits(max_wait=settings.max_queue_wait)
+    sent, limits = metrics.adapter_requests_total, DispatchLimits(max_wait=settings.max_queue_wait)
     dispatcher = Dispatcher(queue, engines, turns, claims, demand, sent, limits)
     sharing = Sharing(queue, ledger, changed=dispatcher.reorder, degraded=metrics.fairness_degraded)
     metrics.num_requests_waiting.set_function(lambda: dispatcher.waiting)

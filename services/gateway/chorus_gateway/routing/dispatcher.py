@@ -166,15 +166,14 @@ class Dispatcher:
         self._pump(model)
 
     def progress(self, ticket: Ticket, delta: Delta) -> None:
-        job = ticket.job
         if delta.token_ids:
             if not ticket.started and ticket.member is not None:
                 self._pool.ejector.answered(ticket.member, ticket.trial)
             ticket.started = True
-            ticket.advance = self._queue.produced(job, len(delta.token_ids), ticket.advance)
+            ticket.advance = self._queue.produced(ticket.job, len(delta.token_ids), ticket.advance)
         if delta.finish is not None:
             if delta.usage is not None:
-                self._queue.learn(job.tenant, delta.usage.completion_tokens)
+                self._queue.learn(ticket.job.tenant, delta.usage.completion_tokens)
             self._leave_engine(ticket)
             self._close(ticket)
         if not ticket.sink.delta(delta) and delta.finish is None:
@@ -234,10 +233,9 @@ class Dispatcher:
         ticket.member, ticket.trial = turn.member, turn.member.health.sent()
         self._running += 1
         traced = replace(job, traceparent=ticket.sink.dispatched() or job.traceparent, aged=turn.aged)
-        account = ticket.account
-        account.sent(ticket.submission, turn.member.id)
+        ticket.account.sent(ticket.submission, turn.member.id)
         now = time.monotonic()
-        session.submit(traced, ticket, attempt=ticket.attempt, counter=counter, now=now, account=account)
+        session.submit(traced, ticket, attempt=ticket.attempt, counter=counter, now=now, account=ticket.account)
 
     def _await_turn(self, ticket: Ticket, place: Place) -> None:
         ticket.place = place
@@ -263,13 +261,11 @@ class Dispatcher:
         self._pump(ticket.model)
 
     def _expire(self, ticket: Ticket) -> None:
-        if ticket.session is None:
-            self._end(
-                ticket, DeadlineExceeded("The request's time ran out before an engine was free: try again later.")
-            )
-        else:
+        if ticket.session is not None:
             # The engine ends it by itself; if it does not, it hangs.
             self._later(ticket, self._limits.grace, self._hung)
+            return
+        self._end(ticket, DeadlineExceeded("The request's time ran out before an engine was free: try again later."))
 
     def _outwait(self, ticket: Ticket) -> None:
         if ticket.place is not None:
