@@ -113,6 +113,26 @@ class ResolvedModel:
     needs: Needs = NOTHING  # of the adapter
 
 
+class ConstraintKind(StrEnum):
+    """The names are those of engine.proto's Constraint."""
+
+    JSON_OBJECT = "json_object"  # any JSON object
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    CHOICE = "choice"
+    LARK = "lark"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What the output must be. The engine compiles it."""
+
+    kind: ConstraintKind
+    source: str = ""  # the schema as JSON, the expression or the grammar
+    choices: tuple[str, ...] = ()  # of CHOICE
+    param: str = ""  # the request's field that asked for it, which errors name
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """engine.proto's SamplingParams, checked against the API's ranges."""
@@ -131,6 +151,7 @@ class Sampling:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
