@@ -152,6 +152,14 @@ class Sampling:
     ignore_eos: bool = False
     logprobs: int | None = None
     constraint: Constraint | None = None
+    prompt_logprobs: int | None = None
+
+
+class Pooling(StrEnum):
+    """How the hidden states of a prompt's tokens become one vector. The names are those of engine.proto."""
+
+    MEAN = "mean"
+    LAST = "last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +175,7 @@ class Job:
     deadline: float | None = None  # seconds on the monotonic clock
     traceparent: str = ""
     aged: bool = False  # its band was passed over too often: it goes before all others
+    pooling: Pooling | None = None  # the answer is the prompt's embedding
 
 
 class FinishReason(StrEnum):
@@ -210,3 +219,5 @@ class Delta(NamedTuple):
     finish: FinishReason | None = None
     usage: Usage | None = None
     timing: Timing | None = None
+    prompt: tuple[TokenLogprob, ...] = ()  # of the prompt's tokens, from the second on
+    embedding: bytes = b""  # float32 values, little-endian; with `finish`
