@@ -32,6 +32,7 @@ I32, I64, F32 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32)
 class StepShape:
     """What the host knows of a step's numbers; the numbers themselves are in the staging's device views."""
 
+    rows: tuple[int, ...]  # index in the plan of each row, in the order of their tokens
     order: tuple[int, ...]  # index in the plan of each sampling row, in the order of the sampler's fields
     tokens: int  # padded
     sequences: int  # padded
@@ -103,7 +104,8 @@ class DeviceInputs:
         if slot[-1] != BASE_SLOT:
             tiles = fill_tiles(host["lora_tiles"], lora_tiles(slot, np.arange(1, len(slot) + 1), DECODE_TILE))
         self.staging.send(until="starts")
-        return StepShape(tuple(order.tolist()), bucket, bucket, bucket, tiles, 0, 0, bucket)
+        rows = tuple(order.tolist())
+        return StepShape(rows, rows, bucket, bucket, bucket, tiles, 0, 0, bucket)
 
     def mixed(self, steps: tuple[RowStep, ...]) -> StepShape:
         row = np.fromiter((step.row for step in steps), np.int64, len(steps))
@@ -138,7 +140,15 @@ class DeviceInputs:
         self.staging.send()
         singles = int(np.count_nonzero(count == 1))
         return StepShape(
-            tuple(order[sampling].tolist()), tokens, sequences, singles, tiles, sample_tiles, len(attention), samples
+            rows=tuple(order.tolist()),
+            order=tuple(order[sampling].tolist()),
+            tokens=tokens,
+            sequences=sequences,
+            singles=singles,
+            lora_tiles=tiles,
+            sample_tiles=sample_tiles,
+            attention_tiles=len(attention),
+            samples=samples,
         )
 
     def _fill_samples(self, host: Host, row: Ints, position: Ints, size: int) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,12 +14,13 @@ from chorus_engine.core.spec import Capacity
 from chorus_engine.model import LoadedModel, ModelInput, Wanted
 from chorus_engine.model.decoder import Hidden
 from chorus_engine.model.lora import LoraStep
-from chorus_engine.runner.device_inputs import DECODE_TILE, PROMPT_TILE, DeviceInputs, StepShape, padded
+from chorus_engine.runner.device_inputs import DECODE_TILE, PROMPT_TILE, DeviceInputs, StepShape, lora_tiles, padded
 from chorus_engine.runner.device_pool import DevicePool
 from chorus_engine.runner.graphs import DecodeGraphs, GraphSize, GraphSizes
 from chorus_engine.runner.kv_cache import KvCache
-from chorus_engine.runner.network import Computed
+from chorus_engine.runner.network import Computed, Whole
 from chorus_engine.runner.rows import RowTable
+from chorus_engine.runner.transfer import upload
 from chorus_kernels.lora import Tiles
 from chorus_kernels.paged_attention import PagedBatch, new_arrivals, paged_attention, tile_queries
 from chorus_kernels.token_inputs import token_inputs
@@ -116,20 +118,35 @@ class DeviceNetwork:
         shape = self._inputs.decode(steps, bucket)
         size = self._sizes.holding(len(steps), shape.lora_tiles)
         assert size is not None
-        if not outside:
-            return self._computed(self._graphs.run(size), shape)
-        return self._computed(self._decode(size, outside=True), shape, self._decode_lora(size, outside=True))
+        normed = self._decode(size, outside=True) if outside else self._graphs.run(size)
+        whole = _whole(normed, shape, steps)
+        return self._computed(normed, shape, self._decode_lora(size, outside=True) if outside else None, whole)
 
     def _run_mixed(self, steps: tuple[RowStep, ...], *, outside: bool) -> Computed | None:
         shape = self._inputs.mixed(steps)
         sample_tiles = self._inputs.device["sample_tiles"][: shape.sample_tiles]
         lora = self._lora(sample_tiles, DECODE_TILE, shape.samples, outside=outside)
-        hidden = self._mixed(shape, lora, outside=outside)
+        read = any(step.read for step in steps)
+        hidden = self._mixed(shape, lora, outside=outside, everyone=read)
         if hidden is None:
             return None
-        return self._computed(self._model.decoder.normed(hidden), shape, lora if outside else None)
+        normed = self._model.decoder.normed(hidden)
+        whole = _whole(normed, shape, steps)
+        if read:
+            normed = normed.index_select(0, self._inputs.device["last_tokens"][: shape.samples])
+        return self._computed(normed, shape, lora if outside else None, whole)
 
-    def _computed(self, normed: Tensor, shape: StepShape, lora: LoraStep | None = None) -> Computed:
+    def head_lora(self, row: int, tokens: int) -> LoraStep | None:
+        slot = int(self._rows.adapter_slots[row])
+        if not self._pool.reaches_outside((slot,)):
+            return None
+        tiles = lora_tiles(np.array([slot]), np.array([tokens]), DECODE_TILE).astype(np.int32)
+        table = upload(torch.from_numpy(tiles), device=self._model.device)
+        return self._lora(table, DECODE_TILE, tokens, outside=True)
+
+    def _computed(
+        self, normed: Tensor, shape: StepShape, lora: LoraStep | None = None, whole: Whole | None = None
+    ) -> Computed:
         fields, count = self._inputs.device, shape.samples
         return Computed(
             normed=normed,
@@ -139,6 +156,7 @@ class DeviceNetwork:
             temperature=fields["temperature"][:count],
             seeds=fields["seeds"][:count],
             lora=lora,
+            whole=whole,
         )
 
     def _decode(self, size: GraphSize, *, outside: bool = False) -> Tensor:
@@ -165,7 +183,7 @@ class DeviceNetwork:
     def _decode_lora(self, size: GraphSize, *, outside: bool) -> LoraStep | None:
         return self._lora(self._inputs.device["lora_tiles"][: size.tiles], DECODE_TILE, size.rows, outside=outside)
 
-    def _mixed(self, shape: StepShape, sample_lora: LoraStep | None, *, outside: bool) -> Hidden | None:
+    def _mixed(self, shape: StepShape, sample_lora: LoraStep | None, *, outside: bool, everyone: bool) -> Hidden | None:
         fields = self._inputs.device
         batch = PagedBatch(
             rows=fields["rows"][: shape.sequences],
@@ -181,7 +199,7 @@ class DeviceNetwork:
             tile_queries=self._tile_queries,
         )
         lora = self._lora(fields["lora_tiles"][: shape.lora_tiles], PROMPT_TILE, shape.tokens, outside=outside)
-        wanted = Wanted(fields["last_tokens"][: shape.samples], sample_lora)
+        wanted = None if everyone else Wanted(fields["last_tokens"][: shape.samples], sample_lora)
         rows, positions = fields["token_rows"][: shape.tokens], fields["positions"][: shape.tokens]
         return self._hidden(rows, positions, batch, lora, wanted)
 
@@ -212,6 +230,13 @@ class DeviceNetwork:
                 wanted=wanted,
             )
         )
+
+
+def _whole(normed: Tensor, shape: StepShape, steps: tuple[RowStep, ...]) -> Whole | None:
+    """normed: of all of the step's tokens, if some row is read."""
+    if not any(step.read for step in steps):
+        return None
+    return Whole(normed, shape.rows, tuple(steps[index].count for index in shape.rows))
 
 
 def _attend(batch: PagedBatch, query: Tensor, cache: Tensor, scale: float) -> Tensor:
