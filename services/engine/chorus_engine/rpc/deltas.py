@@ -31,6 +31,8 @@ def to_delta(request_id: str, attempt: int, output: Output) -> pb.Delta:
         token_ids=[token.token_id for token in output.tokens],
         logprobs=[to_logprobs(token) for token in output.tokens if token.logprob is not None],
         finish_reason=_FINISH[output.finish],
+        prompt_logprobs=[to_logprobs(token) for token in output.prompt],
+        embedding=output.embedding,
     )
     if output.usage is not None:
         _use(delta.usage, output.usage)
