@@ -18,6 +18,7 @@ from chorus_gateway.api import (
     admin_live,
     admin_prices,
     admin_tenants,
+    files,
 )
 from chorus_gateway.api.dependencies import Parts, bearer
 from chorus_gateway.api.direct import DirectRoutes
@@ -35,6 +36,8 @@ tenant's key asks models (scope `infer`) and may manage the tenant's adapters (s
 TAGS = [
     {"name": "Chat", "description": "Answers to conversations, as OpenAI's `/v1/chat/completions`."},
     {"name": "Completions", "description": "Continuations of text, as OpenAI's `/v1/completions`."},
+    {"name": "Files", "description": "What batches read and write."},
+    {"name": "Batches", "description": "Many requests, answered at flex priority within a day."},
     {"name": "Models", "description": "Base models, and the adapters that the tenant may use."},
     {"name": "Adapters", "description": "Upload, versions, aliases, sharing, and what becomes of them."},
     {"name": "Fleet", "description": "Which engines hold which adapters, and pins that keep them there."},
@@ -46,13 +49,16 @@ TAGS = [
     {"name": "Operations", "description": "Health and metrics; no key needed."},
 ]
 
+FORM_BYTES = 64 << 10  # of an upload beside its file
+
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     """In bytes."""
 
     default: int
-    upload: int
+    upload: int  # of an adapter
+    file: int = 200 << 20  # of a batch
 
 
 def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = ()) -> FastAPI:
@@ -70,7 +76,11 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
             Middleware(ClientAddress, proxies=parts.proxies),
             Middleware(AccessMetrics, requests=parts.metrics.http_requests_total),
             Middleware(CatchFailures),
-            Middleware(BodyLimit, default=limits.default, limits={admin_adapters.UPLOAD_PATH: limits.upload}),
+            Middleware(
+                BodyLimit,
+                default=limits.default,
+                limits={admin_adapters.UPLOAD_PATH: limits.upload, files.UPLOAD_PATH: limits.file + FORM_BYTES},
+            ),
             Middleware(DirectRoutes, routes=[route for router in routers for route in router.routes]),
         ],
     )
