@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from chorus_engine.core.constraint import Constraint
+
 
 class Band(IntEnum):
     """Priority band; the lower value goes first."""
@@ -44,6 +46,7 @@ class SamplingParams:
     seed: int = 0  # 64 bits; drawn by `rpc` when the request has none
     stop_token_ids: tuple[int, ...] = ()  # end-of-text tokens included unless the request ignores them
     logprobs: int | None = None  # None: none; n: the sampled token's and the n likeliest tokens'
+    constraint: Constraint | None = None  # what the output must be
     prompt_logprobs: int | None = None  # likewise, of the prompt's tokens
 
 
@@ -75,6 +78,7 @@ class SampledToken:
     token_id: int
     logprob: float | None = None  # natural logarithm, before temperature and filters
     top: tuple[tuple[int, float], ...] = ()  # (token id, logprob), likeliest first
+    ends: bool = False  # the request's constraint allows nothing after it
 
 
 @dataclass(frozen=True, slots=True)

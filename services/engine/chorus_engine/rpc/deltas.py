@@ -16,6 +16,7 @@ _FINISH = {
 }
 _CODES: dict[type[Exception], pb.ErrorCode] = {
     errors.InvalidRequest: pb.ERROR_CODE_INVALID,
+    errors.ConstraintRefused: pb.ERROR_CODE_CONSTRAINT,
     errors.AdapterNotFound: pb.ERROR_CODE_ADAPTER_NOT_FOUND,
     errors.AdapterUnusable: pb.ERROR_CODE_ADAPTER_UNUSABLE,
     errors.AdapterUnavailable: pb.ERROR_CODE_ADAPTER_UNAVAILABLE,

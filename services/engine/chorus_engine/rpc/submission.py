@@ -1,11 +1,13 @@
 """A Submit becomes a `core.Request`, or one sentence that says why not."""
 
+import json
 import math
 import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import InvalidRequest
 from chorus_engine.core.request import Band, Pooling, Request, SamplingParams
 from chorus_proto.engine.v1 import engine_pb2 as pb
@@ -89,8 +91,25 @@ def to_sampling(sampling: pb.SamplingParams, limits: Limits) -> SamplingParams:
         seed=sampling.seed if sampling.HasField("seed") else secrets.randbits(64),
         stop_token_ids=tuple(sorted(stops)),
         logprobs=sampling.logprobs if sampling.HasField("logprobs") else None,
+        constraint=_to_constraint(sampling.constraint) if sampling.HasField("constraint") else None,
         prompt_logprobs=sampling.prompt_logprobs if sampling.HasField("prompt_logprobs") else None,
     )
+
+
+def _to_constraint(constraint: pb.Constraint) -> Constraint:
+    kind = constraint.WhichOneof("kind")
+    match kind:
+        case None:
+            raise InvalidRequest("constraint has no kind; give it one, or leave it out.")
+        case "json_object":
+            return Constraint(ConstraintKind.JSON_OBJECT)
+        case "choice":
+            texts = list(constraint.choice.texts)
+            if not texts:
+                raise InvalidRequest("constraint.choice has 0 texts; it must have at least 1.")
+            return Constraint(ConstraintKind.CHOICE, json.dumps(texts))
+        case _:
+            return Constraint(ConstraintKind(kind), getattr(constraint, kind))
 
 
 def _check_names(submit: pb.Submit) -> None:

@@ -84,7 +84,8 @@ class Runner:
         paged_kernels: bool | None = None,
         constraints: ConstraintSource | None = None,
     ) -> None:
-        """eager: no CUDA graphs. constraints: without them no request may have one. attention: the CPU's. paged_kernels: CUDA's way, as is usual on CUDA alone.
+        """eager: no CUDA graphs. attention: the CPU's. paged_kernels: CUDA's way, as is usual on CUDA alone.
+        constraints: without them no request may have one.
 
         Raises StartError for a capacity that memory does not hold.
         """
