@@ -21,6 +21,7 @@ from chorus_gateway.api.batches import batches_router
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
 from chorus_gateway.api.dependencies import Parts
+from chorus_gateway.api.embeddings import embeddings_router
 from chorus_gateway.api.files import files_router
 from chorus_gateway.api.health import Readiness
 from chorus_gateway.api.line_app import create_line_app
@@ -151,6 +152,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     routers = (
         chat_router(pipeline),
         completions_router(pipeline),
+        embeddings_router(pipeline),
         *usage_routers(books.reports),
         models_router(authenticator, resolver),
         files_router(authenticator, files),

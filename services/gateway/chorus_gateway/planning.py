@@ -69,6 +69,7 @@ def plan_jobs(
                 sampling=sampling,
                 band=ask.band,
                 deadline=deadline,
+                pooling=ask.pooling,
             )
             jobs.append(job)
     return jobs
@@ -85,6 +86,14 @@ def _max_tokens(
     context = model.base.max_model_len
     if prompt == 0:
         raise InvalidRequest("The prompt has no tokens: it needs at least one.", param=ask.prompt_field)
+    if ask.max_tokens == 0:
+        if prompt > context:
+            raise _too_long(
+                f"This model's maximum context length is {context} tokens, but the prompt has {prompt} tokens: shorten"
+                " it.",
+                ask.prompt_field,
+            )
+        return 0
     if prompt >= context:
         raise _too_long(
             f"This model's maximum context length is {context} tokens, but the prompt has {prompt} tokens and one more"

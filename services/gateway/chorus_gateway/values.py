@@ -86,6 +86,7 @@ class BaseModel:
     max_model_len: int  # tokens, prompt and output
     eos_token_ids: tuple[int, ...]
     created: int  # seconds since 1970
+    hidden_size: int = 0  # values of an embedding; 0 is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,3 +222,8 @@ class Delta(NamedTuple):
     timing: Timing | None = None
     prompt: tuple[TokenLogprob, ...] = ()  # of the prompt's tokens, from the second on
     embedding: bytes = b""  # float32 values, little-endian; with `finish`
+
+    @property
+    def answers(self) -> bool:
+        """Whether anything in it is for the client."""
+        return bool(self.token_ids or self.prompt or self.finish in (FinishReason.STOP, FinishReason.LENGTH))

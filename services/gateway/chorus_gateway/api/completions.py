@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
@@ -50,7 +51,8 @@ def _ask(request: Request, body: CompletionRequest) -> Ask:
         prompt_field="prompt",
         max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         max_tokens_field="max_tokens",
-        sampling=body.sampling(body.logprobs),
+        sampling=replace(body.sampling(body.logprobs), prompt_logprobs=body.logprobs if body.echo else None),
+        echo=bool(body.echo),
         **ask_fields(request, body),
     )
 
@@ -78,10 +80,13 @@ def _choice(choice: CollectedChoice, logprobs: int | None) -> CompletionChoice:
 
 
 def _logprobs(entries: Sequence[TokenEntry], top: int) -> CompletionLogprobs:
-    tops = [{legacy_token(view): finite(view.logprob) for view in entry.top} for entry in entries]
+    tops = [
+        {legacy_token(view): finite(view.logprob) for view in entry.top} if entry.has_past else None
+        for entry in entries
+    ]
     return CompletionLogprobs(
         tokens=[legacy_token(entry.token) for entry in entries],
-        token_logprobs=[finite(entry.token.logprob) for entry in entries],
+        token_logprobs=[finite(entry.token.logprob) if entry.has_past else None for entry in entries],
         top_logprobs=tops if top else None,
         text_offset=[entry.offset for entry in entries],
     )

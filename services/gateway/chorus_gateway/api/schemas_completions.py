@@ -14,7 +14,6 @@ DEFAULT_MAX_TOKENS = 16  # as OpenAI's
 UNSUPPORTED_COMPLETIONS: Mapping[str, tuple[Any, ...]] = {
     **UNSUPPORTED,
     "suffix": ("",),
-    "echo": (False,),
     "response_format": ({"type": "text"},),
 }
 
@@ -60,7 +59,10 @@ Prompts = Annotated[
 
 class CompletionRequest(GenerationRequest):
     prompt: Prompts
-    max_tokens: int | None = Field(None, ge=1, description=f"{DEFAULT_MAX_TOKENS} when absent.")
+    max_tokens: int | None = Field(
+        None, ge=0, description=f"{DEFAULT_MAX_TOKENS} when absent; 0 answers with what `echo` asks for."
+    )
+    echo: bool | None = Field(None, description="The prompt too, in front of its answers, and with `logprobs` its own.")
     logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
     best_of: int | None = Field(None, ge=1, le=MAX_CHOICES, description="Not supported beyond n.")
 
@@ -83,8 +85,8 @@ class CompletionRequest(GenerationRequest):
 
 class CompletionLogprobs(BaseModel):
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]] | None
+    token_logprobs: list[float | None] = Field(description="null for a prompt's first token, which has no past")
+    top_logprobs: list[dict[str, float] | None] | None
     text_offset: list[int]
 
 

@@ -11,7 +11,7 @@ from chorus_gateway.errors import (
     ModelNotFound,
     Unavailable,
 )
-from chorus_gateway.values import Band, Delta, FinishReason, Job, Sampling, Timing, TokenLogprob, Usage
+from chorus_gateway.values import Band, Delta, FinishReason, Job, Pooling, Sampling, Timing, TokenLogprob, Usage
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 _FINISH = {
@@ -26,6 +26,7 @@ _BAND = {
     Band.DEFAULT: pb.BAND_DEFAULT,
     Band.FLEX: pb.BAND_FLEX,
 }
+_POOLING = {None: pb.POOLING_UNSPECIFIED, Pooling.MEAN: pb.POOLING_MEAN, Pooling.LAST: pb.POOLING_LAST}
 _RETRY = frozenset({pb.ERROR_CODE_ADAPTER_UNAVAILABLE, pb.ERROR_CODE_NO_CREDIT, pb.ERROR_CODE_DRAINING})
 _MICROSECOND = 1e-6
 
@@ -109,6 +110,7 @@ def submit_message(job: Job, *, attempt: int, counter: float, now: float) -> pb.
         timeout_ms=timeout_ms,
         traceparent=job.traceparent,
         aged=job.aged,
+        pooling=_POOLING[job.pooling],
     )
 
 
@@ -128,6 +130,7 @@ def _sampling_message(sampling: Sampling) -> pb.SamplingParams:
         stop_token_ids=sampling.stop_token_ids,
         ignore_eos=sampling.ignore_eos,
         logprobs=sampling.logprobs,
+        prompt_logprobs=sampling.prompt_logprobs,
     )
 
 
@@ -135,14 +138,17 @@ def delta_value(message: pb.Delta) -> Delta:
     tokens = tuple(message.token_ids)
     logprobs = tuple(map(_logprob_value, message.logprobs)) if message.logprobs else ()
     usage = usage_value(message.usage) if message.HasField("usage") else None
+    prompt = tuple(map(_logprob_value, message.prompt_logprobs)) if message.prompt_logprobs else ()
     if not message.finish_reason:
-        return Delta(tokens, logprobs, usage=usage)
+        return Delta(tokens, logprobs, usage=usage, prompt=prompt)
     return Delta(
         tokens,
         logprobs,
         finish=_FINISH.get(message.finish_reason, FinishReason.ERROR),
         usage=usage,
         timing=_timing_value(message.timing),
+        prompt=prompt,
+        embedding=message.embedding,
     )
 
 

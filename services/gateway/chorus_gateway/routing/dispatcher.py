@@ -167,7 +167,7 @@ class Dispatcher:
 
     def progress(self, ticket: Ticket, delta: Delta) -> None:
         job = ticket.job
-        if delta.token_ids:
+        if delta.answers:
             if not ticket.started and ticket.member is not None:
                 self._pool.ejector.answered(ticket.member, ticket.trial)
             ticket.started = True
