@@ -15,6 +15,8 @@ from tests.gateway.support.fake_engine import FakeEngine
 from tests.gateway.support.gateway import KEY, Gateway
 
 HELLO = [{"role": "user", "content": "hello"}]
+TOOL = {"type": "function", "function": {"name": "now"}}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
 CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": []}, "messages", "at least 1"),
     ({"messages": None}, "messages", "list"),
@@ -26,8 +28,10 @@ CHAT: list[tuple[dict[str, Any], str, str]] = [
         "messages.0.content",
         "part 1 has type 'image_url'",
     ),
-    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role", "'tool' is not supported"),
-    ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0", "calls of tools"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id", "must name a call"),
+    ({"messages": [{"role": "function", "content": "x"}]}, "messages.0", "older form"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages.0.tool_calls.0.id", "required"),
+    ({"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]}, "messages.0", "assistant's"),
     ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages.0.content", "unicode"),
     ({"model": 5}, "model", "string"),
     ({"temperature": 2.5}, "temperature", "less than or equal to 2"),
@@ -47,8 +51,16 @@ CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"service_tier": "gold"}, "service_tier", "'flex'"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "stream is true"),
     ({"min_tokens": 9, "max_tokens": 8}, "min_tokens", "9 .* 8"),
-    ({"tools": [{"type": "function"}]}, "tools", "not supported"),
-    ({"tool_choice": "required"}, "tool_choice", "not supported"),
+    ({"tools": [{"type": "function"}]}, "tools.0.function", "required"),
+    ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type", "'function'"),
+    ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name", "match"),
+    ({"tools": [TOOL, TOOL]}, "tools", "'now' is there twice"),
+    ({"tools": [TOOL] * 129}, "tools", "at most 128"),
+    ({"tool_choice": "required"}, "tool_choice", "only allowed with tools"),
+    ({"tools": [TOOL], "tool_choice": "must"}, "tool_choice", "must be 'none'"),
+    ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "then"}}}, "tool_choice", "'then'"),
+    ({"tools": [TOOL], "parallel_tool_calls": "no"}, "parallel_tool_calls", "boolean"),
+    ({"functions": [{"name": "now"}]}, "functions", "not supported"),
     ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
     ({"modalities": ["text", "audio"]}, "modalities", "not supported"),
     ({"audio": {"voice": "x"}}, "audio", "not supported"),
@@ -62,7 +74,6 @@ COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": None}, "prompt", "must be a string"),
     ({"suffix": "end"}, "suffix", "not supported"),
     ({"best_of": 2}, "best_of", "not supported"),
-    ({"echo": True}, "echo", "not supported"),
     ({"logprobs": 21}, "logprobs", "20"),
     ({"n": 65, "prompt": ["a", "b"]}, "n", "130 choices"),
 ]

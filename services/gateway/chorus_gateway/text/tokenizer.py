@@ -1,6 +1,7 @@
 """One base model's tokenizer, with its chat template."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer
@@ -9,8 +10,11 @@ from chorus_gateway.ask import ChatPrompt, Prompt
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.text.bundle import Bundle
 from chorus_gateway.text.chat_template import ChatTemplate
-from chorus_gateway.text.detokenizer import Detokenizer
+from chorus_gateway.text.detokenizer import Decodes, Detokenizer, KeepsMarkers
 from chorus_gateway.text.token_bytes import TokenBytes
+from chorus_gateway.text.tools.formats import FORMATS, format_of
+from chorus_gateway.text.tools.plain import plain
+from chorus_gateway.text.tools.short_ids import with_short_ids
 
 # Longer texts are tokenized in a thread: at some millions of characters a second, this many take about a millisecond.
 _THREAD_FROM_CHARACTERS = 4096
@@ -18,12 +22,14 @@ _CONTEXT_TOKENS = 4
 
 
 class ModelTokenizer:
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, tool_format: str = "") -> None:
+        """`tool_format`: one of FORMATS; else the chat template tells it."""
         self._tokenizer = Tokenizer.from_buffer(bundle.tokenizer_json)
         # A checkpoint may carry its training's settings, which would cut or fill prompts unasked.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         source = bundle.chat_template()
+        self.tool_format = FORMATS.get(tool_format) or format_of(source)
         self._template = ChatTemplate(source, bundle.special_tokens()) if source else None
         self.token_bytes = TokenBytes(self._tokenizer, bundle.tokenizer_json)
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
@@ -47,10 +53,31 @@ class ModelTokenizer:
             return await self._encode(self._render(prompt), add_special_tokens=False)
         return await self._encode(prompt, add_special_tokens=True)
 
-    def detokenizer(self, prompt: Prompt, ids: Sequence[int], *, skip_special_tokens: bool) -> Detokenizer:
-        """For the answer to `prompt`, whose token ids are `ids`. A chat's answer is a text of its own."""
+    def detokenizer(
+        self, prompt: Prompt, ids: Sequence[int], *, skip_special_tokens: bool, tools: bool = False
+    ) -> Decodes:
+        """For the answer to `prompt`, whose token ids are `ids`. A chat's answer is a text of its own. With `tools`, what
+        marks their calls is kept, special token or not."""
         context = () if isinstance(prompt, ChatPrompt) else ids[-_CONTEXT_TOKENS:]
-        return Detokenizer(self._tokenizer, context=context, skip_special_tokens=skip_special_tokens)
+
+        def fresh(context: Sequence[int] = ()) -> Detokenizer:
+            return Detokenizer(self._tokenizer, context=context, skip_special_tokens=skip_special_tokens)
+
+        kept = self._marker_ids() if tools else {}
+        return KeepsMarkers(fresh, kept) if kept else fresh(context)
+
+    def spell(self, marker: str) -> str:
+        """A marker of tool calls, as a grammar has it."""
+        for token_id, text in self._marker_ids().items():
+            if text == marker:
+                return f"<[{token_id}]>"
+        return json.dumps(marker)
+
+    def _marker_ids(self) -> dict[int, str]:
+        """Of those of the model's markers that are special tokens, so that decoding leaves them out."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        markers = self.tool_format.markers
+        return {number: token.content for number, token in added.items() if token.special and token.content in markers}
 
     def _checked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         if max(ids) > self._last_id:
@@ -65,7 +92,11 @@ class ModelTokenizer:
             raise InvalidRequest(
                 "This model has no chat template: use /v1/completions with a prompt instead.", param="messages"
             )
-        return self._template.render(prompt.messages)
+        if not self._template.takes_tools:
+            return self._template.render(plain(prompt.messages, prompt.tools))
+        short = self.tool_format.name.startswith("mistral")
+        messages = with_short_ids(prompt.messages) if short else prompt.messages
+        return self._template.render(messages, prompt.tools)
 
     async def _encode(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
         if len(text) < _THREAD_FROM_CHARACTERS:
