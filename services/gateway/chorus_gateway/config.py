@@ -210,6 +210,10 @@ class Settings(BaseSettings):
         le=36_500,
         description="how long a row for each request is kept, in days; 0 is for ever. Sums by day are always kept",
     )
+    tool_format: Literal["auto", "hermes", "llama3", "mistral", "mistral-args"] = Field(
+        "auto",
+        description="how the models write calls of tools; auto: as their chat templates tell",
+    )
     request_timeout: float = Field(600.0, gt=0, description="longest time a request may take, in seconds")
     shutdown_grace: float = Field(
         10.0,

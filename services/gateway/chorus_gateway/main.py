@@ -112,11 +112,12 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     stack.push_async_callback(settling.aclose)
     routing = _routing(settings, engines, redis, metrics)
     dispatcher = routing.dispatcher
+    tokenizers = TokenizerCache(engines.fetch_tokenizer, settings.tool_format)
     build_pipeline = partial(
         Pipeline,
         models=resolver,
         terms=terms,
-        tokenizers=TokenizerCache(engines.fetch_tokenizer),
+        tokenizers=tokenizers,
         quota=settling,
         ledger=books.ledger,
         claims=routing.claims,

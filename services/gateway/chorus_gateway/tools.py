@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,9 @@ class ToolUse:
         return tuple(tool for tool in self.tools if tool.name in self.allowed)
 
 
-class CallPiece(NamedTuple):
-    """News of one call. Its first piece has `id` and `name`; the pieces' arguments, joined, are JSON once it is whole."""
+@dataclass(frozen=True, slots=True)
+class CallPiece:
+    """News of one call. The first has `id` and `name`; the arguments of all, joined, are JSON when the call is whole."""
 
     index: int
     arguments: str = ""

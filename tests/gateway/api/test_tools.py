@@ -177,7 +177,7 @@ async def test_an_answer_that_is_cut_off(client: AsyncOpenAI, engine: FakeEngine
     answer = await client.chat.completions.create(**ASK, max_tokens=length)
     assert answer.choices[0].finish_reason == "length"
     assert answer.choices[0].message.tool_calls is not None
-    assert '{"city": "Rome"}'.startswith(answer.choices[0].message.tool_calls[0].function.arguments)  # type: ignore[union-attr]  # a function's
+    assert '{"city": "Rome"}'.startswith(answer.choices[0].message.tool_calls[0].function.arguments)
 
 
 async def test_log_probabilities_of_calls(client: AsyncOpenAI) -> None:
@@ -208,7 +208,7 @@ class TestWithoutAPlaceForTools:
             {"role": "system", "content": "Be brief."},
             *ASK["messages"],
             message.model_dump(exclude_none=True),
-            *({"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": text} for text in ("31", "°C")),  # type: ignore[index]  # it is there
+            *({"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": text} for text in ("31", "°C")),
         ]
         await client.chat.completions.create(**ASK | {"messages": messages})
         prompt = _prompt(engine)

@@ -1,6 +1,6 @@
 """An answer that is sent whole, once it is complete."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chorus_gateway.answer import End, Opening, Piece, TokenEntry
 from chorus_gateway.tools import CallPiece
@@ -24,7 +24,7 @@ class CollectedChoice:
             self.calls.append(piece)
         else:
             known = self.calls[piece.index]
-            self.calls[piece.index] = known._replace(arguments=known.arguments + piece.arguments)
+            self.calls[piece.index] = replace(known, arguments=known.arguments + piece.arguments)
 
 
 class Collected:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
-from chorus_gateway.answer import Opening, Piece, TokenEntry
+from chorus_gateway.answer import End, Opening, Piece, TokenEntry
 from chorus_gateway.api.collected import Collected, CollectedChoice
 from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
@@ -75,7 +75,7 @@ def _choice(choice: CollectedChoice, logprobs: int | None) -> CompletionChoice:
         index=choice.index,
         text=choice.text,
         logprobs=None if logprobs is None else _logprobs(choice.tokens, logprobs),
-        finish_reason=choice.end.value,
+        finish_reason="length" if choice.end is End.LENGTH else "stop",
     )
 
 

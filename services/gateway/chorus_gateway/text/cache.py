@@ -11,7 +11,10 @@ Fetch = Callable[[str], Awaitable[bytes]]
 
 
 class TokenizerCache:
-    """One a base model, so few: none is ever dropped. A failed fetch is tried again by the next request."""
+    """One a base model, so few: none is ever dropped. A failed fetch is tried again by the next request.
+
+    `tool_format`: of all of them, instead of what their chat templates tell.
+    """
 
     def __init__(self, fetch: Fetch, tool_format: str = "") -> None:
         self._fetch = fetch

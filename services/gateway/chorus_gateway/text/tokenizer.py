@@ -56,8 +56,8 @@ class ModelTokenizer:
     def detokenizer(
         self, prompt: Prompt, ids: Sequence[int], *, skip_special_tokens: bool, tools: bool = False
     ) -> Decodes:
-        """For the answer to `prompt`, whose token ids are `ids`. A chat's answer is a text of its own. With `tools`, what
-        marks their calls is kept, special token or not."""
+        """For the answer to `prompt`, whose token ids are `ids`. A chat's answer is a text of its own. With `tools`,
+        what marks their calls is kept, special token or not."""
         context = () if isinstance(prompt, ChatPrompt) else ids[-_CONTEXT_TOKENS:]
 
         def fresh(context: Sequence[int] = ()) -> Detokenizer:

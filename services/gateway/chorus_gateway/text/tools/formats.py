@@ -40,7 +40,7 @@ FORMATS: Mapping[str, ToolFormat] = {
 
 
 def format_of(template: str | None) -> ToolFormat:
-    """Told by what the chat template writes. Hermes' for templates that know of no tools: it needs no special tokens."""
+    """Told by what the chat template writes. Hermes' where it knows of no tools: that needs no special tokens."""
     source = template or ""
     if CALLS in source:
         return FORMATS["mistral-args" if ARGS in source else "mistral"]

@@ -13,6 +13,7 @@ from chorus_gateway.tools import Tool, ToolUse
 
 TAG = "<|python_tag|>"
 _KEYS = frozenset({"type", "name", "parameters", "arguments"})
+_SHARED = ("$defs", "definitions")
 _BETWEEN = " \t\r\n;,"
 
 
@@ -37,7 +38,7 @@ class Llama3:
 def _as_object(tool: Tool) -> dict[str, Any]:
     arguments = closed(tool)
     # References are to the root of the schema that they stand in.
-    shared = {word: arguments.pop(word) for word in ("$defs", "definitions") if word in arguments}
+    shared: dict[str, Any] = {word: arguments.pop(word) for word in _SHARED if word in arguments}
     properties = {"name": {"const": tool.name}, "parameters": arguments}
     return {
         "type": "object",
