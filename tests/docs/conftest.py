@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from chorus_gateway.api.admin_usage import usage_routers
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
+from chorus_gateway.api.embeddings import embeddings_router
 from chorus_gateway.api.dependencies import Parts
 from chorus_gateway.api.models import models_router
 from chorus_gateway.app import BodyLimits, create_app
@@ -20,7 +21,8 @@ def app() -> FastAPI:
     nothing: Any = Mock()
     given: dict[str, Any] = {part.name: nothing for part in fields(Parts)}
     parts = Parts(**given | {"metrics": Metrics(), "tracing": Tracing()})
-    asking = (chat_router(nothing), completions_router(nothing), models_router(nothing, nothing))
+    texts = (chat_router(nothing), completions_router(nothing), embeddings_router(nothing))
+    asking = (*texts, models_router(nothing, nothing))
     return create_app(parts, BodyLimits(1, 1), (*asking, *usage_routers(nothing)))
 
 

@@ -15,6 +15,7 @@ from opentelemetry.trace import TracerProvider
 
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
+from chorus_gateway.api.embeddings import embeddings_router
 from chorus_gateway.api.errors import install_error_handlers
 from chorus_gateway.api.models import models_router
 from chorus_gateway.engine_client.client import EngineClient, Events
@@ -195,7 +196,8 @@ async def running_gateway(
     app.add_middleware(CatchFailures)
     app.add_middleware(RequestId)
     install_error_handlers(app)
-    for router in (chat_router(pipeline), completions_router(pipeline), models_router(keys, models)):
+    asking = (chat_router(pipeline), completions_router(pipeline), embeddings_router(pipeline))
+    for router in (*asking, models_router(keys, models)):
         app.include_router(router)
     orphans = Orphans(ledger, pool, "worker", metrics.usage_unknown_total, patience=0.2)
     tasks = [asyncio.create_task(work) for work in (pool.run(), dispatcher.run(), orphans.run())]
