@@ -7,7 +7,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from chorus_gateway.answer import End, Piece, TokenEntry
 from chorus_gateway.engine_client.inbox import Inbox, News
-from chorus_gateway.errors import GatewayError
+from chorus_gateway.errors import ConstraintRefused, GatewayError
 from chorus_gateway.meter import RequestMeter
 from chorus_gateway.telemetry import Tracing, current_traceparent
 from chorus_gateway.text.echo import Echo
@@ -70,6 +70,9 @@ class Choice:
         return self._inbox.put(News(self.index, delta, time.monotonic()))
 
     def failed(self, error: GatewayError) -> None:
+        constraint = self.job.sampling.constraint
+        if isinstance(error, ConstraintRefused) and constraint is not None:
+            error = error.naming(constraint.param)
         self._span.record_exception(error)
         self._inbox.fail(error)
 

@@ -22,11 +22,15 @@ def compile_grammar(constraint: Constraint, table: TokenTable) -> "llguidance.LL
     if len(constraint.source) > MAX_SOURCE:
         raise ConstraintRefused(f"it has {len(constraint.source)} characters; at most {MAX_SOURCE} are allowed.")
     guide, tokens = library(), table.get()
-    text = _grammar(constraint, guide)
+    try:
+        text = _grammar(constraint, guide)
+    except ValueError as error:
+        raise ConstraintRefused(f"{error}.") from error
     matcher: llguidance.LLMatcher = guide.LLMatcher(tokens, text, log_level=0, limits=limits(guide))
     if matcher.is_error():
         reason = guide.LLMatcher.validate_grammar(text, tokens, limits=limits(guide)) or matcher.get_error()
         raise ConstraintRefused(_sentence(constraint, reason, guide))
+    matcher.compute_bitmask()  # what this makes all copies share
     return matcher
 
 

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chorus_engine.core.errors import ConstraintRefused
@@ -21,16 +22,28 @@ def library() -> Any:
     return llguidance
 
 
+LARGE = 10_000  # tokens
+
+
 class TokenTable:
     """Of one base model. Made of its tokenizer.json when first used: a second or two for a vocabulary of 128,000."""
 
-    def __init__(self, tokenizer_json: str, vocab_size: int, eos_token_ids: tuple[int, ...]) -> None:
+    def __init__(self, tokenizer_json: str, vocab_size: int, eos_token_ids: Sequence[int]) -> None:
         """vocab_size: columns of the logits, which may be more than there are tokens."""
         self._json = tokenizer_json
         self.vocab_size = vocab_size
         self._eos = list(eos_token_ids)
         self._lock = threading.Lock()
         self._made: llguidance.LLTokenizer | None = None
+
+    @property
+    def large(self) -> bool:
+        """Whether it takes noticeable time to make."""
+        return self.vocab_size > LARGE
+
+    def to_json(self) -> dict[str, Any]:
+        """Keywords to make another."""
+        return {"tokenizer_json": self._json, "vocab_size": self.vocab_size, "eos_token_ids": self._eos}
 
     def get(self) -> "llguidance.LLTokenizer":
         """Raises ConstraintRefused."""

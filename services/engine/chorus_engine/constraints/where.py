@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 ATTEMPTS = 300  # compilations of parts, a fraction of a millisecond each
+LONGEST = 200  # characters
 _SHARED = ("$defs", "definitions", "$schema")  # what references and keywords of a part may need
 
 
@@ -14,7 +15,7 @@ def place_of(schema: Mapping[str, Any], reason: str, complaint: Callable[[dict[s
     found: Any = schema
     while True:
         for step, part in _parts(found):
-            if left <= 0:
+            if left <= 0 or len(path) > LONGEST:
                 return path
             left -= 1
             if complaint({**shared, **part}) == reason:

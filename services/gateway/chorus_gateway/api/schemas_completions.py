@@ -14,7 +14,6 @@ DEFAULT_MAX_TOKENS = 16  # as OpenAI's
 UNSUPPORTED_COMPLETIONS: Mapping[str, tuple[Any, ...]] = {
     **UNSUPPORTED,
     "suffix": ("",),
-    "response_format": ({"type": "text"},),
 }
 
 

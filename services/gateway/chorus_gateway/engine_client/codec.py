@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from chorus_gateway.engine_client.usage import Orphaned, SubmissionId
 from chorus_gateway.errors import (
+    ConstraintRefused,
     DeadlineExceeded,
     GatewayError,
     Internal,
@@ -11,7 +12,19 @@ from chorus_gateway.errors import (
     ModelNotFound,
     Unavailable,
 )
-from chorus_gateway.values import Band, Delta, FinishReason, Job, Pooling, Sampling, Timing, TokenLogprob, Usage
+from chorus_gateway.values import (
+    Band,
+    Constraint,
+    ConstraintKind,
+    Delta,
+    FinishReason,
+    Job,
+    Pooling,
+    Sampling,
+    Timing,
+    TokenLogprob,
+    Usage,
+)
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 _FINISH = {
@@ -131,7 +144,24 @@ def _sampling_message(sampling: Sampling) -> pb.SamplingParams:
         ignore_eos=sampling.ignore_eos,
         logprobs=sampling.logprobs,
         prompt_logprobs=sampling.prompt_logprobs,
+        constraint=_constraint_message(sampling.constraint),
     )
+
+
+def _constraint_message(constraint: Constraint | None) -> pb.Constraint | None:
+    if constraint is None:
+        return None
+    match constraint.kind:
+        case ConstraintKind.JSON_OBJECT:
+            return pb.Constraint(json_object=True)
+        case ConstraintKind.JSON_SCHEMA:
+            return pb.Constraint(json_schema=constraint.source)
+        case ConstraintKind.REGEX:
+            return pb.Constraint(regex=constraint.source)
+        case ConstraintKind.CHOICE:
+            return pb.Constraint(choice=pb.Constraint.Choice(texts=constraint.choices))
+        case ConstraintKind.LARK:
+            return pb.Constraint(lark=constraint.source)
 
 
 def delta_value(message: pb.Delta) -> Delta:
@@ -169,6 +199,8 @@ def failure_value(message: pb.Delta) -> Failure | None:
 def _error(code: int, message: str) -> GatewayError:
     if code == pb.ERROR_CODE_INVALID:
         return InvalidRequest(message)
+    if code == pb.ERROR_CODE_CONSTRAINT:
+        return ConstraintRefused(message)
     if code in (pb.ERROR_CODE_ADAPTER_NOT_FOUND, pb.ERROR_CODE_ADAPTER_UNUSABLE):
         return ModelNotFound(message, param="model", code="model_not_found")
     if code in _RETRY:
