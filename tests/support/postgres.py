@@ -52,8 +52,9 @@ def _cluster(folder: Path) -> Iterator[Path]:
         subprocess.run(_as_user(server, "-D", str(data), "-m", "immediate", "stop"), check=True, capture_output=True)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Path]:
+@contextmanager
+def cluster() -> Iterator[Path]:
+    """A running PostgreSQL, in a folder that goes with it."""
     # Not below pytest's folder: the socket's path must be short and every folder above readable to the other user.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
@@ -61,6 +62,12 @@ def postgres() -> Iterator[Path]:
             yield socket
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Path]:
+    with cluster() as socket:
+        yield socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,10 @@ class PostgresDatabase:
 
 @pytest.fixture
 def postgres_database(postgres: Path) -> PostgresDatabase:
-    database = PostgresDatabase(postgres, f"test_{uuid4().hex}")
+    return create_database(postgres)
+
+
+def create_database(socket: Path) -> PostgresDatabase:
+    database = PostgresDatabase(socket, f"test_{uuid4().hex}")
     database.execute(f"CREATE DATABASE {database.name}")
     return database

@@ -1,6 +1,7 @@
 """The lines of a batch that have no answer yet, asked side by side."""
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from chorus_gateway.batches.patience import wait_before_retry
 from chorus_gateway.batches.recorder import Recorder
 from chorus_gateway.batches.shapes import answered, not_executed, refused
 from chorus_gateway.batches.values import Batch
-from chorus_gateway.files import FileStore
+from chorus_gateway.errors import Unavailable
+from chorus_gateway.files import File, FileStore
 
+RETRY = 1.0  # seconds while the database is away
 JITTER = 0.25  # of a wait: lines that were refused together do not come back together
 STREAMED = {
     "error": {
@@ -23,6 +26,8 @@ STREAMED = {
         "code": None,
     }
 }
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,24 @@ class Answering:
     async def _lines(self, done: set[int]) -> AsyncIterator[Line]:
         file = await self._files.stored(self._batch.wanted.input_file_id)
         limit = self._rules.max_bytes
-        async for number, text in split(self._files.chunks(file), limit):
+        async for number, text in split(self._chunks(file), limit):
             if number not in done:
                 line = parse(number, text, self._batch.wanted.endpoint, limit)
                 assert isinstance(line, Line)  # it was validated, and files never change
                 yield line
+
+    async def _chunks(self, file: File) -> AsyncIterator[bytes]:
+        """Lines that run are not given up because the database is away for a moment."""
+        read, seq = 0, 0
+        while read < file.bytes:
+            try:
+                data = await self._files.chunk(file, seq)
+            except Unavailable as error:
+                log.warning("a batch's input waits for the database", extra={"reason": error.message})
+                await asyncio.sleep(RETRY)
+                continue
+            yield data
+            read, seq = read + len(data), seq + 1
 
     async def _ask(self, line: Line) -> None:
         await self._recorder.add(answered(line, await self._answer(line)))

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from chorus_gateway.batches.answering import Answering, LineRules
 from chorus_gateway.batches.asking import Asks
@@ -99,10 +98,9 @@ class Run:
         try:
             window = max(0.0, batch.expires_at - time.time())
             await asyncio.wait({working, stopped}, timeout=window, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()
         finally:
             stopped.cancel()
             working.cancel()
-            with suppress(asyncio.CancelledError):
-                await working
+            await asyncio.wait({working})
+        if not working.cancelled():
+            working.result()

@@ -41,7 +41,8 @@ class BatchWork:
                     self._tasks.add(task)
                     task.add_done_callback(self._ended)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), LOOK)
+                    async with asyncio.timeout(LOOK):
+                        await self._woken.wait()
                 self._woken.clear()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, and_, or_, select, update
 
 from chorus_gateway.db import Database, batches, file_chunks, files
 from chorus_gateway.db.batches import UNDER_WAY
-from chorus_gateway.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from chorus_gateway.errors import Conflict, InvalidRequest, NotFound
 from chorus_gateway.files.upload import Upload
 from chorus_gateway.files.values import File, FileLimits, Purpose, State
 
@@ -90,16 +90,21 @@ class FileStore:
             raise no_such_file(file_id)
 
     async def chunks(self, file: File) -> AsyncIterator[bytes]:
-        """Its bytes, in pieces. Unavailable when it was deleted in the middle."""
+        """Its bytes, in pieces."""
         sent, seq = 0, 0
         while sent < file.bytes:
-            piece = select(file_chunks.c.data).where(file_chunks.c.file_id == file.id, file_chunks.c.seq == seq)
-            async with self._database.session() as session:
-                data = await session.scalar(piece)
-            if data is None:
-                raise Unavailable(f"The file '{file.id}' was deleted while it was read.")
+            data = await self.chunk(file, seq)
             yield data
             sent, seq = sent + len(data), seq + 1
+
+    async def chunk(self, file: File, seq: int) -> bytes:
+        """NotFound when it was deleted meanwhile."""
+        piece = select(file_chunks.c.data).where(file_chunks.c.file_id == file.id, file_chunks.c.seq == seq)
+        async with self._database.session() as session:
+            data: bytes | None = await session.scalar(piece)
+        if data is None:
+            raise no_such_file(file.id)
+        return data
 
     async def _cursor(self, tenant: str, after: str) -> File:
         try:
