@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 
@@ -28,7 +28,7 @@ from tests.support.stack import Stack, running_stack
 
 ADAPTERS = ("mood", "reverse", "sort", "spell", "translate", "upper")
 WORDS = ("garden", "window", "river", "candle", "forest", "silver", "market", "winter", "letter", "bridge")
-ENDPOINT = "/v1/chat/completions"
+ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 VICTIMS = ("gateway", "worker", "engine", "adapter-store", "redis")
 OVER = ("completed", "failed", "expired", "cancelled")
 LONGEST = 3 * 3600.0  # seconds

@@ -4,7 +4,7 @@ import pytest
 
 from chorus_gateway.batches.asking import Answered
 from chorus_gateway.batches.gate import Gate
-from chorus_gateway.batches.patience import FIRST, LONGEST, SUSPENDED, TRIES, wait_before_retry
+from chorus_gateway.batches.patience import FIRST, LONGEST, LONGEST_UNTOLD, SUSPENDED, TRIES, wait_before_retry
 from tests.gateway.support.batches import bad
 
 
@@ -20,7 +20,7 @@ from tests.gateway.support.batches import bad
         (bad(429, {"retry-after-ms": "3600000"}), 1, LONGEST),
         (bad(429, {"x-should-retry": "false"}), 1, None),
         (bad(503), 1, FIRST),
-        (bad(503), 1000, LONGEST),
+        (bad(503), 1000, LONGEST_UNTOLD),
         (bad(503, {"retry-after-ms": "9000"}), 1, 9.0),
         (bad(500), TRIES - 1, FIRST * 2.0 ** (TRIES - 2)),
         (bad(500), TRIES, None),

@@ -5,6 +5,7 @@ import json
 from chorus_gateway.batches.asking import Answered
 
 FIRST, LONGEST = 0.5, 30.0  # seconds between two tries
+LONGEST_UNTOLD = 5.0  # where the answer does not say when to come back: what was away may be there again
 SUSPENDED = 30.0  # seconds until it is seen whether a suspended tenant is not any more
 TRIES = 4  # of what may be the line's own fault: it must not bring down engines for a day
 
@@ -28,7 +29,7 @@ def _told(answer: Answered) -> float:
 
 
 def _grown(tries: int) -> float:
-    return min(LONGEST, FIRST * 2.0 ** min(tries - 1, 10))
+    return min(LONGEST_UNTOLD, FIRST * 2.0 ** min(tries - 1, 10))
 
 
 def _code(answer: Answered) -> object:
