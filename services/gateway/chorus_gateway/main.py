@@ -62,7 +62,8 @@ from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore, Terms
 from chorus_gateway.text.cache import TokenizerCache
 from chorus_gateway.workers import Worker
 
-BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions")  # in the order of their routers below
+TEXT_ROUTERS = (chat_router, completions_router, embeddings_router)  # of a pipeline
+BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 REDIS_TIMEOUT = 0.1  # seconds; a request that waits longer for Redis goes on without it
 REDIS_READ_TIMEOUT = 10.0  # of the connection that waits for events
 STORE_OPTIONS = [
@@ -130,7 +131,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     # Lines of batches take the same way, and are asked by their batch's key.
     of_batches = build_pipeline(auth=KeysOfBatches(keys, cache_ttl=settings.auth_cache_ttl))
     files = FileStore(database, FileLimits(settings.max_file_bytes, settings.max_tenant_file_bytes))
-    work = _batch_work(settings, database, files, [chat_router(of_batches), completions_router(of_batches)])
+    work = _batch_work(settings, database, files, [make(of_batches) for make in TEXT_ROUTERS], metrics)
     live = LiveReports(dispatcher.census, metrics.tenant_tokens, redis)
     parts = Parts(
         authenticator=authenticator,
@@ -151,9 +152,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         tracing=tracing,
     )
     routers = (
-        chat_router(pipeline),
-        completions_router(pipeline),
-        embeddings_router(pipeline),
+        *(make(pipeline) for make in TEXT_ROUTERS),
         *usage_routers(books.reports),
         models_router(authenticator, resolver),
         files_router(authenticator, files),
@@ -184,11 +183,13 @@ def _body_limits(settings: Settings) -> BodyLimits:
     return BodyLimits(settings.max_body_bytes, settings.max_upload_bytes, settings.max_file_bytes)
 
 
-def _batch_work(settings: Settings, database: Database, files: FileStore, routers: Sequence[APIRouter]) -> BatchWork:
+def _batch_work(
+    settings: Settings, database: Database, files: FileStore, routers: Sequence[APIRouter], metrics: Metrics
+) -> BatchWork:
     """`routers` are those that lines may ask."""
     stores = Stores.of(database, files, lease_seconds=settings.batch_lease)
     rules = LineRules(max(1, settings.batch_concurrency), settings.max_body_bytes)
-    return BatchWork(stores, Asker(create_line_app(routers)), rules)
+    return BatchWork(stores, Asker(create_line_app(routers)), rules, metrics.batch_lines_total)
 
 
 def _exposition(metrics: Metrics, worker: Worker | None) -> Exposition:

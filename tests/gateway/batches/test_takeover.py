@@ -81,7 +81,7 @@ async def test_a_process_is_killed_at_each_of_its_writes(
         leases = await stores.leases.claim(8)
         if not leases:
             break
-        run = Run(leases[0], stores, ground.asks, ground.rules)
+        run = Run(leases[0], stores, ground.asks, ground.rules, ground.counted)
         places = {"renew": stores.leases, "add": stores.results, "read": stores.results, "answered": stores.results}
         deadly(monkeypatch, places.get(method, run._publishing), method, kill_at=start, after=after)
         try:

@@ -1,13 +1,14 @@
 """Batches without HTTP and without engines: real stores, and lines that are answered as a test likes."""
 
 import asyncio
+import collections
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prometheus_client import Counter
 from sqlalchemy import update
 
 from chorus_gateway.batches import BatchStore, LineRules, Stores
@@ -16,6 +17,7 @@ from chorus_gateway.batches.values import Batch, NewBatch
 from chorus_gateway.batches.work import BatchWork
 from chorus_gateway.db import Database, batches, files
 from chorus_gateway.files import FileLimits, FileStore
+from chorus_gateway.telemetry import Metrics
 
 TENANT, KEY = "acme", "abcdefghijkl"
 ENDPOINT = "/v1/completions"
@@ -47,7 +49,7 @@ class FakeAsks:
     """`replier` is given a line's body and how often it was asked; what it leaves as None never ends."""
 
     replier: Replier = lambda body, tries: good(body)
-    asked: Counter[str] = field(default_factory=Counter)
+    asked: collections.Counter[str] = field(default_factory=collections.Counter)
     running: int = 0
     most: int = 0  # that ran at once
     cancelled: int = 0
@@ -78,6 +80,7 @@ class Ground:
     database: Database
     asks: FakeAsks = field(default_factory=FakeAsks)
     rules: LineRules = field(default_factory=lambda: LineRules(concurrency=4, max_bytes=1000))
+    counted: Counter = field(default_factory=lambda: Metrics().batch_lines_total)
 
     @property
     def files(self) -> FileStore:
@@ -91,7 +94,7 @@ class Ground:
         return Stores.of(self.database, self.files, lease_seconds=lease)
 
     def process(self, lease: float = LEASE) -> "asyncio.Task[None]":
-        return asyncio.create_task(BatchWork(self.stores(lease), self.asks, self.rules).run())
+        return asyncio.create_task(BatchWork(self.stores(lease), self.asks, self.rules, self.counted).run())
 
     async def input(self, content: bytes) -> str:
         upload = self.files.upload(TENANT)

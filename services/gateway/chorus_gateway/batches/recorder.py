@@ -4,6 +4,8 @@ import asyncio
 import logging
 import time
 
+from prometheus_client import Counter
+
 from chorus_gateway.batches.leases import Lease
 from chorus_gateway.batches.results import Result, Results
 from chorus_gateway.errors import Unavailable
@@ -19,9 +21,11 @@ log = logging.getLogger(__name__)
 class Recorder:
     """`run` beside those who `add`; it ends after `close` when all is durable, or with LeaseLost."""
 
-    def __init__(self, results: Results, lease: Lease, *, lease_seconds: float) -> None:
+    def __init__(self, results: Results, lease: Lease, counted: Counter, *, lease_seconds: float) -> None:
+        """`counted` has the label `file`."""
         self._results = results
         self._lease = lease
+        self._output, self._errors = counted.labels("output"), counted.labels("errors")
         self._lease_seconds = lease_seconds
         self._waiting: list[Result] = []
         self._closed = False
@@ -53,10 +57,13 @@ class Recorder:
         """All that waits."""
         while some := self._waiting[:MOST_WAITING]:
             try:
-                await self._results.add(self._lease, some, until=time.time() + self._lease_seconds)
+                until = time.time() + self._lease_seconds
+                completed, failed = await self._results.add(self._lease, some, until=until)
             except Unavailable as error:
                 log.warning("a batch's answers wait for the database", extra={"reason": error.message})
                 await asyncio.sleep(RETRY)
                 continue
+            self._output.inc(completed)
+            self._errors.inc(failed)
             del self._waiting[: len(some)]
             self._room.set()

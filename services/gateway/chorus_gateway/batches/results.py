@@ -28,20 +28,24 @@ class Results:
         dialect = postgresql if database.engine.dialect.name == "postgresql" else sqlite
         self._add = dialect.insert(batch_lines).on_conflict_do_nothing().returning(batch_lines.c.ok)
 
-    async def add(self, lease: Lease, results: Sequence[Result], *, until: float) -> None:
+    async def add(self, lease: Lease, results: Sequence[Result], *, until: float) -> tuple[int, int]:
         """In one transaction with the batch's counts and its lease, so that it may be tried again by whoever does not
-        know whether it arrived. LeaseLost, and then nothing of it counts."""
+        know whether it arrived. Answers how many were new in the output and in the errors. LeaseLost, and then nothing
+        of it counts."""
         rows = [
             {"batch_id": lease.batch_id, "line": each.number, "ok": int(each.ok), "data": each.data} for each in results
         ]
         async with self._database.session() as session:
             new = (await session.scalars(self._add, rows)).all()
+            completed = sum(new)
+            failed = len(new) - completed
             grown = {
-                "completed": batches.c.completed + sum(new),
-                "failed": batches.c.failed + len(new) - sum(new),
+                "completed": batches.c.completed + completed,
+                "failed": batches.c.failed + failed,
                 "lease_until": until,
             }
             await change(session, lease, grown)
+        return completed, failed
 
     async def answered(self, batch_id: str) -> set[int]:
         """The numbers of lines that have their answer."""

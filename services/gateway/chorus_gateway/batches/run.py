@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from prometheus_client import Counter
+
 from chorus_gateway.batches.answering import Answering, LineRules
 from chorus_gateway.batches.asking import Asks
 from chorus_gateway.batches.leases import Lease
@@ -19,11 +21,12 @@ from chorus_gateway.batches.values import OVER, Batch, Status
 class Run:
     """Every step begins with what SQL says and ends in SQL, so that it may be killed anywhere and begun anew."""
 
-    def __init__(self, lease: Lease, stores: Stores, asks: Asks, rules: LineRules) -> None:
+    def __init__(self, lease: Lease, stores: Stores, asks: Asks, rules: LineRules, counted: Counter) -> None:
         self._lease = lease
         self._stores = stores
         self._asks = asks
         self._rules = rules
+        self._counted = counted
         self._validation = Validation(stores.files, max_line=rules.max_bytes)
         self._publishing = Publishing(lease, stores)
         self._cancelled = asyncio.Event()
@@ -81,7 +84,7 @@ class Run:
 
     async def _recording(self, batch: Batch, work: Callable[[Answering, set[int]], Awaitable[None]]) -> None:
         """`work` on the lines that have no answer, until all that it made is durable."""
-        recorder = Recorder(self._stores.results, self._lease, lease_seconds=self._stores.leases.seconds)
+        recorder = Recorder(self._stores.results, self._lease, self._counted, lease_seconds=self._stores.leases.seconds)
         answering = Answering(batch, self._stores.files, self._asks, recorder, self._rules)
         done = await self._stores.results.answered(batch.id)
         async with asyncio.TaskGroup() as group:

@@ -5,6 +5,8 @@ import logging
 import time
 from contextlib import suppress
 
+from prometheus_client import Counter
+
 from chorus_gateway.batches.answering import LineRules
 from chorus_gateway.batches.asking import Asks
 from chorus_gateway.batches.leases import Lease, LeaseLost
@@ -22,10 +24,12 @@ log = logging.getLogger(__name__)
 class BatchWork:
     """`run` until it is cancelled: what it works on then, another process goes on with at once."""
 
-    def __init__(self, stores: Stores, asks: Asks, rules: LineRules) -> None:
+    def __init__(self, stores: Stores, asks: Asks, rules: LineRules, counted: Counter) -> None:
+        """`counted` has the label `file`."""
         self._stores = stores
         self._asks = asks
         self._rules = rules
+        self._counted = counted
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
 
@@ -84,7 +88,7 @@ class BatchWork:
         return again
 
     async def _work(self, lease: Lease) -> None:
-        run = Run(lease, self._stores, self._asks, self._rules)
+        run = Run(lease, self._stores, self._asks, self._rules, self._counted)
         async with asyncio.TaskGroup() as group:
             keeper = group.create_task(self._keep(lease, run))
             await run.to_its_end()
