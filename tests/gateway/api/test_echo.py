@@ -27,9 +27,8 @@ async def test_its_log_probabilities_come_too(client: AsyncOpenAI, engine: FakeE
         assert logprobs.top_logprobs is not None
         assert logprobs.text_offset is not None
         assert "".join(logprobs.tokens) == choice.text
-        assert logprobs.token_logprobs == [None, *[-0.5] * (len(logprobs.tokens) - 1)]
-        assert logprobs.top_logprobs[0] is None
-        assert all(logprobs.top_logprobs[1:])
+        assert list(logprobs.token_logprobs) == [None, *[-0.5] * (len(logprobs.tokens) - 1)]
+        assert [bool(top) for top in logprobs.top_logprobs] == [False, *[True] * (len(logprobs.tokens) - 1)]
         whole = zip(logprobs.tokens, logprobs.text_offset, strict=True)
         assert all(choice.text[at:].startswith(token) for token, at in whole)
 
