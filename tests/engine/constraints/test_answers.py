@@ -3,9 +3,11 @@
 import json
 import re
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
+from chorus_engine.constraints.matcher import GrammarMatcher
 from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import ConstraintRefused
 from chorus_engine.core.request import FinishReason, Request, SamplingParams
@@ -23,18 +25,26 @@ PURCHASE = schema(
     )
 )
 DIGITS = Constraint(ConstraintKind.REGEX, "[0-9]{12}")
-FREE = {
+FREE: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
     "plain": {},
     "filtered": {"top_k": 20, "top_p": 0.9, "min_p": 0.05},
     "penalised": {"frequency_penalty": 0.5, "repetition_penalty": 1.2},
     "logprobs": {"logprobs": 3},
 }
+TEXTS = ["red", "<|end|>", 'q"\n', "ü"]
+LIST = 'start: "<" NAME ("," NAME)~2 ">"\nNAME: /[A-Z][a-z]{0,3}/'
 KINDS = {
     "object": (Constraint(ConstraintKind.JSON_OBJECT), r"\{.*\}"),
     "regex": (Constraint(ConstraintKind.REGEX, "(yes|no), [a-z]{3,5}!"), "(yes|no), [a-z]{3,5}!"),
-    "choice": (Constraint(ConstraintKind.CHOICE, json.dumps(["red", "<|end|>", 'q"\n', "ü"])), 'red|<\\|end\\|>|q"\n|ü'),
-    "lark": (Constraint(ConstraintKind.LARK, 'start: "<" NAME ("," NAME)~2 ">"\nNAME: /[A-Z][a-z]{0,3}/'), "<(\\w+,?){3}>"),
+    "choice": (
+        Constraint(ConstraintKind.CHOICE, json.dumps(["red", "<|end|>", 'q"\n', "ü"])),
+        'red|<\\|end\\|>|q"\n|ü',
+    ),
+    "lark": (
+        Constraint(ConstraintKind.LARK, 'start: "<" NAME ("," NAME)~2 ">"\nNAME: /[A-Z][a-z]{0,3}/'),
+        "<(\\w+,?){3}>",
+    ),
     "nothing": (Constraint(ConstraintKind.CHOICE, '[""]'), ""),
 }
 
@@ -122,7 +132,7 @@ def test_log_probabilities_are_before_the_mask(demo: Demo) -> None:
 
 
 def test_the_constraint_decides_where_limits_of_the_end_disagree(demo: Demo) -> None:
-    """min_tokens holds a stop token back while there is anything else, and ignore_eos lets no answer go on past its end."""
+    """min_tokens holds a stop token back while there is anything else; ignore_eos lets no answer go on past its end."""
     some = Constraint(ConstraintKind.REGEX, "a{1,3}b?")
     whole = demo.request("0", ASK, some, min_tokens=20, max_tokens=40)
     answer = _answer(demo, whole)
@@ -163,10 +173,10 @@ def test_an_output_that_cannot_be_followed_ends_alone(demo: Demo, monkeypatch: p
         def __getattr__(self, name: str) -> object:
             return getattr(self._state, name)
 
-    from chorus_engine.constraints import source
+    def limited(state: Any, produced: Any) -> GrammarMatcher:
+        return GrammarMatcher(cast(Any, Limited(state)), produced)
 
-    whole = source.GrammarMatcher
-    monkeypatch.setattr(source, "GrammarMatcher", lambda state, produced: whole(Limited(state), produced))
+    monkeypatch.setattr("chorus_engine.constraints.source.GrammarMatcher", limited)
     alone = demo.run(free(demo)).answers
     served = demo.run([*free(demo), demo.request("bad", ASK, DIGITS)], depth=2).answers
     assert made

@@ -81,6 +81,8 @@ class Demo:
     def _run(self, requests: Sequence[Request], depth: int, settings: RunnerSettings) -> Run:
         capacity = measure_capacity(self.loaded, settings)
         runner = Runner(self.loaded, capacity, self.adapters, constraints=self.room.source)
+        if self.loaded.device.type == "cuda":
+            runner.warm_up()
         scheduler = Scheduler(runner.capacity)
         scheduler.adapter_fetched(self.adapters.footprint(self.adapter))
         for request in requests:
