@@ -38,7 +38,7 @@ class TokenEntry:
 
 @dataclass(slots=True)  # one a token: frozen ones take three times as long to make
 class Piece:
-    """News of one choice: text and calls that follow what it had, the tokens that begin in it, and its end if it ended."""
+    """News of one choice: what follows the text and calls it had, the tokens that begin in it, and its end if any."""
 
     index: int
     text: str

@@ -35,6 +35,7 @@ tenant's key asks models (scope `infer`) and may manage the tenant's adapters (s
 """
 TAGS = [
     {"name": "Chat", "description": "Answers to conversations, as OpenAI's `/v1/chat/completions`."},
+    {"name": "Responses", "description": "Answers in items, as OpenAI's `/v1/responses`; nothing is kept."},
     {"name": "Completions", "description": "Continuations of text, as OpenAI's `/v1/completions`."},
     {"name": "Files", "description": "What batches read and write."},
     {"name": "Batches", "description": "Many requests, answered at flex priority within a day."},

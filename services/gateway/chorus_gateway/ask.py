@@ -11,7 +11,7 @@ from chorus_gateway.values import Band, Pooling, Sampling
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """Messages as the model's chat template takes them: {"role": …, "content": text, …}, and the tools that it shows."""
+    """Messages and tools as the model's chat template takes them: {"role": …, "content": text, …}."""
 
     messages: tuple[Mapping[str, Any], ...]
     tools: tuple[Mapping[str, Any], ...] = ()

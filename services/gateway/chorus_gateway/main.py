@@ -26,6 +26,7 @@ from chorus_gateway.api.files import files_router
 from chorus_gateway.api.health import Readiness
 from chorus_gateway.api.line_app import create_line_app
 from chorus_gateway.api.models import models_router
+from chorus_gateway.api.responses import responses_router
 from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.audit import AuditLog
 from chorus_gateway.auth import Authenticator, AuthEvents, LastUsed, TrustedProxies, parse_key
@@ -62,8 +63,8 @@ from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore, Terms
 from chorus_gateway.text.cache import TokenizerCache
 from chorus_gateway.workers import Worker
 
-TEXT_ROUTERS = (chat_router, completions_router, embeddings_router)  # of a pipeline
-BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+TEXT_ROUTERS = (chat_router, completions_router, responses_router, embeddings_router)  # of a pipeline
+BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 REDIS_TIMEOUT = 0.1  # seconds; a request that waits longer for Redis goes on without it
 REDIS_READ_TIMEOUT = 10.0  # of the connection that waits for events
 STORE_OPTIONS = [

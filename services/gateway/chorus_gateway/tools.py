@@ -34,7 +34,7 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
-    """News of one call. The first has `id` and `name`; the arguments of all, joined, are JSON when the call is whole."""
+    """News of one call. The first has `id` and `name`; the arguments of all, joined, are JSON once it is whole."""
 
     index: int
     arguments: str = ""

@@ -61,10 +61,8 @@ CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "then"}}}, "tool_choice", "'then'"),
     ({"tools": [TOOL], "parallel_tool_calls": "no"}, "parallel_tool_calls", "boolean"),
     ({"functions": [{"name": "now"}]}, "functions", "not supported"),
-    ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
     ({"modalities": ["text", "audio"]}, "modalities", "not supported"),
     ({"audio": {"voice": "x"}}, "audio", "not supported"),
-    ({"guided_json": {}}, "guided_json", "not supported"),
 ]
 COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": ""}, "prompt", "no tokens"),

@@ -11,15 +11,9 @@ from openai import AsyncOpenAI
 
 from tests.gateway.support.fake_engine import FakeEngine, Reply
 from tests.gateway.support.gateway import KEY, Gateway
-from tests.gateway.support.tokenizers import END, bundle, ids, tokenizer
+from tests.gateway.support.tokenizers import bundle, ids, tokenizer
+from tests.gateway.support.tools import QWEN, ROME, TIME, says
 
-QWEN = (
-    "{%- if tools %}<|system|># Tools\n{%- for tool in tools %}\n{{ tool | tojson }}{%- endfor %}<|end|>{%- endif %}"
-    "{%- for message in messages %}<|{{ message.role if message.role != 'tool' else 'user' }}|>{{ message.content }}"
-    "{%- for call in message.tool_calls or [] %}<tool_call>\n"
-    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}\n</tool_call>'
-    "{%- endfor %}<|end|>{%- endfor %}<|assistant|>"
-)
 WEATHER: dict[str, Any] = {
     "type": "function",
     "function": {
@@ -29,8 +23,6 @@ WEATHER: dict[str, Any] = {
     },
 }
 NOW: dict[str, Any] = {"type": "function", "function": {"name": "now"}}
-ROME = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"}}\n</tool_call>'
-TIME = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
 ASK: dict[str, Any] = {
     "model": "chorus-demo",
     "messages": [{"role": "user", "content": "How warm is Rome?"}],
@@ -46,14 +38,10 @@ def template() -> str | None:
 @pytest.fixture
 async def engine(template: str) -> AsyncIterator[FakeEngine]:
     """Calls get_weather after a word."""
-    replier = _says("I look.\n" + ROME)
+    replier = says("I look.\n" + ROME)
     engine = await FakeEngine(bundle(template=template), replier=replier, max_model_len=4096).start()
     yield engine
     await engine.stop()
-
-
-def _says(text: str) -> Any:
-    return lambda submit: Reply([*ids(text), END])
 
 
 def _prompt(engine: FakeEngine) -> str:
@@ -71,7 +59,7 @@ async def test_a_call_and_its_result(client: AsyncOpenAI, engine: FakeEngine) ->
     assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "Rome"})
     assert '"description": "The weather in a city"' in _prompt(engine)
     assert not engine.submits[0].sampling.HasField("constraint")
-    engine.replier = _says("It is warm.")
+    engine.replier = says("It is warm.")
     result: Any = {"role": "tool", "tool_call_id": call.id, "content": "31 °C"}
     messages = [*ASK["messages"], choice.message.model_dump(exclude_none=True), result]
     answer = await client.chat.completions.create(**ASK | {"messages": messages})
@@ -81,7 +69,7 @@ async def test_a_call_and_its_result(client: AsyncOpenAI, engine: FakeEngine) ->
 
 
 async def test_several_calls_without_a_word(client: AsyncOpenAI, engine: FakeEngine) -> None:
-    engine.replier = _says(f"{ROME}\n{TIME}")
+    engine.replier = says(f"{ROME}\n{TIME}")
     message = (await client.chat.completions.create(**ASK)).choices[0].message
     assert message.content is None
     assert [call.function.name for call in message.tool_calls or () if call.type == "function"] == [
@@ -125,7 +113,7 @@ async def test_a_streamed_call(url: str, engine: FakeEngine) -> None:
 
 
 async def test_the_openai_client_gathers_a_streamed_call(client: AsyncOpenAI, engine: FakeEngine) -> None:
-    engine.replier = _says(f"{TIME}\n{ROME}")
+    engine.replier = says(f"{TIME}\n{ROME}")
     async with client.chat.completions.stream(**ASK) as stream:
         completion = await stream.get_final_completion()
     message = completion.choices[0].message
@@ -149,7 +137,7 @@ async def test_the_openai_client_gathers_a_streamed_call(client: AsyncOpenAI, en
 async def test_a_required_call_is_a_constraint(
     client: AsyncOpenAI, engine: FakeEngine, choice: Any, names: list[str]
 ) -> None:
-    engine.replier = _says(TIME)
+    engine.replier = says(TIME)
     answer = await client.chat.completions.create(**ASK, tool_choice=choice)
     assert answer.choices[0].finish_reason == "tool_calls"
     grammar = engine.submits[0].sampling.constraint.lark

@@ -18,6 +18,7 @@ from chorus_gateway.api.completions import completions_router
 from chorus_gateway.api.embeddings import embeddings_router
 from chorus_gateway.api.errors import install_error_handlers
 from chorus_gateway.api.models import models_router
+from chorus_gateway.api.responses import responses_router
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import ModelNotFound, Unauthenticated
 from chorus_gateway.http1 import Http1
@@ -196,7 +197,12 @@ async def running_gateway(
     app.add_middleware(CatchFailures)
     app.add_middleware(RequestId)
     install_error_handlers(app)
-    asking = (chat_router(pipeline), completions_router(pipeline), embeddings_router(pipeline))
+    asking = (
+        chat_router(pipeline),
+        completions_router(pipeline),
+        responses_router(pipeline),
+        embeddings_router(pipeline),
+    )
     for router in (*asking, models_router(keys, models)):
         app.include_router(router)
     orphans = Orphans(ledger, pool, "worker", metrics.usage_unknown_total, patience=0.2)

@@ -24,7 +24,7 @@ from chorus_gateway.api.schemas_chat import (
 from chorus_gateway.api.schemas_tools import CalledFunction, CallView
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.api.shapes import fingerprint, finite, quoted, tier_name
-from chorus_gateway.api.sse import EventStream
+from chorus_gateway.api.sse import ChunkShape, EventStream
 from chorus_gateway.ask import Ask
 from chorus_gateway.pipeline import Pipeline
 from chorus_gateway.tools import CallPiece
@@ -125,7 +125,7 @@ def _call(call: CallPiece) -> str:
     return f'{{"index":{call.index},"id":"{call.id}","type":"function","function":{function}}}'
 
 
-class ChatChunks:
+class ChatChunks(ChunkShape):
     """`chat.completion.chunk` events. What is the same in all of a stream's events is encoded once."""
 
     def __init__(self, *, logprobs: bool, include_usage: bool) -> None:

@@ -20,7 +20,7 @@ from chorus_gateway.api.schemas_completions import (
 )
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.api.shapes import fingerprint, finite, legacy_token, quoted, tier_name
-from chorus_gateway.api.sse import EventStream
+from chorus_gateway.api.sse import ChunkShape, EventStream
 from chorus_gateway.ask import Ask
 from chorus_gateway.pipeline import Pipeline
 from chorus_gateway.values import Usage
@@ -96,7 +96,7 @@ def _id(opening: Opening) -> str:
     return "cmpl-" + opening.request_id.removeprefix("req_")
 
 
-class CompletionChunks:
+class CompletionChunks(ChunkShape):
     """`text_completion` events. What is the same in all of a stream's events is encoded once."""
 
     def __init__(self, *, logprobs: int | None, include_usage: bool) -> None:

@@ -52,11 +52,11 @@ class Call(BaseModel):
 
     def for_template(self) -> dict[str, Any]:
         """Templates write the arguments themselves, as JSON."""
-        function = {"name": self.function.name, "arguments": _read(self.function.arguments)}
+        function = {"name": self.function.name, "arguments": read_arguments(self.function.arguments)}
         return {"id": self.id, "type": self.type, "function": function}
 
 
-def _read(arguments: str) -> Any:
+def read_arguments(arguments: str) -> Any:
     """What is no object is shown as it came: it may be an answer that was cut off."""
     try:
         read = json.loads(arguments or "{}")
