@@ -1,4 +1,4 @@
-"""Constraints are compiled before a request runs, tried elsewhere first, kept within bounds, and refused with reasons."""
+"""Constraints are compiled before a request runs, tried elsewhere first, kept within bounds, refused with reasons."""
 
 import json
 import sys
