@@ -77,7 +77,7 @@ async def test_an_embedding_has_length_one_and_depends_on_its_prompt_alone(
 ) -> None:
     asked = {name: submit(name, prompt, pooling=pooling, sampling=sampling(0)) for name, prompt in PROMPTS.items()}
     alone = {name: await gateway.ask(each) for name, each in asked.items()}
-    others = [submit(f"other-{number}") for number in range(4)]
+    others = [submit(f"other-{number}") for number in range(2)]
     again = [submit(f"again-{name}", prompt, pooling=pooling, sampling=sampling(0)) for name, prompt in PROMPTS.items()]
     await gateway.submit(*others, *again)
     vectors = []

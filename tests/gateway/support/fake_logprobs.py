@@ -1,5 +1,6 @@
 """Log probabilities of tokens that a test chose."""
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -17,15 +18,20 @@ def logprobs_of(submit: pb.Submit, tokens: Sequence[int]) -> list[pb.TokenLogpro
 
 
 def read_of(submit: pb.Submit) -> dict[str, Any]:
-    """What a last delta says of the prompt: log probabilities as of other tokens, or an embedding that begins with the
-    prompt's length and its first token, whatever the pooling."""
+    """What a delta says of the prompt: log probabilities as of other tokens, or its embedding."""
     said: dict[str, Any] = {}
     prompt = submit.prompt_token_ids
     if submit.sampling.HasField("prompt_logprobs"):
         said["prompt_logprobs"] = _logprobs(prompt[1:], submit.sampling.prompt_logprobs)
     if submit.pooling:
-        said["embedding"] = struct.pack(f"<{HIDDEN}f", len(prompt), prompt[0], 3.0, 4.0)
+        said["embedding"] = embedding_of(prompt)
     return said
+
+
+def embedding_of(prompt: Sequence[int]) -> bytes:
+    """The direction of the prompt's length, its first token, 3 and 4, whatever the pooling."""
+    values = (len(prompt), prompt[0], 3.0, 4.0)
+    return struct.pack(f"<{HIDDEN}f", *(value / math.hypot(*values) for value in values))
 
 
 def _logprobs(tokens: Sequence[int], count: int) -> list[pb.TokenLogprobs]:
