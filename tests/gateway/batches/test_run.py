@@ -1,4 +1,4 @@
-"""One batch, on both databases: what its files hold, whatever happens in between."""
+"""One batch: what its files hold, whatever happens in between."""
 
 import asyncio
 import json
@@ -37,27 +37,27 @@ async def test_every_line_is_in_one_of_the_files(any_database: Database) -> None
     assert list(batch.moments) == ["in_progress_at", "finalizing_at", "completed_at"]
 
 
-async def test_no_more_lines_run_at_once_than_are_allowed(any_database: Database) -> None:
-    ground = Ground(any_database)
+async def test_no_more_lines_run_at_once_than_are_allowed(database: Database) -> None:
+    ground = Ground(database)
     await ground.worked(await ground.create(lines(40)))
     assert ground.asks.most == 4
 
 
-async def test_what_is_away_is_waited_for(any_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_away_is_waited_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chorus_gateway.batches.patience.FIRST", 0.01)
 
     def reply(body: Mapping[str, Any], tries: int) -> Answered:
         return good(body) if tries == 3 else bad((503, 500, 429)[int(body["prompt"][1:]) % 3])
 
-    ground = Ground(any_database, FakeAsks(reply))
+    ground = Ground(database, FakeAsks(reply))
     batch = await ground.worked(await ground.create(lines(6)))
     assert batch.counts.completed == 6
     assert set(ground.asks.asked.values()) == {3}
 
 
-async def test_a_line_that_asks_for_a_stream_is_refused(any_database: Database) -> None:
+async def test_a_line_that_asks_for_a_stream_is_refused(database: Database) -> None:
     content = json.dumps(line(1, body={"model": "m", "prompt": "p1", "stream": True})).encode()
-    ground = Ground(any_database)
+    ground = Ground(database)
     batch = await ground.worked(await ground.create(content))
     (error,) = await ground.entries(batch.error_file_id)
     assert error["response"]["body"]["error"]["param"] == "stream"
@@ -100,19 +100,19 @@ async def test_a_cancelled_batch_keeps_what_it_has(any_database: Database) -> No
     assert {each["error"]["code"] for each in errors} == {"batch_cancelled"}
 
 
-async def test_a_batch_that_nobody_has_begun_is_cancelled(any_database: Database) -> None:
-    ground = Ground(any_database)
+async def test_a_batch_that_nobody_has_begun_is_cancelled(database: Database) -> None:
+    ground = Ground(database)
     batch = await ground.create(b"nonsense")
     await ground.store.cancel(TENANT, batch.id)
     batch = await ground.worked(batch)
     assert (batch.status, batch.output_file_id, batch.error_file_id) == (Status.CANCELLED, None, None)
 
 
-async def test_a_batch_whose_window_ends_keeps_what_it_has(any_database: Database) -> None:
+async def test_a_batch_whose_window_ends_keeps_what_it_has(database: Database) -> None:
     def reply(body: Mapping[str, Any], tries: int) -> Answered | None:
         return None if body["prompt"] == "p2" else good(body)
 
-    ground = Ground(any_database, FakeAsks(reply))
+    ground = Ground(database, FakeAsks(reply))
     batch = await ground.create(lines(3))
     process = ground.process()
 

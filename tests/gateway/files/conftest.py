@@ -1,4 +1,4 @@
-"""The routes of files and batches, before a database of either kind and no engine."""
+"""The routes of files and batches, before a database and no engine."""
 
 from dataclasses import dataclass
 
@@ -52,12 +52,21 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(any_database: Database) -> Desk:
-    app, files, batches = FastAPI(), FileStore(any_database, LIMITS), BatchStore(any_database)
+async def desk(database: Database) -> Desk:
+    return open_desk(database)
+
+
+@pytest.fixture
+async def any_desk(any_database: Database) -> Desk:
+    return open_desk(any_database)
+
+
+def open_desk(database: Database) -> Desk:
+    app, files, batches = FastAPI(), FileStore(database, LIMITS), BatchStore(database)
     app.add_middleware(CatchFailures)
     app.add_middleware(RequestId)
     install_error_handlers(app)
-    desk = Desk(any_database, files, batches, app)
+    desk = Desk(database, files, batches, app)
     app.include_router(files_router(Keys(), files))
     app.include_router(batches_router(Keys(), batches, ("/v1/chat/completions", "/v1/completions"), desk.wake))
     return desk

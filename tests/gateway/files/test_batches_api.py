@@ -1,4 +1,4 @@
-"""/v1/batches on both databases; what works on them is in tests/gateway/batches."""
+"""/v1/batches; what works on them is in tests/gateway/batches."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ async def create(http: httpx.AsyncClient, file_id: str, **fields: Any) -> httpx.
     return await http.post("/v1/batches", json=wanted | fields)
 
 
-async def test_a_new_batch(desk: Desk) -> None:
-    async with desk.http() as http:
+async def test_a_new_batch(any_desk: Desk) -> None:
+    async with any_desk.http() as http:
         file_id = (await upload(http)).json()["id"]
         made = (await create(http, file_id, metadata={"job": "nightly"}, store=True)).json()
         assert made["expires_at"] - made["created_at"] == 24 * 3600
@@ -29,7 +29,7 @@ async def test_a_new_batch(desk: Desk) -> None:
             "request_counts": {"total": 0, "completed": 0, "failed": 0},
             "metadata": {"job": "nightly"},
         }
-        assert desk.woken == 1
+        assert any_desk.woken == 1
         assert (await http.get(f"/v1/batches/{made['id']}")).json() == made
 
 
@@ -67,8 +67,8 @@ async def test_another_tenants_batch_reads_like_none(desk: Desk) -> None:
         assert (await other.get("/v1/batches", params={"after": batch_id})).status_code == 400
 
 
-async def test_an_input_stays_until_its_batch_is_over(desk: Desk) -> None:
-    async with desk.http() as http:
+async def test_an_input_stays_until_its_batch_is_over(any_desk: Desk) -> None:
+    async with any_desk.http() as http:
         file_id = (await upload(http)).json()["id"]
         batch_id = (await create(http, file_id)).json()["id"]
         assert (await http.delete(f"/v1/files/{file_id}")).status_code == 409
@@ -78,9 +78,11 @@ async def test_an_input_stays_until_its_batch_is_over(desk: Desk) -> None:
         assert cancelled[0]["cancelling_at"]
 
 
-async def test_lists_come_in_pages_and_open_batches_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lists_come_in_pages_and_open_batches_are_bounded(
+    any_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store, "MOST_OPEN", 3)
-    async with desk.http() as http:
+    async with any_desk.http() as http:
         assert (await http.get("/v1/batches")).json() == {"object": "list", "data": [], "has_more": False}
         file_id = (await upload(http)).json()["id"]
         made = [(await create(http, file_id)).json()["id"] for _ in range(3)]

@@ -1,4 +1,4 @@
-"""/v1/files on both databases."""
+"""/v1/files."""
 
 import time
 from typing import Any
@@ -27,9 +27,9 @@ async def chunks(desk: Desk) -> int:
         return int(await session.scalar(select(func.count()).select_from(file_chunks)) or 0)
 
 
-async def test_a_file_comes_back_as_it_was_sent(desk: Desk) -> None:
+async def test_a_file_comes_back_as_it_was_sent(any_desk: Desk) -> None:
     content = bytes(range(256)) * (CHUNK * 2 // 256) + b"end"
-    async with desk.http() as http:
+    async with any_desk.http() as http:
         made = (await upload(http, content)).json()
         assert made.pop("created_at") == pytest.approx(time.time(), abs=60)
         assert made.pop("expires_at") == pytest.approx(time.time() + 30 * 86400, abs=60)
@@ -65,8 +65,8 @@ async def test_parts_may_come_in_any_order(desk: Desk) -> None:
         assert len((await http.get("/v1/files")).json()["data"]) == 2
 
 
-async def test_another_tenants_file_reads_like_none(desk: Desk) -> None:
-    async with desk.http() as mine, desk.http("other") as other:
+async def test_another_tenants_file_reads_like_none(any_desk: Desk) -> None:
+    async with any_desk.http() as mine, any_desk.http("other") as other:
         file_id = (await upload(mine)).json()["id"]
         for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
             theirs = await other.request(method, f"/v1/files/{file_id}{path}")
@@ -116,8 +116,8 @@ async def test_fields_that_are_wrong_are_named(desk: Desk, fields: dict[str, Any
         assert (await http.get("/v1/files")).json()["data"] == []
 
 
-async def test_limits_of_a_file_and_of_all(desk: Desk) -> None:
-    async with desk.http() as http, desk.http("other") as other:
+async def test_limits_of_a_file_and_of_all(any_desk: Desk) -> None:
+    async with any_desk.http() as http, any_desk.http("other") as other:
         assert (await upload(http, bytes(LIMITS.file + 1))).status_code == 413
         kept = (await upload(http, bytes(LIMITS.file))).json()["id"]
         answer = await upload(http, bytes(LIMITS.file))
@@ -129,8 +129,8 @@ async def test_limits_of_a_file_and_of_all(desk: Desk) -> None:
         assert len((await http.get("/v1/files")).json()["data"]) == 1
 
 
-async def test_lists_come_in_pages(desk: Desk) -> None:
-    async with desk.http() as http:
+async def test_lists_come_in_pages(any_desk: Desk) -> None:
+    async with any_desk.http() as http:
         made = [(await upload(http)).json()["id"] for _ in range(5)]
         for order, expected in (("asc", made), ("desc", made[::-1])):
             found: list[str] = []
@@ -149,19 +149,19 @@ async def test_lists_come_in_pages(desk: Desk) -> None:
         assert (await http.get("/v1/files", params={"order": "up"})).status_code == 400
 
 
-async def test_what_nobody_sees_is_swept(desk: Desk) -> None:
-    sweeper = Sweeper(desk.database)
-    async with desk.http() as http:
+async def test_what_nobody_sees_is_swept(any_desk: Desk) -> None:
+    sweeper = Sweeper(any_desk.database)
+    async with any_desk.http() as http:
         kept, deleted, expired = [(await upload(http, bytes(2 * CHUNK))).json()["id"] for _ in range(3)]
         await http.delete(f"/v1/files/{deleted}")
-        await age_file(desk.database, expired, expires_at=time.time() - 1)
+        await age_file(any_desk.database, expired, expires_at=time.time() - 1)
         assert (await http.get(f"/v1/files/{expired}")).status_code == 404
-        left = desk.files.upload("acme")
+        left = any_desk.files.upload("acme")
         await left.write(bytes(CHUNK))
         assert await sweeper.sweep() == 2
-        await age_file(desk.database, left.id, touched_at=time.time() - 3600)
+        await age_file(any_desk.database, left.id, touched_at=time.time() - 3600)
         assert await sweeper.sweep() == 1
         assert (await http.get(f"/v1/files/{kept}/content")).content == bytes(2 * CHUNK)
-    assert await chunks(desk) == 2
-    async with desk.database.session() as session:
+    assert await chunks(any_desk) == 2
+    async with any_desk.database.session() as session:
         assert list(await session.scalars(select(table.c.id))) == [kept]
