@@ -40,6 +40,7 @@ TAGS = [
     {"name": "Files", "description": "What batches read and write."},
     {"name": "Batches", "description": "Many requests, answered at flex priority within a day."},
     {"name": "Embeddings", "description": "Texts as vectors, as OpenAI's `/v1/embeddings`."},
+    {"name": "Tokens", "description": "What a model makes of a text, and back."},
     {"name": "Models", "description": "Base models, and the adapters that the tenant may use."},
     {"name": "Adapters", "description": "Upload, versions, aliases, sharing, and what becomes of them."},
     {"name": "Fleet", "description": "Which engines hold which adapters, and pins that keep them there."},

@@ -27,6 +27,7 @@ from chorus_gateway.api.health import Readiness
 from chorus_gateway.api.line_app import create_line_app
 from chorus_gateway.api.models import models_router
 from chorus_gateway.api.responses import responses_router
+from chorus_gateway.api.tokenize import tokenize_router
 from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.audit import AuditLog
 from chorus_gateway.auth import Authenticator, AuthEvents, LastUsed, TrustedProxies, parse_key
@@ -156,6 +157,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         *(make(pipeline) for make in TEXT_ROUTERS),
         *usage_routers(books.reports),
         models_router(authenticator, resolver),
+        tokenize_router(authenticator, resolver, tokenizers),
         files_router(authenticator, files),
         batches_router(authenticator, BatchStore(database), BATCH_ENDPOINTS, work.wake),
     )

@@ -19,15 +19,19 @@ def refuse_hopeless(ask: Ask, model: ResolvedModel, longest_token: int) -> None:
 
     longest_token: characters of the vocabulary's longest token.
     """
-    context = model.base.max_model_len
     for prompt in ask.prompts:
-        least = _characters(prompt) // (_NORMALIZED * longest_token)
-        if least >= context:
-            raise _too_long(
-                f"This model's maximum context length is {context} tokens, but the prompt has at least {least} tokens"
-                " and one more is needed for the answer: shorten the prompt.",
-                ask.prompt_field,
-            )
+        refuse_hopeless_prompt(prompt, model, longest_token, ask.prompt_field)
+
+
+def refuse_hopeless_prompt(prompt: Prompt, model: ResolvedModel, longest_token: int, field: str) -> None:
+    context = model.base.max_model_len
+    least = _characters(prompt) // (_NORMALIZED * longest_token)
+    if least >= context:
+        raise _too_long(
+            f"This model's maximum context length is {context} tokens, but the prompt has at least {least} tokens and"
+            " one more is needed for the answer: shorten the prompt.",
+            field,
+        )
 
 
 def _characters(prompt: Prompt) -> int:

@@ -106,10 +106,11 @@ class Message(BaseModel):
         return message if self.name is None else {**message, "name": self.name}
 
 
-def check_answers_to_calls(messages: Sequence[Message]) -> None:
-    """A tool's answer is to a call that was made before it."""
+def check_messages(messages: Sequence[Message]) -> None:
+    """InvalidRequest for what no single field can tell. A tool's answer is to a call that was made before it."""
     made: set[str] = set()
     for at, message in enumerate(messages):
+        message.check(at)
         made.update(call.id for call in message.tool_calls or ())
         if message.role == "tool" and message.tool_call_id not in made:
             raise InvalidRequest(
@@ -144,9 +145,7 @@ class ChatRequest(GenerationRequest):
 
     def check(self, unsupported: Mapping[str, tuple[Any, ...]] = UNSUPPORTED_CHAT) -> None:
         super().check(unsupported)
-        for at, message in enumerate(self.messages):
-            message.check(at)
-        check_answers_to_calls(self.messages)
+        check_messages(self.messages)
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("top_logprobs: only allowed when logprobs is true.", param="top_logprobs")
 

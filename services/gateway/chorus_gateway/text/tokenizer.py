@@ -44,14 +44,25 @@ class ModelTokenizer:
             encoded.append(await self.encode(prompt))
         return encoded
 
-    async def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """Token ids of a prompt. InvalidRequest when an id is unknown, or the chat template refuses or is missing."""
+    async def encode(self, prompt: Prompt, *, add_special_tokens: bool = True) -> tuple[int, ...]:
+        """Token ids of a prompt. InvalidRequest when an id is unknown, or the chat template refuses or is missing.
+
+        `add_special_tokens`: to a text, those that the tokenizer itself puts around it.
+        """
         if isinstance(prompt, tuple):
             return self._checked(prompt)
         if isinstance(prompt, ChatPrompt):
             # The template writes the special tokens itself.
             return await self._encode(self._render(prompt), add_special_tokens=False)
-        return await self._encode(prompt, add_special_tokens=True)
+        return await self._encode(prompt, add_special_tokens=add_special_tokens)
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Special tokens included. InvalidRequest when an id is unknown."""
+        return self._tokenizer.decode(self._checked(tuple(ids)), skip_special_tokens=False) if ids else ""
+
+    def token_name(self, token_id: int) -> str:
+        """As the vocabulary has it."""
+        return self._tokenizer.id_to_token(token_id) or ""
 
     def detokenizer(
         self, prompt: Prompt, ids: Sequence[int], *, skip_special_tokens: bool, tools: bool = False
