@@ -71,7 +71,10 @@ COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": [-1]}, "prompt", "prompt 0"),
     ({"prompt": None}, "prompt", "must be a string"),
     ({"suffix": "end"}, "suffix", "not supported"),
-    ({"best_of": 2}, "best_of", "not supported"),
+    ({"best_of": 2, "n": 3}, "best_of", "2 is below n, which is 3"),
+    ({"best_of": 2, "stream": True}, "best_of", "with stream"),
+    ({"best_of": 2, "echo": True}, "best_of", "with echo"),
+    ({"best_of": 65, "prompt": ["a", "b"]}, "n", "130 choices"),
     ({"logprobs": 21}, "logprobs", "20"),
     ({"n": 65, "prompt": ["a", "b"]}, "n", "130 choices"),
 ]

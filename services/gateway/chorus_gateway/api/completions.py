@@ -7,6 +7,7 @@ from dataclasses import replace
 from fastapi import APIRouter, Request, Response
 
 from chorus_gateway.answer import End, Opening, Piece, TokenEntry
+from chorus_gateway.api.best_of import best
 from chorus_gateway.api.collected import Collected, CollectedChoice
 from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
@@ -39,31 +40,36 @@ def completions_router(pipeline: Pipeline) -> APIRouter:
             return EventStream(pipeline, ask, CompletionChunks(logprobs=body.logprobs, include_usage=wanted))
         collected = Collected()
         await while_connected(request.receive, pipeline.run(ask, collected))
-        answer = _completion(collected, logprobs=body.logprobs)
+        answer = _completion(collected, body)
         return Response(answer.model_dump_json(), media_type="application/json", headers=collected.opening.headers)
 
     return router
 
 
 def _ask(request: Request, body: CompletionRequest) -> Ask:
-    return Ask(
+    # The best of several is told by their log probabilities.
+    ranked = body.made > (body.n or 1) and body.logprobs is None
+    ask = Ask(
         prompts=body.prompt,
         prompt_field="prompt",
         max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         max_tokens_field="max_tokens",
-        sampling=replace(body.sampling(body.logprobs), prompt_logprobs=body.logprobs if body.echo else None),
+        sampling=replace(
+            body.sampling(0 if ranked else body.logprobs), prompt_logprobs=body.logprobs if body.echo else None
+        ),
         echo=bool(body.echo),
         **ask_fields(request, body),
     )
+    return replace(ask, n=body.made)
 
 
-def _completion(collected: Collected, *, logprobs: int | None) -> Completion:
+def _completion(collected: Collected, body: CompletionRequest) -> Completion:
     opening = collected.opening
     return Completion(
         id=_id(opening),
         created=opening.created,
         model=opening.model.requested,
-        choices=[_choice(choice, logprobs) for choice in collected.choices()],
+        choices=[_choice(choice, body.logprobs) for choice in best(collected.choices(), body.made, body.n or 1)],
         usage=UsageView.of(collected.usage),
         service_tier=tier_name(opening.band),
         system_fingerprint=fingerprint(opening),
