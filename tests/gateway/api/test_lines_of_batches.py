@@ -10,6 +10,7 @@ from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
 from chorus_gateway.api.embeddings import embeddings_router
 from chorus_gateway.api.line_app import create_line_app
+from chorus_gateway.api.responses import responses_router
 from chorus_gateway.batches import Asker
 from chorus_gateway.batches.keys import SCHEME
 from chorus_gateway.values import Band
@@ -24,8 +25,8 @@ CHAT = "/v1/chat/completions"
 @pytest.fixture
 def asker(gateway: Gateway) -> Asker:
     gateway.keys.principals[f"{SCHEME}{KEY_ID}"] = gateway.keys.principals[KEY]
-    routers = [make(gateway.pipeline) for make in (chat_router, completions_router, embeddings_router)]
-    return Asker(create_line_app(routers))
+    makers = (chat_router, completions_router, responses_router, embeddings_router)
+    return Asker(create_line_app([make(gateway.pipeline) for make in makers]))
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,7 @@ def asker(gateway: Gateway) -> Asker:
     [
         (CHAT, {"messages": [{"role": "user", "content": "hello"}]}, "chat.completion"),
         ("/v1/completions", {"prompt": "hello", "service_tier": "priority"}, "text_completion"),
+        ("/v1/responses", {"input": "hello"}, "response"),
         ("/v1/embeddings", {"input": "hello"}, "list"),
     ],
 )

@@ -11,6 +11,7 @@ from chorus_gateway.batches.results import Result
 from chorus_gateway.batches.run import Run
 from chorus_gateway.batches.values import Status
 from chorus_gateway.db import Database, batches
+from chorus_gateway.errors import Unavailable
 from tests.gateway.support.batches import TENANT, FakeAsks, Ground, bad, custom_ids, good, lines
 
 
@@ -95,6 +96,39 @@ async def test_a_process_is_killed_at_each_of_its_writes(
     assert (final.counts.completed, final.counts.failed) == (8, 1)
     seen = await ground.files.page(TENANT, purpose="batch_output", after=None, limit=9, newest=True)
     assert len(seen.files) == 2, "what was written in vain is not seen"
+
+
+async def test_the_database_is_away_for_a_moment_at_each_step(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that was asked is asked again, and nobody else needs to go on."""
+    for module in ("work", "recorder", "answering"):
+        monkeypatch.setattr(f"chorus_gateway.batches.{module}.RETRY", 0.001)
+    ground = Ground(database)
+    batch = await ground.create(lines(9))
+    stores, away = ground.stores(), Counter[str]()
+    for place, method in ((stores.results, "add"), (stores.files, "chunk"), (stores.leases, "renew")):
+        absent(monkeypatch, place, method, away)
+    process = ground.process(stores=stores)
+    final = await ground.over(batch)
+    process.cancel()
+    await asyncio.gather(process, return_exceptions=True)
+    assert away == {"add": 2, "chunk": 2, "renew": 2}
+    assert await ground.answered(final) == custom_ids(9)
+    assert set(ground.asks.asked.values()) == {1}
+
+
+def absent(monkeypatch: pytest.MonkeyPatch, place: object, method: str, away: Counter[str]) -> None:
+    """The database is, for the first two calls."""
+    real = getattr(place, method)
+
+    async def call(*args: object, **options: object) -> object:
+        if away[method] < 2:
+            away[method] += 1
+            raise Unavailable("The gateway's database does not answer; try again in a moment.")
+        return await real(*args, **options)
+
+    monkeypatch.setattr(place, method, call)
 
 
 def deadly(monkeypatch: pytest.MonkeyPatch, place: object, method: str, *, kill_at: int, after: bool) -> None:

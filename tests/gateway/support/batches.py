@@ -93,8 +93,9 @@ class Ground:
     def stores(self, lease: float = LEASE) -> Stores:
         return Stores.of(self.database, self.files, lease_seconds=lease)
 
-    def process(self, lease: float = LEASE) -> "asyncio.Task[None]":
-        return asyncio.create_task(BatchWork(self.stores(lease), self.asks, self.rules, self.counted).run())
+    def process(self, lease: float = LEASE, stores: Stores | None = None) -> "asyncio.Task[None]":
+        work = BatchWork(stores or self.stores(lease), self.asks, self.rules, self.counted)
+        return asyncio.create_task(work.run())
 
     async def input(self, content: bytes) -> str:
         upload = self.files.upload(TENANT)

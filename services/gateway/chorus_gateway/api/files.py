@@ -1,7 +1,7 @@
 """/v1/files: what batches read and write."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -12,6 +12,7 @@ from chorus_gateway.api.file_form import receive
 from chorus_gateway.api.multipart import Event, boundary_of, read_parts
 from chorus_gateway.api.schemas_files import FileDeleted, FileList, FileView
 from chorus_gateway.api.tenant_routes import asking_tenant
+from chorus_gateway.errors import Unavailable
 from chorus_gateway.files import FileStore
 from chorus_gateway.pipeline import Authenticator, tenant_of
 from chorus_gateway.values import Principal
@@ -51,7 +52,8 @@ def files_router(auth: Authenticator, files: FileStore) -> APIRouter:
             try:
                 return FileView.of(await receive(events, upload))
             except BaseException:
-                await upload.abandon()
+                with suppress(Unavailable):  # then it is swept later
+                    await upload.abandon()
                 raise
 
     @router.get("", summary="Files, newest first", response_model_exclude_none=True)
