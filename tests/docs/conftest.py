@@ -9,8 +9,8 @@ from chorus_gateway.api.admin_usage import usage_routers
 from chorus_gateway.api.batches import batches_router
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
-from chorus_gateway.api.embeddings import embeddings_router
 from chorus_gateway.api.dependencies import Parts
+from chorus_gateway.api.embeddings import embeddings_router
 from chorus_gateway.api.files import files_router
 from chorus_gateway.api.models import models_router
 from chorus_gateway.app import BodyLimits, create_app
