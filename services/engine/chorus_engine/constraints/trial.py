@@ -54,8 +54,7 @@ class Trial:
         try:
             _write(process.stdin, question)
             assert process.stdout is not None
-            ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
-            line = process.stdout.readline() if ready else b""
+            line = process.stdout.readline() if _readable(process.stdout, PATIENCE) else b""
         except OSError:
             line = b""
         if not line:
@@ -82,6 +81,12 @@ class Trial:
                     pipe.close()
                 except BrokenPipeError:
                     continue  # what was not written yet nobody reads
+
+
+def _readable(pipe: IO[bytes], seconds: float) -> bool:
+    poll = select.poll()  # select() knows no file numbers above 1023
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _write(pipe: IO[bytes] | None, message: object) -> None:

@@ -9,6 +9,7 @@ import resource
 import sys
 import threading
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from chorus_engine.constraints.grammar import compile_grammar
@@ -24,8 +25,7 @@ STACK = 2 << 20  # bytes: less than the engine's threads have
 def main() -> None:
     table = TokenTable(**json.loads(sys.stdin.readline()))
     _warm(table)
-    used = _virtual_memory() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (used, used))
+    _limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     threading.stack_size(STACK)
     for line in sys.stdin:
@@ -61,9 +61,12 @@ def _limit_time() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (ceil(usage.ru_utime + usage.ru_stime) + CPU_SECONDS, hard))
 
 
-def _virtual_memory() -> int:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[0]) * resource.getpagesize()
+def _limit_memory() -> None:
+    """Beside what is taken already; only Linux says how much that is."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        most = int(statm.read_text().split()[0]) * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 if __name__ == "__main__":

@@ -101,7 +101,10 @@ def _of_structured(given: StructuredOutputs | None) -> Iterator[Constraint]:
 
 def _schema(schema: dict[str, Any] | str | None, param: str) -> Iterator[Constraint]:
     if schema is not None:
-        source = schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":"))
+        try:
+            source = schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":"))
+        except RecursionError as error:
+            raise InvalidRequest(f"{param}: nests too deep: make it simpler.", param=param) from error
         yield Constraint(ConstraintKind.JSON_SCHEMA, source, param=param)
 
 
