@@ -106,35 +106,35 @@ class DeviceNetwork:
     def clear(self, blocks: Sequence[int]) -> None:
         """Not needed: the kernels read nothing past a context."""
 
-    def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
+    def run(self, steps: tuple[RowStep, ...], *, whole: bool = False) -> Computed | None:
         outside = self._pool.reaches_outside(int(self._rows.adapter_slots[step.row]) for step in steps)
         if all(step.count == 1 and step.sample for step in steps):
             size = self._sizes.holding(len(steps), 0)
             if size is not None:
-                return self._run_decode(steps, size.rows, outside=outside)
-        return self._run_mixed(steps, outside=outside)
+                return self._run_decode(steps, size.rows, outside=outside, whole=whole)
+        return self._run_mixed(steps, outside=outside, whole=whole)
 
-    def _run_decode(self, steps: tuple[RowStep, ...], bucket: int, *, outside: bool) -> Computed:
+    def _run_decode(self, steps: tuple[RowStep, ...], bucket: int, *, outside: bool, whole: bool) -> Computed:
         shape = self._inputs.decode(steps, bucket)
         size = self._sizes.holding(len(steps), shape.lora_tiles)
         assert size is not None
         normed = self._decode(size, outside=True) if outside else self._graphs.run(size)
-        whole = _whole(normed, shape, steps)
-        return self._computed(normed, shape, self._decode_lora(size, outside=True) if outside else None, whole)
+        lora = self._decode_lora(size, outside=True) if outside else None
+        return self._computed(normed, shape, lora, _whole(normed, shape, steps) if whole else None)
 
-    def _run_mixed(self, steps: tuple[RowStep, ...], *, outside: bool) -> Computed | None:
+    def _run_mixed(self, steps: tuple[RowStep, ...], *, outside: bool, whole: bool = False) -> Computed | None:
         shape = self._inputs.mixed(steps)
         sample_tiles = self._inputs.device["sample_tiles"][: shape.sample_tiles]
         lora = self._lora(sample_tiles, DECODE_TILE, shape.samples, outside=outside)
-        read = any(step.read for step in steps)
-        hidden = self._mixed(shape, lora, outside=outside, everyone=read)
+        hidden = self._mixed(shape, lora, outside=outside, everyone=whole)
         if hidden is None:
             return None
         normed = self._model.decoder.normed(hidden)
-        whole = _whole(normed, shape, steps)
-        if read:
+        tokens = None
+        if whole:
+            tokens = _whole(normed, shape, steps)
             normed = normed.index_select(0, self._inputs.device["last_tokens"][: shape.samples])
-        return self._computed(normed, shape, lora if outside else None, whole)
+        return self._computed(normed, shape, lora if outside else None, tokens)
 
     def head_lora(self, row: int, tokens: int) -> LoraStep | None:
         slot = int(self._rows.adapter_slots[row])
@@ -232,10 +232,7 @@ class DeviceNetwork:
         )
 
 
-def _whole(normed: Tensor, shape: StepShape, steps: tuple[RowStep, ...]) -> Whole | None:
-    """normed: of all of the step's tokens, if some row is read."""
-    if not any(step.read for step in steps):
-        return None
+def _whole(normed: Tensor, shape: StepShape, steps: tuple[RowStep, ...]) -> Whole:
     return Whole(normed, shape.rows, tuple(steps[index].count for index in shape.rows))
 
 

@@ -50,12 +50,11 @@ class HostNetwork:
         """Padding in them is masked after it was read, and masked values must be finite."""
         self._cache.clear(blocks)
 
-    def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
+    def run(self, steps: tuple[RowStep, ...], *, whole: bool = False) -> Computed | None:
         decoder, device = self._model.decoder, self._model.device
         inputs = build_input(steps, self._rows, self._block_size, decoder.config.sliding_window, device)
-        read = any(step.read for step in steps)
         sampling = len(inputs.sampling) == len(inputs.token_ids)
-        everyone = sampling or read
+        everyone = sampling or whole
         lora = self._pool.step(inputs.segments)
         last_lora = lora if sampling else self._pool.step(inputs.last_segments)
         hidden = decoder.hidden(
@@ -73,16 +72,15 @@ class HostNetwork:
             return None
         rows = [steps[i].row for i in inputs.sampling]
         normed = decoder.normed(hidden)
-        whole = Whole(normed, inputs.order, tuple(steps[i].count for i in inputs.order)) if read else None
         return Computed(
-            normed=normed if sampling or not read else normed[inputs.last_tokens],
+            normed=normed[inputs.last_tokens] if whole and not sampling else normed,
             sampling=inputs.sampling,
             rows=self._tensor(rows),
             positions=self._tensor([steps[i].start + steps[i].count for i in inputs.sampling]),
             temperature=torch.from_numpy(self._rows.temperature[rows]).to(device),
             seeds=torch.from_numpy(self._rows.seeds[rows]).to(device),
             lora=last_lora,
-            whole=whole,
+            whole=Whole(normed, inputs.order, tuple(steps[i].count for i in inputs.order)) if whole else None,
         )
 
     def head_lora(self, row: int, tokens: int) -> LoraStep | None:

@@ -30,12 +30,15 @@ class Computed:
     temperature: Tensor  # [rows] float32, 0 is greedy
     seeds: Tensor  # [rows] int64
     lora: LoraStep | None = None  # the rows' adapters, where one may have the head
-    whole: Whole | None = None  # where some row of the plan says `read`
+    whole: Whole | None = None  # where it was asked for
 
 
 class Network(Protocol):
-    def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
-        """Computes at least one row; None when none samples or is read. Block tables and admissions are up to date."""
+    def run(self, steps: tuple[RowStep, ...], *, whole: bool = False) -> Computed | None:
+        """Computes at least one row, whole: to the end of all tokens. None when no row samples, unless it is whole.
+
+        Block tables and admissions are up to date.
+        """
 
     def head_lora(self, row: int, tokens: int) -> LoraStep | None:
         """For the head of `tokens` tokens of one row; None where its adapter has no part in the head."""

@@ -38,6 +38,10 @@ class Reader:
     def release(self, row: int) -> None:
         self._rows.pop(row, None)
 
+    def wants(self, steps: Sequence[RowStep]) -> bool:
+        """Whether the last hidden states of all tokens of some row are wanted."""
+        return bool(self._rows) and any(step.read for step in steps)
+
     def read(self, steps: Sequence[RowStep], computed: Computed | None) -> "Reads | None":
         """Of one step; None where nothing is wanted."""
         if computed is None or not self._rows or self._rows.keys().isdisjoint(step.row for step in steps):

@@ -156,7 +156,7 @@ class Runner:
         return self._compute(plan)
 
     def _compute(self, plan: StepPlan) -> Pending:
-        computed = self._network.run(plan.rows)
+        computed = self._network.run(plan.rows, whole=self._reader.wants(plan.rows))
         reads = self._reader.read(plan.rows, computed)
         if computed is None or not computed.sampling:
             return Pending(plan, None, (), self._loaded, Mark(self._model.device), reads)

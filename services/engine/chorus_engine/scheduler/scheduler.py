@@ -174,7 +174,7 @@ class Scheduler:
         failed = dict(result.failed)
         for index, (sequence, row, sampled) in enumerate(zip(flight.members, plan.rows, result.sampled, strict=True)):
             ended = sequence.finish is not None
-            reading = readings.get(index, NOTHING_READ)
+            reading = readings.get(index, NOTHING_READ) if readings else NOTHING_READ
             prompt = sequence.read(row, reading) if row.read else ()
             tokens = sequence.receive(row, sampled, now)
             if tokens or prompt or (sequence.finish is not None and not ended):
