@@ -1,11 +1,13 @@
 """Requests whose answers must call a tool, or whose calls must keep to their tool's schema."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 from chorus_gateway.ask import Ask
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.text.tokenizer import ModelTokenizer
-from chorus_gateway.text.tools.grammar import lark
+from chorus_gateway.text.tools.grammar import json_of, lark
 from chorus_gateway.tools import Tool, ToolUse
 from chorus_gateway.values import Constraint, ConstraintKind
 
@@ -26,7 +28,7 @@ def _grammar(use: ToolUse, asked: Constraint | None, tokenizer: ModelTokenizer) 
     calls = form.calls(use.callable, spell, parallel=use.parallel)
     if asked is None or use.required:
         return lark("calls", *calls)
-    return lark("calls | answer", *calls, f"answer: %json {_schema(asked)}")
+    return lark("calls | answer", *calls, f"answer: {json_of(_schema(asked))}")
 
 
 def _loose(tool: Tool) -> Tool:
@@ -34,13 +36,23 @@ def _loose(tool: Tool) -> Tool:
     return tool if tool.strict else replace(tool, parameters={"type": "object", "additionalProperties": True})
 
 
-def _schema(asked: Constraint) -> str:
+def _schema(asked: Constraint) -> Mapping[str, object]:
     if asked.kind is ConstraintKind.JSON_OBJECT:
-        return '{"type": "object"}'
+        return {"type": "object"}
     if asked.kind is ConstraintKind.JSON_SCHEMA:
-        return asked.source
+        return _parsed(asked)
     raise InvalidRequest(
         f"{asked.param}: with tools that the model may choose to call, an answer can only be held to JSON: leave the"
         " tools out, or tool_choice 'none'.",
         param=asked.param,
     )
+
+
+def _parsed(asked: Constraint) -> Mapping[str, object]:
+    try:
+        schema = json.loads(asked.source)
+    except ValueError as error:
+        raise InvalidRequest(f"{asked.param}: is no JSON: {error}.", param=asked.param) from error
+    if not isinstance(schema, dict):
+        raise InvalidRequest(f"{asked.param}: a schema must be an object.", param=asked.param)
+    return schema

@@ -1,12 +1,13 @@
 """Calls of tools as a grammar (Lark, as llguidance reads it) that the engine holds the model to."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from chorus_gateway.tools import Tool
 
 # A marker as the grammar has it: a text, or `<[id]>` for one that is a token of its own.
 Spell = Callable[[str], str]
+WHITESPACE = r"[ ]|\n[ ]{0,64}"
 TEXT = "TEXT: /(.|\\n)*/"
 _COMBINED = ("$ref", "anyOf", "allOf", "oneOf", "patternProperties")
 
@@ -15,9 +16,14 @@ def literal(text: str) -> str:
     return json.dumps(text)
 
 
+def json_of(schema: Mapping[str, object]) -> str:
+    """A rule's body: JSON with bounded blanks between its parts, as the engine has it for schemas that stand alone."""
+    return f"%json {json.dumps({**schema, 'x-guidance': {'whitespace_pattern': WHITESPACE}})}"
+
+
 def rules_of(tools: Sequence[Tool], call: Callable[[Tool, str], str]) -> list[str]:
     """A rule `call` of any of the tools; `call` writes a tool's body around the rule of its arguments."""
-    arguments = [f"arguments_{at}: %json {json.dumps(closed(tool))}" for at, tool in enumerate(tools)]
+    arguments = [f"arguments_{at}: {json_of(closed(tool))}" for at, tool in enumerate(tools)]
     return [*rules(call(tool, f"arguments_{at}") for at, tool in enumerate(tools)), *arguments]
 
 

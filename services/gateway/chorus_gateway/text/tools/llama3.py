@@ -1,11 +1,10 @@
 """Llama 3's way: an answer that is `{"name": …, "parameters": {…}}` and nothing else, maybe after `<|python_tag|>`."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from chorus_gateway.text.tools.call_writer import CallWriter
-from chorus_gateway.text.tools.grammar import Spell, closed, lark, repeated, rules
+from chorus_gateway.text.tools.grammar import Spell, closed, json_of, lark, repeated, rules
 from chorus_gateway.text.tools.ids import call_id
 from chorus_gateway.text.tools.marked_text import MarkedText
 from chorus_gateway.text.tools.reader import Read
@@ -26,7 +25,7 @@ class Llama3:
 
     def calls(self, tools: Sequence[Tool], spell: Spell, *, parallel: bool) -> list[str]:
         # As JSON from its first brace on: a literal would hide that an answer in JSON may begin so too.
-        calls = (f"%json {json.dumps(_as_object(tool))}" for tool in tools)
+        calls = (json_of(_as_object(tool)) for tool in tools)
         return [repeated("; ", parallel=parallel), *rules(calls)]
 
     def free(self, tools: Sequence[Tool], spell: Spell) -> str:
