@@ -1,6 +1,7 @@
 """Wrong requests: a status, a sentence and the field at fault; nothing reaches the engine."""
 
 import json
+import math
 import re
 from typing import Any
 
@@ -16,6 +17,12 @@ from tests.gateway.support.gateway import KEY, Gateway
 
 HELLO = [{"role": "user", "content": "hello"}]
 TOOL = {"type": "function", "function": {"name": "now"}}
+
+
+def tool_with(**parameters: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "now", "parameters": parameters}}
+
+
 CALL = {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
 CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": []}, "messages", "at least 1"),
@@ -54,6 +61,8 @@ CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [{"type": "function"}]}, "tools.0.function", "required"),
     ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type", "'function'"),
     ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name", "match"),
+    ({"tools": [tool_with(a="\ud800")]}, "tools.0.function.parameters", "half of a surrogate pair"),
+    ({"tools": [tool_with(a=math.nan)]}, "tools.0.function.parameters", "JSON does not have"),
     ({"tools": [TOOL, TOOL]}, "tools", "'now' is there twice"),
     ({"tools": [TOOL] * 129}, "tools", "at most 128"),
     ({"tool_choice": "required"}, "tool_choice", "only allowed with tools"),

@@ -1,6 +1,7 @@
 """/v1/responses through the openai client, over real HTTP and real gRPC."""
 
 import json
+import math
 from typing import Any
 
 import httpx
@@ -188,6 +189,9 @@ async def test_wrong_requests(client: AsyncOpenAI, engine: FakeEngine) -> None:
         ({"tool_choice": "required"}, "tool_choice"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"n": 2}, "n"),
+        ({"metadata": {"a": math.nan}}, "metadata"),
+        ({"metadata": {"a": "\ud800"}}, "metadata"),
+        ({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"a": math.inf}}}}, "text.format.schema"),
         ({"max_output_tokens": 5000}, "max_output_tokens"),
     ]
     for fields, param in wrong:

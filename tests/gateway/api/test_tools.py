@@ -205,6 +205,22 @@ class TestWithoutAPlaceForTools:
         assert prompt.endswith(f"<|assistant|>I look.\n{ROME}<|end|><|user|>{results}<|end|><|assistant|>")
 
 
+async def test_arguments_that_are_no_text_are_shown_as_they_came(client: AsyncOpenAI, engine: FakeEngine) -> None:
+    calls = [
+        {"id": f"call_{at}", "type": "function", "function": {"name": "now", "arguments": arguments}}
+        for at, arguments in enumerate(['{"a": "\\ud800"}', '{"a": 1e999}', '{"a": ', ""])
+    ]
+    await client.chat.completions.create(
+        **ASK | {"messages": [*ASK["messages"], {"role": "assistant", "tool_calls": calls}]}
+    )
+    assert [part.split("\n")[1] for part in _prompt(engine).split("<tool_call>")[1:]] == [
+        '{"name": "now", "arguments": "{\\"a\\": \\"\\\\ud800\\"}"}',
+        '{"name": "now", "arguments": "{\\"a\\": 1e999}"}',
+        '{"name": "now", "arguments": "{\\"a\\": "}',
+        '{"name": "now", "arguments": {}}',
+    ]
+
+
 async def test_a_template_that_refuses_is_a_mistake_of_the_messages(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         await client.chat.completions.create(

@@ -14,7 +14,6 @@ def response_id(opening: Opening) -> str:
 
 def response_view(body: ResponseRequest, opening: Opening) -> dict[str, Any]:
     """What does not change while it is made."""
-    extra = body.extra()
     return {
         "id": response_id(opening),
         "object": "response",
@@ -28,9 +27,9 @@ def response_view(body: ResponseRequest, opening: Opening) -> dict[str, Any]:
         "model": opening.model.requested,
         "parallel_tool_calls": body.parallel_tool_calls is not False,
         "previous_response_id": None,
-        "prompt_cache_key": extra.get("prompt_cache_key"),
+        "prompt_cache_key": body.prompt_cache_key,
         "reasoning": {"effort": None, "summary": None},
-        "safety_identifier": extra.get("safety_identifier"),
+        "safety_identifier": body.safety_identifier,
         "service_tier": tier_name(opening.band),
         "store": False,
         "temperature": 1.0 if body.temperature is None else body.temperature,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from chorus_gateway.api.responses_input import messages_of
-from chorus_gateway.api.schema_types import Text
+from chorus_gateway.api.schema_types import Json, JsonObject, Text
 from chorus_gateway.api.schemas import MAX_TOP_LOGPROBS, UNSUPPORTED, GenerationRequest
 from chorus_gateway.api.schemas_tools import MAX_TOOLS, Function, tool_use
 from chorus_gateway.ask import ChatPrompt
@@ -44,7 +44,7 @@ class TextFormat(BaseModel):
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = Field(None, pattern="^[a-zA-Z0-9_-]{1,64}$")
     description: Text | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    schema_: JsonObject | None = Field(None, alias="schema")
     strict: bool | None = None
 
 
@@ -69,8 +69,11 @@ class ResponseRequest(GenerationRequest):
     top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
     include: list[str] | None = Field(None, description=f"`{LOGPROBS}`; others are ignored.")
     tools: list[ResponseTool] | None = Field(None, max_length=MAX_TOOLS)
-    tool_choice: Any = Field(None, description="`none`, `auto`, `required`, or which function.")
+    tool_choice: Json = Field(None, description="`none`, `auto`, `required`, or which function.")
     parallel_tool_calls: bool | None = None
+    metadata: JsonObject | None = Field(None, description="Part of the answer.")
+    prompt_cache_key: Text | None = Field(None, description="Accepted and ignored.")
+    safety_identifier: Text | None = Field(None, description="Accepted and ignored.")
 
     def prompt(self, use: ToolUse | None) -> ChatPrompt:
         tools = () if use is None else tuple(tool.for_template() for tool in use.tools)

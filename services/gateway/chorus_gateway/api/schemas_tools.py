@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chorus_gateway.api.schema_types import Text
+from chorus_gateway.api.schema_types import JsonObject, Text, sound
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.tools import Tool, ToolUse
 
@@ -20,7 +20,7 @@ class Function(BaseModel):
 
     name: str = Field(pattern=NAME)
     description: Text | None = None
-    parameters: dict[str, Any] | None = Field(None, description="A JSON Schema of an object; absent: no parameters.")
+    parameters: JsonObject | None = Field(None, description="A JSON Schema of an object; absent: no parameters.")
     strict: bool | None = Field(None, description="Calls keep to the schema.")
 
     def tool(self) -> Tool:
@@ -59,7 +59,7 @@ class Call(BaseModel):
 def read_arguments(arguments: str) -> Any:
     """What is no object is shown as it came: it may be an answer that was cut off."""
     try:
-        read = json.loads(arguments or "{}")
+        read = sound(json.loads(arguments or "{}"))
     except (ValueError, RecursionError):
         return arguments
     return read if isinstance(read, dict) else arguments
