@@ -1,12 +1,23 @@
 """The engine without services, beside transformers + PEFT."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from chorus_engine.llm import LLM, AdapterUnusable, InvalidRequest, Pooling, Sampling, StartError
+from chorus_engine.llm import (
+    LLM,
+    AdapterUnusable,
+    Constraint,
+    ConstraintKind,
+    ConstraintRefused,
+    InvalidRequest,
+    Pooling,
+    Sampling,
+    StartError,
+)
 from chorus_engine.runner import RunnerSettings
 from tests.engine.oracle.support.checkpoints import ALL, AdapterShape
 from tests.engine.oracle.support.truth import Answer, check
@@ -85,6 +96,19 @@ def test_prompts_are_scored(llm: LLM, world: World) -> None:
     expected = logprobs.gather(1, torch.tensor(PROMPTS[1][1:])[:, None])[:, 0]
     torch.testing.assert_close(torch.tensor([t.logprob for t in scored.prompt]), expected, atol=2e-4, rtol=0)
     assert scored.tokens == ()
+
+
+def test_answers_keep_to_what_they_must_be() -> None:
+    pytest.importorskip("llguidance")
+    torch.set_num_threads(1)
+    demo = Path(__file__).parents[3] / "examples" / "demo"
+    llm = LLM(demo / "model", {"reverse": demo / "adapters" / "reverse"}, device="cpu", settings=SETTINGS)
+    digits = Constraint(ConstraintKind.REGEX, "[0-9]{3}")
+    answers = llm.generate(["The garden", "A"], Sampling(seed=1, constraint=digits), adapter=["reverse", None])
+    assert all(re.fullmatch("[0-9]{3}", answer.text) for answer in answers)
+    with pytest.raises(ConstraintRefused):
+        llm.generate(["a"], Sampling(constraint=Constraint(ConstraintKind.REGEX, "(")))
+    llm.close()
 
 
 def test_what_cannot_be_is_refused_in_a_sentence(llm: LLM, world: World, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 import itertools
 import time
+import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import torch
 from torch import Tensor
 
 from chorus_engine.checkpoint import locate
+from chorus_engine.constraints import ConstraintRoom
+from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import StartError
 from chorus_engine.core.request import FinishReason, Output, Pooling, Request, SampledToken, SamplingParams
 from chorus_engine.llm.adapters import Shelf
@@ -49,15 +53,22 @@ class LLM:
         loaded = load(folder, name=folder.name, device=chosen, dtype=dtype, max_model_len=sizes.max_model_len)
         self._shelf = Shelf({name: Path(path) for name, path in (adapters or {}).items()}, loaded)
         sizes = replace(sizes, max_lora_rank=max(1, self._shelf.largest_rank))
-        runner = Runner(loaded, measure_capacity(loaded, sizes), self._shelf, eager=eager)
+        self._texts = Texts(folder)
+        self._constraints = ConstraintRoom(self._texts.source, loaded.spec.vocab_size, loaded.spec.eos_token_ids)
+        self._close = weakref.finalize(self, self._constraints.close)
+        capacity = measure_capacity(loaded, sizes)
+        runner = Runner(loaded, capacity, self._shelf, eager=eager, constraints=self._constraints.source)
         runner.warm_up()
         scheduler = Scheduler(runner.capacity, PATIENCE)
         for adapter in self._shelf.adapters:
             scheduler.adapter_fetched(adapter.footprint)
         self.spec = loaded.spec
-        self._texts = Texts(folder)
         self._steps = Steps(scheduler, runner, depth=2 if chosen.type == "cuda" else 1)
         self._serial = itertools.count()
+
+    def close(self) -> None:
+        """Ends the process that compiles constraints, if there is one; so does the object's own end."""
+        self._close()
 
     def generate(
         self,
@@ -82,18 +93,19 @@ class LLM:
     ) -> Generator[Piece]:
         """News of all answers as they come. Who stops listening ends those that are left.
 
-        Raises InvalidRequest, before the first piece, for what can never be served.
+        Raises InvalidRequest or ConstraintRefused, before the first piece, for what can never be served.
         """
         sampling = sampling or Sampling()
         ids = [self._texts.encode(prompt) for prompt in prompts]
         params = [sampling.params(index, self.spec.eos_token_ids) for index in range(len(ids))]
         writers = [self._texts.writer(prompt, sampling.stop) for prompt in ids]
         ended: set[int] = set()
-        for index, output in self._run(ids, params, self._adapters(adapter, len(ids)), ended=ended):
-            piece = _piece(index, output, writers[index])
-            if piece.finish is not None:
-                ended.add(index)
-            yield piece
+        with self._compiled(sampling.constraint):
+            for index, output in self._run(ids, params, self._adapters(adapter, len(ids)), ended=ended):
+                piece = _piece(index, output, writers[index])
+                if piece.finish is not None:
+                    ended.add(index)
+                yield piece
 
     def embed(
         self,
@@ -110,6 +122,17 @@ class LLM:
             if output.embedding:
                 vectors[index] = torch.frombuffer(bytearray(output.embedding), dtype=torch.float32)
         return vectors
+
+    @contextmanager
+    def _compiled(self, constraint: Constraint | None) -> Iterator[None]:
+        if constraint is None:
+            yield
+            return
+        try:
+            self._constraints.cache.lease(constraint).result()
+            yield
+        finally:
+            self._constraints.cache.release(constraint)
 
     def _adapters(self, adapter: Adapter | Sequence[Adapter], count: int) -> list[str | None]:
         """Digests."""

@@ -1,6 +1,7 @@
 import secrets
 from dataclasses import dataclass
 
+from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import InvalidRequest
 from chorus_engine.core.request import SamplingParams
 
@@ -27,6 +28,7 @@ class Sampling:
     ignore_eos: bool = False
     logprobs: int | None = None  # None: none; n: each token's and the n likeliest tokens'
     prompt_logprobs: int | None = None  # likewise, of the prompt's tokens
+    constraint: Constraint | None = None  # what answers must be
 
     def __post_init__(self) -> None:
         self._check("max_tokens", self.max_tokens >= 0, "0 or above")
@@ -60,4 +62,5 @@ class Sampling:
             stop_token_ids=tuple(sorted(stops)),
             logprobs=self.logprobs,
             prompt_logprobs=self.prompt_logprobs,
+            constraint=self.constraint,
         )

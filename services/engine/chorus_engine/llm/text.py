@@ -19,6 +19,7 @@ class Texts:
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer = _load(folder / FILE) if (folder / FILE).is_file() else None
+        self.source = (folder / FILE).read_text() if self._tokenizer is not None else ""
 
     def encode(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
         """Texts get the tokenizer's own special tokens; ids are taken as they are."""
