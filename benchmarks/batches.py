@@ -23,7 +23,7 @@ from typing import Any, Literal
 import openai
 
 from scripts.stack import envfile
-from tests.support.postgres import cluster, create_database
+from tests.support.postgres import cluster, crash, create_database
 from tests.support.stack import Stack, running_stack
 
 ADAPTERS = ("mood", "reverse", "sort", "spell", "translate", "upper")
@@ -54,27 +54,27 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     with (
         tempfile.TemporaryDirectory(prefix="chorus-batches-") as folder,
-        database(chosen.database) as settings,
+        database(chosen.database) as (settings, cluster_folder),
         running_stack(Path(folder), settings) as stack,
     ):
-        print(json.dumps(run(stack, chosen.lines, chosen.every)))
+        print(json.dumps(run(stack, cluster_folder, chosen.lines, chosen.every)))
     return 0
 
 
 @contextmanager
-def database(kind: str) -> Iterator[dict[str, str]]:
-    """Settings of the stack."""
+def database(kind: str) -> Iterator[tuple[dict[str, str], Path | None]]:
+    """Settings of the stack, and PostgreSQL's folder."""
     settings = {"CHORUS_GATEWAY_WORKERS": "2", "CHORUS_BATCH_LEASE": "5"}
     if path := os.environ.get("PYTHONPATH"):
         settings["PYTHONPATH"] = path
     if kind == "sqlite":
-        yield settings
+        yield settings, None
         return
     with cluster() as socket:
-        yield settings | {"CHORUS_GATEWAY_DATABASE_URL": create_database(socket).url}
+        yield settings | {"CHORUS_GATEWAY_DATABASE_URL": create_database(socket).url}, socket
 
 
-def run(stack: Stack, lines: int, every: float) -> dict[str, Any]:
+def run(stack: Stack, postgres: Path | None, lines: int, every: float) -> dict[str, Any]:
     key = envfile.read(stack.config.state / "env")["CHORUS_API_KEY"]
     client = openai.OpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=20, timeout=60)
     data = "".join(json.dumps(line(number)) + "\n" for number in range(lines)).encode()
@@ -82,7 +82,7 @@ def run(stack: Stack, lines: int, every: float) -> dict[str, Any]:
     began = time.monotonic()
     batch = client.batches.create(input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h")
     killed: Counter[str] = Counter()
-    victims = itertools.cycle(VICTIMS)
+    victims = itertools.cycle(VICTIMS if postgres is None else (*VICTIMS, "postgresql"))
     while batch.status not in OVER:
         assert time.monotonic() < began + LONGEST, batch
         pause(client, batch.id, every)
@@ -90,7 +90,7 @@ def run(stack: Stack, lines: int, every: float) -> dict[str, Any]:
         if batch.status in OVER:
             break
         victim = next(victims)
-        kill(stack, victim)
+        kill(stack, postgres, victim)
         killed[victim] += 1
         print(f"{time.monotonic() - began:6.0f} s  {batch.status} {batch.request_counts}  killed {victim}", flush=True)
     assert batch.status == "completed", batch
@@ -105,8 +105,11 @@ def pause(client: openai.OpenAI, batch_id: str, seconds: float) -> None:
         time.sleep(0.5)
 
 
-def kill(stack: Stack, victim: str) -> None:
-    if victim == "worker":
+def kill(stack: Stack, postgres: Path | None, victim: str) -> None:
+    if victim == "postgresql":
+        assert postgres is not None
+        crash(postgres)
+    elif victim == "worker":
         parent = stack.processes["gateway"].pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         os.kill(int(children[-1]), signal.SIGKILL)
