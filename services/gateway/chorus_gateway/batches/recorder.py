@@ -55,12 +55,15 @@ class Recorder:
 
     async def write(self) -> None:
         """All that waits."""
+        tries = 0
         while some := self._waiting[:MOST_WAITING]:
             try:
                 until = time.time() + self._lease_seconds
                 completed, failed = await self._results.add(self._lease, some, until=until)
             except Unavailable as error:
-                log.warning("a batch's answers wait for the database", extra={"reason": error.message})
+                if not tries:
+                    log.warning("a batch's answers wait for the database", extra={"reason": error.message})
+                tries += 1
                 await asyncio.sleep(RETRY)
                 continue
             self._output.inc(completed)

@@ -32,6 +32,7 @@ class BatchWork:
         self._counted = counted
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
+        self._away = False  # the database
 
     def wake(self) -> None:
         """There may be a new batch."""
@@ -56,10 +57,16 @@ class BatchWork:
     async def _claim(self) -> list[Lease]:
         room = MOST - len(self._tasks)
         try:
-            return await self._stores.leases.claim(room) if room > 0 else []
+            leases = await self._stores.leases.claim(room) if room > 0 else []
         except Unavailable as error:
-            log.warning("batches wait for the database", extra={"reason": error.message})
+            if not self._away:  # once, not every second
+                log.warning("batches wait for the database", extra={"reason": error.message})
+            self._away = True
             return []
+        if self._away:
+            log.info("the database has batches again")
+        self._away = False
+        return leases
 
     async def _hold(self, lease: Lease) -> None:
         """To the batch's end, or until somebody else has it."""
