@@ -90,7 +90,7 @@ class Pipeline:
             bill = Bill.of(principal, tenant, model, await self._terms.of(tenant.id, model))
             tokenizer = await self._tokenizers.get(model.base.tokenizer_digest)
             refuse_hopeless(ask, model, tokenizer.longest_token)
-            prompts = await tokenizer.encode_all(ask.prompts)
+            prompts = await tokenizer.encode_all(ask.prompts, ask.prompt_field)
             ask = demanding(ask, tokenizer)
             jobs = self._plan(ask, tenant, model, bill, prompts)
             choices = self._choices(ask, jobs, tokenizer, meter)

@@ -66,6 +66,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"input": [5, "a"]}, "input", "input 0"),
     ({"input": ["a"] * 2049}, "input", "at most 2048"),
     ({"input": [[1] * 513]}, "input", "maximum context length is 512"),
+    ({"input": [[1 << 20]]}, "input", "input: token id 1048576"),
     ({"encoding_format": "hex"}, "encoding_format", "float"),
     ({"dimensions": 0}, "dimensions", "greater than or equal to 1"),
     ({"dimensions": 5}, "dimensions", "5 is more than the 4"),

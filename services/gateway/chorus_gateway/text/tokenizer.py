@@ -36,21 +36,24 @@ class ModelTokenizer:
         self._last_id = max(vocabulary.values())
         self.longest_token = max(map(len, vocabulary))  # characters
 
-    async def encode_all(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+    async def encode_all(self, prompts: Sequence[Prompt], field: str = "prompt") -> list[tuple[int, ...]]:
         """As `encode`, with a turn for others between two prompts."""
-        encoded = [await self.encode(prompts[0])]
+        encoded = [await self.encode(prompts[0], field=field)]
         for prompt in prompts[1:]:
             await asyncio.sleep(0)
-            encoded.append(await self.encode(prompt))
+            encoded.append(await self.encode(prompt, field=field))
         return encoded
 
-    async def encode(self, prompt: Prompt, *, add_special_tokens: bool = True) -> tuple[int, ...]:
+    async def encode(
+        self, prompt: Prompt, *, add_special_tokens: bool = True, field: str = "prompt"
+    ) -> tuple[int, ...]:
         """Token ids of a prompt. InvalidRequest when an id is unknown, or the chat template refuses or is missing.
 
-        `add_special_tokens`: to a text, those that the tokenizer itself puts around it.
+        `add_special_tokens`: to a text, those that the tokenizer itself puts around it. `field`: the request's that
+        the prompt came in, for errors.
         """
         if isinstance(prompt, tuple):
-            return self._checked(prompt)
+            return self._checked(prompt, field)
         if isinstance(prompt, ChatPrompt):
             # The template writes the special tokens itself.
             return await self._encode(self._render(prompt), add_special_tokens=False)
@@ -90,11 +93,11 @@ class ModelTokenizer:
         markers = self.tool_format.markers
         return {number: token.content for number, token in added.items() if token.special and token.content in markers}
 
-    def _checked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+    def _checked(self, ids: tuple[int, ...], field: str = "prompt") -> tuple[int, ...]:
         if max(ids) > self._last_id:
             raise InvalidRequest(
-                f"prompt: token id {max(ids)} is not one of this model's, which are 0 to {self._last_id}.",
-                param="prompt",
+                f"{field}: token id {max(ids)} is not one of this model's, which are 0 to {self._last_id}.",
+                param=field,
             )
         return ids
 
