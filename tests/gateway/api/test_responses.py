@@ -163,6 +163,17 @@ async def test_log_probabilities(client: AsyncOpenAI) -> None:
     assert all(len(entry.top_logprobs) == 2 for entry in part.logprobs or ())
 
 
+async def test_log_probabilities_are_those_of_texts(url: str, engine: FakeEngine) -> None:
+    engine.replier = says(f"I look.\n{ROME}\nDone.")
+    body = {"input": "Rome?", "tools": [WEATHER], "include": ["message.output_text.logprobs"]}
+    told = await events(url, body)
+    assert told[-1]["type"] == "response.completed", told[-1]
+    output = told[-1]["response"]["output"]
+    assert [item["type"] for item in output] == ["message", "function_call", "message"]
+    assert "".join(entry["token"] for entry in output[0]["content"][0]["logprobs"]) == "I look."
+    assert output[1]["arguments"] == '{"city": "Rome"}'
+
+
 async def test_an_error_in_the_middle(url: str, engine: FakeEngine) -> None:
     error = pb.Error(code=pb.ERROR_CODE_INTERNAL, message="the device is gone")
     engine.replier = lambda submit: Reply(ids("hello"), error=error)

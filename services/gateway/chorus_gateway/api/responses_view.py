@@ -14,7 +14,9 @@ def response_id(opening: Opening) -> str:
 
 def response_view(body: ResponseRequest, opening: Opening) -> dict[str, Any]:
     """What does not change while it is made."""
+    named = {name: getattr(body, name) for name in ("user", "prompt_cache_key", "safety_identifier")}
     return {
+        **{name: value for name, value in named.items() if value is not None},
         "id": response_id(opening),
         "object": "response",
         "created_at": opening.created,
@@ -27,9 +29,7 @@ def response_view(body: ResponseRequest, opening: Opening) -> dict[str, Any]:
         "model": opening.model.requested,
         "parallel_tool_calls": body.parallel_tool_calls is not False,
         "previous_response_id": None,
-        "prompt_cache_key": body.prompt_cache_key,
         "reasoning": {"effort": None, "summary": None},
-        "safety_identifier": body.safety_identifier,
         "service_tier": tier_name(opening.band),
         "store": False,
         "temperature": 1.0 if body.temperature is None else body.temperature,
@@ -39,7 +39,6 @@ def response_view(body: ResponseRequest, opening: Opening) -> dict[str, Any]:
         "top_logprobs": body.top_logprobs or 0,
         "top_p": 1.0 if body.top_p is None else body.top_p,
         "truncation": "disabled",
-        "user": body.user,
     }
 
 

@@ -90,11 +90,13 @@ class _Events:
             self.started = True
             headers = self._response.raw_headers
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send({"type": "http.response.body", "body": self._shape.piece(piece), "more_body": True})
+        if events := self._shape.piece(piece):
+            await self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     def write_now(self, piece: Piece) -> None:
         assert self._chunks is not None
-        self._chunks.write(self._shape.piece(piece))
+        if events := self._shape.piece(piece):  # an empty chunk would end the answer
+            self._chunks.write(events)
 
     async def finish(self, usage: Usage) -> None:
         await self.end(self._shape.usage(usage))

@@ -23,6 +23,7 @@ class Transcript:
         self._name = self._view["id"].removeprefix("resp_")
         self._output: list[dict[str, Any]] = []
         self._open = False  # the last item may still grow
+        self._tokens: list[TokenEntry] = []  # whose text is still to come, unless they are a call's
         self._end = End.STOP
         self._status = "in_progress"
         self._error: dict[str, Any] | None = None
@@ -30,15 +31,16 @@ class Transcript:
         self._completed_at: int | None = None
 
     def response(self) -> dict[str, Any]:
+        used = {} if self._usage is None else {"usage": self._usage}
         incomplete = {"reason": "max_output_tokens"} if self._status == "incomplete" else None
         return {
             **self._view,
+            **used,
             "status": self._status,
             "completed_at": self._completed_at,
             "error": self._error,
             "incomplete_details": incomplete,
             "output": [_shown(item) for item in self._output],
-            "usage": self._usage,
         }
 
     def begin(self) -> Iterator[Event]:
@@ -46,8 +48,9 @@ class Transcript:
         yield {"type": "response.in_progress", "response": self.response()}
 
     def add(self, piece: Piece) -> Iterator[Event]:
-        if piece.text or (piece.tokens and not piece.calls):
-            yield from self._write(piece)
+        self._tokens += piece.tokens
+        if piece.text:
+            yield from self._write(piece.text)
         for call in piece.calls:
             yield from self._call(call)
         if piece.end is not None:
@@ -67,16 +70,18 @@ class Transcript:
         yield {"type": "response.failed", "response": self.response()}
         yield {"type": "error", "code": error.code, "message": error.message, "param": error.param}
 
-    def _write(self, piece: Piece) -> Iterator[Event]:
+    def _write(self, text: str) -> Iterator[Event]:
         if not self._open or self._output[-1]["type"] != "message":
             yield from self._begin_text()
         [part] = self._output[-1]["content"]
-        part["text"] += piece.text
-        logprobs = [_entry(entry) for entry in piece.tokens]
+        part["text"] += text
+        logprobs = [_entry(entry) for entry in self._tokens]
+        self._tokens.clear()
         part["logprobs"] += logprobs
-        yield self._about_text("response.output_text.delta", delta=piece.text, logprobs=logprobs)
+        yield self._about_text("response.output_text.delta", delta=text, logprobs=logprobs)
 
     def _call(self, call: CallPiece) -> Iterator[Event]:
+        self._tokens.clear()
         if call.id:
             item = {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": ""}
             yield from self._begin("fc", item)
