@@ -16,7 +16,7 @@ PYTHON ?= python3
 GPU_PATH := proto:kernels:services/engine:services/gateway:services/adapter-store:.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-long check format test-compose gpu-test bench bench-slots bench-gateway bench-gpu demo-eval proto setup setup-dev
+.PHONY: help up down test test-long check format test-compose gpu-test bench bench-slots bench-gateway bench-batches bench-gpu demo-eval proto setup setup-dev
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,9 @@ bench-slots: setup-dev ## Measure adapters as a fleet with real processes on CPU
 
 bench-gateway: setup-dev ## Measure the front door: requests/s, tokens/s, what it adds, beside LiteLLM. ARGS=--quick, ARGS="--soak 3600"
 	@$(RUN) -m benchmarks.gateway $(ARGS)
+
+bench-batches: setup-dev ## Answer 10,000 lines over six adapters, each once, while services are killed. ARGS="--database postgresql"
+	@$(RUN) -m benchmarks.batches $(ARGS)
 
 bench-gpu: ## Measure the engine with PYTHON on a CUDA machine. ROWS=single,batch32 COMMIT=<id> RESULTS=<folder>
 	@GRPC_VERBOSITY=ERROR PYTHONPATH="$(GPU_PATH):$$PYTHONPATH" $(PYTHON) -m benchmarks.gpu \

@@ -21,6 +21,7 @@ class Item:
     output: int  # tokens
     adapter: str | None  # digest; None is the base model
     arrival: float = 0.0  # seconds after the start
+    schema: str = ""  # JSON Schema of the answer; empty for any
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ import torch
 from benchmarks.gpu.adapters import random_adapter
 from benchmarks.gpu.engines import EngineConfig
 from benchmarks.gpu.fetching import Fetching
+from benchmarks.gpu.vocabulary import tokenizer_json
 from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache, make_policy
+from chorus_engine.constraints import ConstraintRoom
 from chorus_engine.core.plan import StepPlan
 from chorus_engine.loop import EngineLoop, News
 from chorus_engine.model import load
@@ -49,7 +51,9 @@ class Engine:
         self._host: dict[str, HostAdapter] = {}
         self._fetching = Fetching(config, self.spec, self._model.dtype, device) if config.host_bytes else None
         cache = self._fetching.cache if self._fetching else self._endless_cache()
-        runner = Runner(self._model, measure_capacity(self._model, settings), cache)
+        self._constraints = self._make_constraints() if config.constraints else None
+        source = self._constraints.source if self._constraints else None
+        runner = Runner(self._model, measure_capacity(self._model, settings), cache, constraints=source)
         runner.warm_up()
         gc.freeze()
         self.capacity = runner.capacity
@@ -63,6 +67,7 @@ class Engine:
             observer=_Unobserved(),
             depth=2 if device.type == "cuda" else 1,
         )
+        self.gate = self._constraints.gate(self.loop) if self._constraints else None
         self.memory = {**asdict(runner.memory), "all": used_bytes(device)}  # bytes on the device
 
     def start(self) -> None:
@@ -75,6 +80,8 @@ class Engine:
     async def stop(self) -> None:
         if self._fetching:
             await self._fetching.end()
+        if self._constraints:
+            self._constraints.close()
         await asyncio.to_thread(self.loop.stop)
 
     def draw_adapters(self) -> tuple[float, list[str]]:
@@ -91,6 +98,11 @@ class Engine:
             adapter = random_adapter(index, rank, self.spec, self._model.dtype, self.device)
             self._host[adapter.digest] = adapter
         return list(self._host)
+
+    def _make_constraints(self) -> ConstraintRoom:
+        """With a tokenizer of random words: the model has random weights and none."""
+        eos = self.spec.eos_token_ids[0] if self.spec.eos_token_ids else self.spec.vocab_size - 1
+        return ConstraintRoom(tokenizer_json(self.spec.vocab_size, eos), self.spec.vocab_size, (eos,))
 
     def _endless_cache(self) -> HostCache:
         return HostCache(ENDLESS, make_policy("lru"), needed=self._host.__contains__, dropped=self._host.__delitem__)

@@ -53,11 +53,12 @@ class Host:
             (Path(folder) / "config.json").write_text(json.dumps(dict(shape.config)))
             self.engine = Engine(config, Path(folder), device, self._publish, self._broken)
         capacity, spec = self.engine.capacity, self.engine.spec
+        gate = self.engine.gate
         self._sessions = Sessions(
-            self.engine.loop,
+            gate or self.engine.loop,
             Limits(capacity.max_model_len, spec.vocab_size, spec.eos_token_ids),
             CreditLedger(Seats(SeatPlan.of(capacity.max_num_seqs))),
-            finished=lambda request, output: None,
+            finished=lambda request, output: gate.ended(request.id) if gate else None,
         )
         description = Description("benchmark", spec, capacity.max_model_len, capacity.max_num_seqs, config.max_rank)
         service = EngineService(description, TokenizerBundle(b"", hashlib.sha256(b"").hexdigest()), self._sessions)

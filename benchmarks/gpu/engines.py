@@ -24,6 +24,7 @@ class EngineConfig:
     gpu_memory_utilization: float = 0.85
     kv_cache_bytes: int = GIB // 16  # on CPU
     swap_bytes: int = 0
+    constraints: bool = False  # answers may be bound, where llguidance is installed
     host_bytes: int = 0  # of host memory that adapters are fetched into; 0: all are there, and none is fetched
 
     def to_json(self) -> dict[str, Any]:
@@ -42,4 +43,5 @@ ENGINES: Sequence[EngineConfig] = (
     # 32 adapters stay resident; the others take turns in what is left of slots and host memory, which is too little.
     EngineConfig("loading", slots=36, adapters=56, host_bytes=GIB),
     EngineConfig("prefix", prefix_caching=True),
+    EngineConfig("constrained", constraints=True),
 )

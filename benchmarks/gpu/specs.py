@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks.gpu.constrained import constrained
 from benchmarks.gpu.loading import loading
 from benchmarks.gpu.overhead import idle_share, memory, profile, start
 from benchmarks.gpu.row import Row
@@ -50,4 +51,5 @@ SPECS: Sequence[Spec] = (
     Spec("ranks-mixed", "ranks", ranks_mixed),
     Spec("loading", "loading", loading),
     Spec("prefix", "prefix", prefix),
+    Spec("constrained", "constrained", constrained),
 )

@@ -6,10 +6,15 @@ import pytest
 from fastapi import FastAPI
 
 from chorus_gateway.api.admin_usage import usage_routers
+from chorus_gateway.api.batches import batches_router
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
 from chorus_gateway.api.dependencies import Parts
+from chorus_gateway.api.embeddings import embeddings_router
+from chorus_gateway.api.files import files_router
 from chorus_gateway.api.models import models_router
+from chorus_gateway.api.responses import responses_router
+from chorus_gateway.api.tokenize import tokenize_router
 from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.telemetry import Metrics, Tracing
 
@@ -20,7 +25,10 @@ def app() -> FastAPI:
     nothing: Any = Mock()
     given: dict[str, Any] = {part.name: nothing for part in fields(Parts)}
     parts = Parts(**given | {"metrics": Metrics(), "tracing": Tracing()})
-    asking = (chat_router(nothing), completions_router(nothing), models_router(nothing, nothing))
+    texts = (chat_router, completions_router, responses_router, embeddings_router)
+    tokens = tokenize_router(nothing, nothing, nothing)
+    stored = (files_router(nothing, nothing), batches_router(nothing, nothing, (), nothing))
+    asking = (*(router(nothing) for router in texts), *stored, tokens, models_router(nothing, nothing))
     return create_app(parts, BodyLimits(1, 1), (*asking, *usage_routers(nothing)))
 
 

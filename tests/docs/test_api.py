@@ -8,6 +8,7 @@ from chorus_gateway.api.errors import STATUS
 from chorus_gateway.api.schemas import UNSUPPORTED, GenerationRequest
 from chorus_gateway.api.schemas_chat import UNSUPPORTED_CHAT, ChatRequest
 from chorus_gateway.api.schemas_completions import UNSUPPORTED_COMPLETIONS, CompletionRequest
+from chorus_gateway.api.schemas_embeddings import EmbeddingRequest
 from tests.docs.pages import DOCS, ROOT, section
 
 API = DOCS / "api.md"
@@ -35,6 +36,11 @@ def test_every_field_is_listed_and_no_other(heading: str) -> None:
     known = set(FIELDS[heading][0].model_fields)
     common = set() if heading == "### Fields of both" else set(GenerationRequest.model_fields)
     assert listed == known - common
+
+
+def test_every_field_of_embeddings_is_listed_and_no_other() -> None:
+    listed = {name for row in cells("## Embeddings") for name in re.findall(r"`(\w+)`", row[0])}
+    assert listed == set(EmbeddingRequest.model_fields)
 
 
 @pytest.mark.parametrize("heading", FIELDS)

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,19 +43,34 @@ def _cluster(folder: Path) -> Iterator[Path]:
         check=True,
         capture_output=True,
     )
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    log = folder / "log"
-    subprocess.run(
-        _as_user(server, "-D", str(data), "-w", "-l", str(log), "-o", options, "start"), check=True, capture_output=True
-    )
+    subprocess.run(_start(server, folder), check=True, capture_output=True)
     try:
         yield folder
     finally:
         subprocess.run(_as_user(server, "-D", str(data), "-m", "immediate", "stop"), check=True, capture_output=True)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Path]:
+def _start(server: str, folder: Path) -> list[str]:
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    return _as_user(server, "-D", str(folder / "data"), "-w", "-l", str(folder / "log"), "-o", options, "start")
+
+
+def crash(folder: Path) -> None:
+    """A cluster's processes are killed, and it is started anew."""
+    server = _program("pg_ctl")
+    assert server is not None
+    parent = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    os.kill(parent, signal.SIGKILL)
+    until = time.monotonic() + 60
+    # Its children go by themselves, a moment after it, and hold its memory until then.
+    while subprocess.run(_start(server, folder), check=False, capture_output=True).returncode:
+        assert time.monotonic() < until, (folder / "log").read_text()[-2000:]
+        time.sleep(0.2)
+
+
+@contextmanager
+def cluster() -> Iterator[Path]:
+    """A running PostgreSQL, in a folder that goes with it."""
     # Not below pytest's folder: the socket's path must be short and every folder above readable to the other user.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
@@ -61,6 +78,12 @@ def postgres() -> Iterator[Path]:
             yield socket
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Path]:
+    with cluster() as socket:
+        yield socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +109,10 @@ class PostgresDatabase:
 
 @pytest.fixture
 def postgres_database(postgres: Path) -> PostgresDatabase:
-    database = PostgresDatabase(postgres, f"test_{uuid4().hex}")
+    return create_database(postgres)
+
+
+def create_database(socket: Path) -> PostgresDatabase:
+    database = PostgresDatabase(socket, f"test_{uuid4().hex}")
     database.execute(f"CREATE DATABASE {database.name}")
     return database

@@ -31,6 +31,7 @@ from chorus_engine.adapters import (
     make_policy,
 )
 from chorus_engine.config import Settings
+from chorus_engine.constraints import ConstraintRoom
 from chorus_engine.core.commands import Command, Outcome
 from chorus_engine.core.request import Output, Request
 from chorus_engine.core.spec import AdapterFootprint
@@ -107,6 +108,8 @@ class Engine:
             host.region.size, make_policy(settings.eviction_policy), needed=self._is_needed, dropped=self._dropped
         )
         host.pin(loaded.model.device)
+        spec = loaded.model.spec
+        self._constraints = ConstraintRoom(loaded.bundle.tokenizer, spec.vocab_size, spec.eos_token_ids)
         runner = self._warm_runner(loaded)
         description = describe(self._engine_id, settings, loaded.model, runner.capacity)
         self._scheduler = Scheduler(
@@ -118,6 +121,7 @@ class Engine:
         layout = Layout(loaded.model.spec, loaded.model.dtype, settings.max_lora_rank)
         supply = self._make_supply(host, layout)
         self._loop = self._make_loop(runner, supply, loaded.model.device)
+        self._gate = self._constraints.gate(self._loop)
         self._holdings = Holdings(runner.capacity.max_adapters, runner.memory.adapters, supply.memory())
         self._metrics.watch(self._holdings)
         self._loader = LoaderClient(host.first, host.start_loader, greet_loader(settings, layout, credentials))
@@ -143,6 +147,7 @@ class Engine:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._event_loop.add_signal_handler(number, self._stopped.set)
         self._loop.start()
+        self._constraints.warm()
         # OpenMP keeps the number a thread, and oneDNN asks it: said on another thread, it would not hold on the loop's.
         self._loop.ask(partial(torch.set_num_threads, torch.get_num_threads()))
         loader = asyncio.create_task(self._loader.run())
@@ -182,6 +187,7 @@ class Engine:
         await self._registry.leave()
         await self._fetcher.close()
         await _cancel(loader)
+        self._constraints.close()
         await asyncio.to_thread(self._loop.stop)
         await asyncio.to_thread(self._digest_check.stop)
         await asyncio.to_thread(self._tracing.close)
@@ -253,6 +259,7 @@ class Engine:
         return await asyncio.wrap_future(self._loop.adapter_room(footprint, size))
 
     def _finished(self, request: Request, output: Output) -> None:
+        self._gate.ended(request.id)
         self._metrics.finished(output)
         self._tracing.finished(request, output)
 
@@ -269,7 +276,13 @@ class Engine:
     # ---------------------------------------------------------------- while composing
 
     def _warm_runner(self, loaded: Loaded) -> Runner:
-        runner = Runner(loaded.model, loaded.capacity, self._cache, eager=self._settings.enforce_eager)
+        runner = Runner(
+            loaded.model,
+            loaded.capacity,
+            self._cache,
+            eager=self._settings.enforce_eager,
+            constraints=self._constraints.source,
+        )
         runner.warm_up()
         gc.freeze()  # what lives as long as the engine is not looked through again and again in the middle of steps
         log.info("memory", extra=asdict(runner.memory))
@@ -308,7 +321,7 @@ class Engine:
     def _make_sessions(self, description: Description) -> Sessions:
         spec, rows = description.spec, description.max_num_seqs
         return Sessions(
-            self._loop,
+            self._gate,
             Limits(description.max_model_len, spec.vocab_size, spec.eos_token_ids),
             CreditLedger(Seats(self._seat_plan(rows)), patience=self._settings.band_patience, standing=STANDING),
             finished=self._finished,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from chorus_gateway.tools import CallPiece
 from chorus_gateway.values import Band, ResolvedModel, Usage
 
 
@@ -13,6 +14,7 @@ class End(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +28,24 @@ class TokenView:
 
 @dataclass(frozen=True, slots=True)
 class TokenEntry:
-    """One generated token. `offset` is where its text begins in the choice's text, in characters."""
+    """One token. `offset` is where its text begins in the choice's text, in characters."""
 
     token: TokenView
     top: tuple[TokenView, ...]
     offset: int
+    has_past: bool = True  # of a prompt's first token there is no log probability
 
 
 @dataclass(slots=True)  # one a token: frozen ones take three times as long to make
 class Piece:
-    """News of one choice: text that follows what it had, the tokens that begin in it, and its end if it ended."""
+    """News of one choice: what follows the text and calls it had, the tokens that begin in it, and its end if any."""
 
     index: int
     text: str
     tokens: tuple[TokenEntry, ...] = ()
     end: End | None = None
+    calls: tuple[CallPiece, ...] = ()
+    embedding: bytes = b""  # float32 values, little-endian; all that the choice is, with its end
 
 
 @dataclass(frozen=True, slots=True)

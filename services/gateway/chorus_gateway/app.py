@@ -20,6 +20,7 @@ from chorus_gateway.api import (
     admin_live,
     admin_prices,
     admin_tenants,
+    files,
 )
 from chorus_gateway.api.dependencies import Parts, bearer
 from chorus_gateway.api.direct import DirectRoutes
@@ -36,7 +37,12 @@ tenant's key asks models (scope `infer`) and may manage the tenant's adapters (s
 """
 TAGS = [
     {"name": "Chat", "description": "Answers to conversations, as OpenAI's `/v1/chat/completions`."},
+    {"name": "Responses", "description": "Answers in items, as OpenAI's `/v1/responses`; nothing is kept."},
     {"name": "Completions", "description": "Continuations of text, as OpenAI's `/v1/completions`."},
+    {"name": "Files", "description": "What batches read and write."},
+    {"name": "Batches", "description": "Many requests, answered at flex priority within a day."},
+    {"name": "Embeddings", "description": "Texts as vectors, as OpenAI's `/v1/embeddings`."},
+    {"name": "Tokens", "description": "What a model makes of a text, and back."},
     {"name": "Models", "description": "Base models, and the adapters that the tenant may use."},
     {"name": "Adapters", "description": "Upload, versions, aliases, sharing, and what becomes of them."},
     {"name": "Fleet", "description": "Which engines hold which adapters, and pins that keep them there."},
@@ -48,13 +54,16 @@ TAGS = [
     {"name": "Operations", "description": "Health and metrics; no key needed."},
 ]
 
+FORM_BYTES = 64 << 10  # of an upload beside its file
+
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     """In bytes."""
 
     default: int
-    upload: int
+    upload: int  # of an adapter
+    file: int = 200 << 20  # of a batch
 
 
 class Application(FastAPI):
@@ -73,7 +82,8 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
 
     def surround(app: ASGIApp) -> ASGIApp:
         app = DirectRoutes(app, [route for router in routers for route in router.routes])
-        app = BodyLimit(app, limits.default, {admin_adapters.UPLOAD_PATH: limits.upload})
+        uploads = {admin_adapters.UPLOAD_PATH: limits.upload, files.UPLOAD_PATH: limits.file + FORM_BYTES}
+        app = BodyLimit(app, limits.default, uploads)
         app = AccessMetrics(app, parts.metrics.http_requests_total)
         return RequestId(ClientAddress(app, parts.proxies))
 

@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chorus_gateway.values import Band, Sampling
+from chorus_gateway.tools import ToolUse
+from chorus_gateway.values import Band, Pooling, Sampling
 
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """Messages as the model's chat template takes them: {"role": …, "content": text, …}."""
+    """Messages and tools as the model's chat template takes them: {"role": …, "content": text, …}."""
 
     messages: tuple[Mapping[str, Any], ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 # Text is tokenized with the tokenizer's own special tokens; token ids are taken as they are.
@@ -39,6 +41,9 @@ class Ask:
     stop: tuple[str, ...] = ()
     include_stop: bool = False  # deliver the stop string too
     skip_special_tokens: bool = True
+    pooling: Pooling | None = None  # the answers are embeddings; `max_tokens` is then 0
+    echo: bool = False  # deliver the prompt too, in front of its answers
+    tools: ToolUse | None = None  # calls of these are read out of the answers
     band: Band = Band.DEFAULT
     any_band: bool = False  # the client leaves the choice to the gateway
     timeout: float = math.inf  # seconds from arrival to the last token

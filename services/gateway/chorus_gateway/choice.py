@@ -5,11 +5,13 @@ import time
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from chorus_gateway.answer import End, Piece
+from chorus_gateway.answer import End, Piece, TokenEntry
 from chorus_gateway.engine_client.inbox import Inbox, News
-from chorus_gateway.errors import GatewayError
+from chorus_gateway.errors import ConstraintRefused, GatewayError
 from chorus_gateway.meter import RequestMeter
 from chorus_gateway.telemetry import Tracing, current_traceparent
+from chorus_gateway.text.echo import Echo
+from chorus_gateway.text.tools.choice_calls import ChoiceCalls
 from chorus_gateway.text.writer import TextWriter
 from chorus_gateway.values import Delta, FinishReason, Job, Usage
 
@@ -18,13 +20,23 @@ class Choice:
     """The sink of its job: what the engine sends goes to the request's inbox, and comes back by `read` in its turn."""
 
     def __init__(
-        self, index: int, job: Job, writer: TextWriter, inbox: Inbox, meter: RequestMeter, tracing: Tracing
+        self,
+        index: int,
+        job: Job,
+        writer: TextWriter,
+        inbox: Inbox,
+        meter: RequestMeter,
+        tracing: Tracing,
+        calls: ChoiceCalls | None = None,
+        echo: Echo | None = None,
     ) -> None:
         self.index = index
         self.job = job
         self.end: End | None = None
         self.usage: Usage | None = None  # the engine's, as far as the client's last token
         self._writer = writer
+        self._calls = calls
+        self._echo = echo
         self._inbox = inbox
         self._meter = meter
         self._tracing = tracing
@@ -37,6 +49,11 @@ class Choice:
     def tokens(self) -> int:
         """Tokens that the client is billed."""
         return self._writer.tokens
+
+    @property
+    def answered(self) -> bool:
+        """Whether the client got anything for its prompt."""
+        return self.tokens > 0 or self.end is not None
 
     def open(self) -> None:
         """The job goes into the queue."""
@@ -53,6 +70,9 @@ class Choice:
         return self._inbox.put(News(self.index, delta, time.monotonic()))
 
     def failed(self, error: GatewayError) -> None:
+        constraint = self.job.sampling.constraint
+        if isinstance(error, ConstraintRefused) and constraint is not None:
+            error = error.naming(constraint.param)
         self._span.record_exception(error)
         self._inbox.fail(error)
 
@@ -75,5 +95,18 @@ class Choice:
             self.end = End.LENGTH if delta.finish is FinishReason.LENGTH else End.STOP
             rest, last = self._writer.flush()
             text, entries = text + rest, entries + last
+        if self._echo is not None:
+            before, told = self._echo.read(delta)
+            text, entries = before + text, told + entries
         self.usage = delta.usage or self.usage
+        if delta.embedding:
+            return Piece(self.index, "", end=self.end, embedding=delta.embedding)
+        if self._calls is not None:
+            return self._calls_read(self._calls, text, entries)
         return Piece(self.index, text, entries, self.end) if text or entries or self.end is not None else None
+
+    def _calls_read(self, calls: ChoiceCalls, written: str, entries: tuple[TokenEntry, ...]) -> Piece | None:
+        text, pieces, self.end = calls.read(written, self.end)
+        if text or pieces or entries or self.end is not None:
+            return Piece(self.index, text, entries, self.end, pieces)
+        return None

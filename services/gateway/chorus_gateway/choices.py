@@ -10,8 +10,10 @@ from chorus_gateway.choice import Choice
 from chorus_gateway.engine_client.inbox import Inbox, News
 from chorus_gateway.meter import RequestMeter
 from chorus_gateway.telemetry import Tracing
+from chorus_gateway.text.echo import Echo
 from chorus_gateway.text.stop_strings import StopStrings
 from chorus_gateway.text.tokenizer import ModelTokenizer
+from chorus_gateway.text.tools.choice_calls import ChoiceCalls
 from chorus_gateway.text.writer import TextWriter
 from chorus_gateway.values import Job, Usage
 
@@ -32,11 +34,13 @@ class Choices:
         self._inbox = inbox
         self._meter = meter
         self._n = ask.n
-        self._may_stop = bool(ask.stop)
-        self._all = [
-            Choice(index, job, _writer(ask, index, job, tokenizer), inbox, meter, tracing)
-            for index, job in enumerate(jobs)
-        ]
+        self._may_stop = bool(ask.stop) or (ask.tools is not None and not ask.tools.parallel)
+        self._all = [self._choice(index, job, ask, tokenizer, tracing) for index, job in enumerate(jobs)]
+
+    def _choice(self, index: int, job: Job, ask: Ask, tokenizer: ModelTokenizer, tracing: Tracing) -> Choice:
+        echo = _echo(ask, index, job, tokenizer) if ask.echo else None
+        writer = _writer(ask, index, job, tokenizer, origin=len(echo.text) if echo is not None else 0)
+        return Choice(index, job, writer, self._inbox, self._meter, tracing, _calls(ask, tokenizer), echo)
 
     @property
     def sinks(self) -> list[tuple[Job, Choice]]:
@@ -84,9 +88,9 @@ class Choices:
         )
 
     def billed(self) -> Usage:
-        """What the client got so far: a prompt counts from the first token of any of its answers."""
+        """What the client got so far: a prompt counts from the first token of any of its answers, or its embedding."""
         groups = [self._all[at : at + self._n] for at in range(0, len(self._all), self._n)]
-        answered = [group[0] for group in groups if any(choice.tokens for choice in group)]
+        answered = [group[0] for group in groups if any(choice.answered for choice in group)]
         return Usage(
             prompt_tokens=sum(len(choice.job.prompt) for choice in answered),
             completion_tokens=sum(choice.tokens for choice in self._all),
@@ -105,11 +109,30 @@ class Choices:
                 choice.close()
 
 
-def _writer(ask: Ask, index: int, job: Job, tokenizer: ModelTokenizer) -> TextWriter:
+def _writer(ask: Ask, index: int, job: Job, tokenizer: ModelTokenizer, *, origin: int) -> TextWriter:
     prompt = ask.prompts[index // ask.n]
     return TextWriter(
-        tokenizer.detokenizer(prompt, job.prompt, skip_special_tokens=ask.skip_special_tokens),
+        tokenizer.detokenizer(
+            prompt, job.prompt, skip_special_tokens=ask.skip_special_tokens, tools=ask.tools is not None
+        ),
         StopStrings(ask.stop, include=ask.include_stop),
         min_tokens=job.sampling.min_tokens if ask.stop else 0,
         spell=tokenizer.token_bytes if job.sampling.logprobs is not None else None,
+        origin=origin,
     )
+
+
+def _echo(ask: Ask, index: int, job: Job, tokenizer: ModelTokenizer) -> Echo:
+    prompt = ask.prompts[index // ask.n]
+    return Echo(
+        prompt if isinstance(prompt, str) else None,
+        job.prompt,
+        tokenizer.detokenizer(prompt, (), skip_special_tokens=ask.skip_special_tokens),
+        spell=tokenizer.token_bytes if job.sampling.prompt_logprobs is not None else None,
+    )
+
+
+def _calls(ask: Ask, tokenizer: ModelTokenizer) -> ChoiceCalls | None:
+    if ask.tools is None:
+        return None
+    return ChoiceCalls(tokenizer.tool_format.reader(ask.tools), parallel=ask.tools.parallel)

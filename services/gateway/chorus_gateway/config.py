@@ -125,6 +125,27 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         8 * GIB, ge=1024, description="largest body of an adapter's upload, in bytes; the store has a limit of its own"
     )
+    max_file_bytes: int = Field(
+        200 * MIB, ge=1024, description="largest file that a tenant may upload for a batch, in bytes"
+    )
+    max_tenant_file_bytes: int = Field(
+        2 * GIB,
+        ge=1024,
+        description="most bytes of a tenant's files together, over which no upload is taken; what batches come to is "
+        "written all the same",
+    )
+    batch_concurrency: int = Field(
+        32,
+        ge=0,
+        le=1024,
+        description="lines of one batch that run at once; 0: this gateway takes batches and works on none",
+    )
+    batch_lease: float = Field(
+        15.0,
+        ge=1,
+        le=600,
+        description="after how long another gateway process goes on with a batch whose own was killed, in seconds",
+    )
     auth_cache_ttl: float = Field(
         0.8, ge=0, le=60, description="how long a key's look-up is kept, in seconds; bounds a missed revocation"
     )
@@ -188,6 +209,10 @@ class Settings(BaseSettings):
         ge=0,
         le=36_500,
         description="how long a row for each request is kept, in days; 0 is for ever. Sums by day are always kept",
+    )
+    tool_format: Literal["auto", "hermes", "llama3", "mistral", "mistral-args"] = Field(
+        "auto",
+        description="how the models write calls of tools; auto: as their chat templates tell",
     )
     request_timeout: float = Field(600.0, gt=0, description="longest time a request may take, in seconds")
     shutdown_grace: float = Field(

@@ -2,6 +2,7 @@
 
 GatewayError
 ├── InvalidRequest      400  a field, a value or the whole body is wrong
+│   └── ConstraintRefused   what the answer must be cannot be compiled
 ├── Unauthenticated     401  no key, a malformed one, an unknown, expired or revoked one
 ├── PermissionDenied    403  the key's scopes do not reach this route
 ├── NotFound            404
@@ -38,6 +39,13 @@ class GatewayError(Exception):
 
 class InvalidRequest(GatewayError):
     pass
+
+
+class ConstraintRefused(InvalidRequest):
+    """An engine's word on a constraint; `naming` says which field asked for it."""
+
+    def naming(self, param: str) -> "ConstraintRefused":
+        return ConstraintRefused(f"{param}: {self.message}", param=param, code="invalid_constraint")
 
 
 class Unauthenticated(GatewayError):

@@ -7,27 +7,37 @@ import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
+from fastapi import APIRouter
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from chorus_gateway import redis_url
 from chorus_gateway.adapters import AdapterClient
 from chorus_gateway.api.admin_usage import usage_routers
+from chorus_gateway.api.batches import batches_router
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
 from chorus_gateway.api.dependencies import Parts
+from chorus_gateway.api.embeddings import embeddings_router
+from chorus_gateway.api.files import files_router
 from chorus_gateway.api.health import Readiness
+from chorus_gateway.api.line_app import create_line_app
 from chorus_gateway.api.models import models_router
+from chorus_gateway.api.responses import responses_router
+from chorus_gateway.api.tokenize import tokenize_router
 from chorus_gateway.app import BodyLimits, create_app
 from chorus_gateway.audit import AuditLog
 from chorus_gateway.auth import Authenticator, AuthEvents, LastUsed, TrustedProxies, parse_key
+from chorus_gateway.batches import Asker, BatchStore, BatchWork, KeysOfBatches, LineRules, Stores
 from chorus_gateway.config import Settings, load_settings
 from chorus_gateway.credentials import open_channel, read_credentials
 from chorus_gateway.db import Database, connect, migrate
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import StartError, Unavailable
+from chorus_gateway.files import FileLimits, FileStore, Sweeper
 from chorus_gateway.ledger import Books, Keeping
 from chorus_gateway.live import LiveBoard, LiveReports
 from chorus_gateway.models import Resolver
@@ -54,6 +64,8 @@ from chorus_gateway.tenants import AdapterLimits, KeyStore, TenantStore, Terms
 from chorus_gateway.text.cache import TokenizerCache
 from chorus_gateway.workers import Worker
 
+TEXT_ROUTERS = (chat_router, completions_router, responses_router, embeddings_router)  # of a pipeline
+BATCH_ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 REDIS_TIMEOUT = 0.1  # seconds; a request that waits longer for Redis goes on without it
 REDIS_READ_TIMEOUT = 10.0  # of the connection that waits for events
 STORE_OPTIONS = [
@@ -105,11 +117,12 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     stack.push_async_callback(shared.aclose)
     routing = _routing(settings, engines, redis, shared, metrics)
     dispatcher = routing.dispatcher
-    pipeline = Pipeline(
-        auth=authenticator,
+    tokenizers = TokenizerCache(engines.fetch_tokenizer, settings.tool_format)
+    build_pipeline = partial(
+        Pipeline,
         models=resolver,
         terms=terms,
-        tokenizers=TokenizerCache(engines.fetch_tokenizer),
+        tokenizers=tokenizers,
         quota=settling,
         ledger=books.ledger,
         claims=routing.claims,
@@ -118,6 +131,11 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         tracing=tracing,
         limits=PipelineLimits(request_timeout=settings.request_timeout),
     )
+    pipeline = build_pipeline(auth=authenticator)
+    # Lines of batches take the same way, and are asked by their batch's key.
+    of_batches = build_pipeline(auth=KeysOfBatches(keys, cache_ttl=settings.auth_cache_ttl))
+    files = FileStore(database, FileLimits(settings.max_file_bytes, settings.max_tenant_file_bytes))
+    work = _batch_work(settings, database, files, [make(of_batches) for make in TEXT_ROUTERS], metrics)
     live = LiveReports(dispatcher.census, metrics.tenant_tokens, redis)
     parts = Parts(
         authenticator=authenticator,
@@ -138,10 +156,12 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         tracing=tracing,
     )
     routers = (
-        chat_router(pipeline),
-        completions_router(pipeline),
+        *(make(pipeline) for make in TEXT_ROUTERS),
         *usage_routers(books.reports),
         models_router(authenticator, resolver),
+        tokenize_router(authenticator, resolver, tokenizers),
+        files_router(authenticator, files),
+        batches_router(authenticator, BatchStore(database), BATCH_ENDPOINTS, work.wake),
     )
     background = (
         parts.auth_events.listen(),
@@ -155,11 +175,26 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         *books.background(),
         live.run(),
         exposition.run(),
+        Sweeper(database).run(),
+        *([work.run()] if settings.batch_concurrency else []),
     )
-    app = create_app(parts, BodyLimits(settings.max_body_bytes, settings.max_upload_bytes), routers)
+    app = create_app(parts, _body_limits(settings), routers)
     return Gateway(
         app, background, engines.ready, lambda: _drain(parts.readiness, dispatcher, books, settings.shutdown_grace)
     )
+
+
+def _body_limits(settings: Settings) -> BodyLimits:
+    return BodyLimits(settings.max_body_bytes, settings.max_upload_bytes, settings.max_file_bytes)
+
+
+def _batch_work(
+    settings: Settings, database: Database, files: FileStore, routers: Sequence[APIRouter], metrics: Metrics
+) -> BatchWork:
+    """`routers` are those that lines may ask."""
+    stores = Stores.of(database, files, lease_seconds=settings.batch_lease)
+    rules = LineRules(max(1, settings.batch_concurrency), settings.max_body_bytes)
+    return BatchWork(stores, Asker(create_line_app(routers)), rules, metrics.batch_lines_total)
 
 
 def _exposition(metrics: Metrics, worker: Worker | None) -> Exposition:

@@ -24,6 +24,7 @@ from chorus_gateway.telemetry.tracing import extract
 from chorus_gateway.tenants.terms import ModelTerms
 from chorus_gateway.text.cache import TokenizerCache
 from chorus_gateway.text.tokenizer import ModelTokenizer
+from chorus_gateway.text.tools.demand import demanding
 from chorus_gateway.values import Job, Principal, ResolvedModel, Scope, Tenant
 
 
@@ -89,7 +90,8 @@ class Pipeline:
             bill = Bill.of(principal, tenant, model, await self._terms.of(tenant.id, model))
             tokenizer = await self._tokenizers.get(model.base.tokenizer_digest)
             refuse_hopeless(ask, model, tokenizer.longest_token)
-            prompts = await tokenizer.encode_all(ask.prompts)
+            prompts = await tokenizer.encode_all(ask.prompts, ask.prompt_field)
+            ask = demanding(ask, tokenizer)
             jobs = self._plan(ask, tenant, model, bill, prompts)
             choices = self._choices(ask, jobs, tokenizer, meter)
             wanted = bill.wanted(ask.request_id, upper_bound(jobs, ask.n))

@@ -19,15 +19,19 @@ def refuse_hopeless(ask: Ask, model: ResolvedModel, longest_token: int) -> None:
 
     longest_token: characters of the vocabulary's longest token.
     """
-    context = model.base.max_model_len
     for prompt in ask.prompts:
-        least = _characters(prompt) // (_NORMALIZED * longest_token)
-        if least >= context:
-            raise _too_long(
-                f"This model's maximum context length is {context} tokens, but the prompt has at least {least} tokens"
-                " and one more is needed for the answer: shorten the prompt.",
-                ask.prompt_field,
-            )
+        refuse_hopeless_prompt(prompt, model, longest_token, ask.prompt_field)
+
+
+def refuse_hopeless_prompt(prompt: Prompt, model: ResolvedModel, longest_token: int, field: str) -> None:
+    context = model.base.max_model_len
+    least = _characters(prompt) // (_NORMALIZED * longest_token)
+    if least >= context:
+        raise _too_long(
+            f"This model's maximum context length is {context} tokens, but the prompt has at least {least} tokens and"
+            " one more is needed for the answer: shorten the prompt.",
+            field,
+        )
 
 
 def _characters(prompt: Prompt) -> int:
@@ -69,6 +73,7 @@ def plan_jobs(
                 sampling=sampling,
                 band=ask.band,
                 deadline=deadline,
+                pooling=ask.pooling,
             )
             jobs.append(job)
     return jobs
@@ -85,6 +90,14 @@ def _max_tokens(
     context = model.base.max_model_len
     if prompt == 0:
         raise InvalidRequest("The prompt has no tokens: it needs at least one.", param=ask.prompt_field)
+    if ask.max_tokens == 0:
+        if prompt > context:
+            raise _too_long(
+                f"This model's maximum context length is {context} tokens, but the prompt has {prompt} tokens: shorten"
+                " it.",
+                ask.prompt_field,
+            )
+        return 0
     if prompt >= context:
         raise _too_long(
             f"This model's maximum context length is {context} tokens, but the prompt has {prompt} tokens and one more"

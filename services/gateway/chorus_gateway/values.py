@@ -86,6 +86,7 @@ class BaseModel:
     max_model_len: int  # tokens, prompt and output
     eos_token_ids: tuple[int, ...]
     created: int  # seconds since 1970
+    hidden_size: int = 0  # values of an embedding; 0 is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,26 @@ class ResolvedModel:
     needs: Needs = NOTHING  # of the adapter
 
 
+class ConstraintKind(StrEnum):
+    """The names are those of engine.proto's Constraint."""
+
+    JSON_OBJECT = "json_object"  # any JSON object
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    CHOICE = "choice"
+    LARK = "lark"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What the output must be. The engine compiles it."""
+
+    kind: ConstraintKind
+    source: str = ""  # the schema as JSON, the expression or the grammar
+    choices: tuple[str, ...] = ()  # of CHOICE
+    param: str = ""  # the request's field that asked for it, which errors name
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """engine.proto's SamplingParams, checked against the API's ranges."""
@@ -131,6 +152,15 @@ class Sampling:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    constraint: Constraint | None = None
+    prompt_logprobs: int | None = None
+
+
+class Pooling(StrEnum):
+    """How the hidden states of a prompt's tokens become one vector. The names are those of engine.proto."""
+
+    MEAN = "mean"
+    LAST = "last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +176,7 @@ class Job:
     deadline: float | None = None  # seconds on the monotonic clock
     traceparent: str = ""
     aged: bool = False  # its band was passed over too often: it goes before all others
+    pooling: Pooling | None = None  # the answer is the prompt's embedding
 
 
 class FinishReason(StrEnum):
@@ -189,3 +220,10 @@ class Delta(NamedTuple):
     finish: FinishReason | None = None
     usage: Usage | None = None
     timing: Timing | None = None
+    prompt: tuple[TokenLogprob, ...] = ()  # of the prompt's tokens, from the second on
+    embedding: bytes = b""  # float32 values, little-endian; with `finish`
+
+    @property
+    def answers(self) -> bool:
+        """Whether anything in it is for the client."""
+        return bool(self.token_ids or self.prompt or self.finish in (FinishReason.STOP, FinishReason.LENGTH))

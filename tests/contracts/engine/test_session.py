@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+import torch
 
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.contracts.engine.support.gateway import METADATA, Gateway, open_channel, open_gateway, sampling, submit
@@ -54,6 +55,42 @@ async def test_log_probabilities_come_when_asked_for(gateway: Gateway) -> None:
         assert sorted(logprobs.top_logprobs, reverse=True) == list(logprobs.top_logprobs)
 
 
+async def test_a_prompt_alone_is_answered_by_what_was_asked_of_it(gateway: Gateway) -> None:
+    silent = await gateway.ask(submit("silent", sampling=sampling(0)))
+    assert (silent.token_ids, silent.end.finish_reason) == ([], pb.FINISH_REASON_LENGTH)
+    assert (silent.end.usage.prompt_tokens, silent.end.usage.completion_tokens) == (3, 0)
+    scored = await gateway.ask(submit("scored", sampling=sampling(0, prompt_logprobs=2)))
+    assert [len(each.top_token_ids) for each in scored.prompt_logprobs] == [2, 2]
+
+
+async def test_a_prompts_log_probabilities_come_before_its_answer(gateway: Gateway) -> None:
+    plain = await gateway.ask(submit("plain"))
+    answer = await gateway.ask(submit("both", range(3, 203), sampling=sampling(4, prompt_logprobs=0, logprobs=1)))
+    assert (len(answer.prompt_logprobs), len(answer.token_ids), len(answer.logprobs)) == (199, 4, 4)
+    assert all(each.logprob < 0 and not each.top_token_ids for each in answer.prompt_logprobs)
+    assert not plain.prompt_logprobs
+
+
+@pytest.mark.parametrize("pooling", [pb.POOLING_MEAN, pb.POOLING_LAST])
+async def test_an_embedding_has_length_one_and_depends_on_its_prompt_alone(
+    gateway: Gateway, pooling: pb.Pooling
+) -> None:
+    asked = {name: submit(name, prompt, pooling=pooling, sampling=sampling(0)) for name, prompt in PROMPTS.items()}
+    alone = {name: await gateway.ask(each) for name, each in asked.items()}
+    others = [submit(f"other-{number}") for number in range(2)]
+    again = [submit(f"again-{name}", prompt, pooling=pooling, sampling=sampling(0)) for name, prompt in PROMPTS.items()]
+    await gateway.submit(*others, *again)
+    vectors = []
+    for name in asked:
+        vector = torch.frombuffer(bytearray(alone[name].end.embedding), dtype=torch.float32)
+        together = (await gateway.answer(f"again-{name}")).end
+        torch.testing.assert_close(torch.frombuffer(bytearray(together.embedding), dtype=torch.float32), vector)
+        assert float(vector.norm()) == pytest.approx(1)
+        assert not together.token_ids
+        vectors.append(vector)
+    assert float(vectors[0] @ vectors[1]) < 0.99
+
+
 async def test_a_stop_token_ends_the_request_and_is_part_of_it(gateway: Gateway) -> None:
     free = await gateway.ask(submit("free", sampling=sampling(6)))
     stopped = await gateway.ask(submit("stopped", sampling=sampling(6, stop_token_ids=[free.token_ids[2]])))
@@ -61,11 +98,11 @@ async def test_a_stop_token_ends_the_request_and_is_part_of_it(gateway: Gateway)
     assert stopped.token_ids == free.token_ids[: free.token_ids.index(free.token_ids[2]) + 1]
 
 
+PROMPTS = {"short": (5, 6, 7), "long": tuple(range(8, 180))}
 BAD = {
     "max_model_len is 1024": submit("bad", range(1, 200), sampling=sampling(1000)),
     "0 tokens": submit("bad", ()),
     "token id 211": submit("bad", (3, 211)),
-    "max_tokens is 0": submit("bad", sampling=sampling(0)),
     "min_tokens is 9": submit("bad", sampling=sampling(8, min_tokens=9)),
     "temperature is -1.0": submit("bad", sampling=sampling(temperature=-1.0)),
     "temperature is nan": submit("bad", sampling=sampling(temperature=float("nan"))),
@@ -77,6 +114,8 @@ BAD = {
     "logit_bias[3] is nan": submit("bad", sampling=sampling(logit_bias={3: float("nan")})),
     "token id 999": submit("bad", sampling=sampling(stop_token_ids=[999])),
     "logprobs is 21": submit("bad", sampling=sampling(logprobs=21)),
+    "prompt_logprobs is 21": submit("bad", sampling=sampling(prompt_logprobs=21)),
+    "an embedding takes max_tokens 0": submit("bad", pooling=pb.POOLING_LAST),
     "cache_namespace has 5 bytes": submit("bad", cache_namespace=b"short"),
     "adapter_digest is 'reverse'": submit("bad", adapter_digest="reverse"),
     "band is 0": submit("bad", band=pb.BAND_UNSPECIFIED),

@@ -11,6 +11,7 @@ from chorus_engine.runner import RunnerSettings
 from chorus_engine.scheduler import Scheduler
 from tests.engine.oracle.support.checkpoints import OUTER_ADAPTERS, AdapterShape, family_config
 from tests.engine.oracle.support.driver import Driver
+from tests.engine.oracle.support.reading import check_readings, make_readers
 from tests.engine.oracle.support.serve import make_requests, serve
 from tests.engine.oracle.support.truth import Answer, check
 from tests.engine.oracle.support.world import World, answers, make_world, without_adapter
@@ -50,6 +51,18 @@ def test_scheduled_with_few_pages_outside_the_layers(outer_world: World) -> None
 
     assert scheduler.load().adapter_evictions > 0, "three pages a module hold no two of the larger ones"
     check(outer_world.oracle, [Answer(r.prompt, r.adapter, tuple(served.tokens[r.id])) for r in asked])
+
+
+def test_prompts_are_read_with_the_adapters_own_head(outer_world: World) -> None:
+    settings = RunnerSettings(max_num_seqs=6, max_num_batched_tokens=96, max_lora_rank=24, max_vocab_adapters=5)
+    runner = outer_world.runner(settings)
+    asked = make_readers(outer_world, [5, 30, 2, 16, 90, 31, 33, 70, 48, 3, 20, 7, 12, 60])
+
+    served = serve(outer_world, Scheduler(runner.capacity), runner, asked, depth=2)
+
+    scored = {request.adapter for request in asked if request.sampling.prompt_logprobs is not None}
+    assert scored & {"head", "both", "all"}
+    check_readings(outer_world.oracle, asked, served)
 
 
 def test_adapters_tied_to_each_other_are_saved_and_served_in_full(tmp_path: Path) -> None:

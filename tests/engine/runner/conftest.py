@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from chorus_engine.core.plan import BASE_SLOT, Admission, RowStep, StepPlan
 from chorus_engine.core.request import SampledToken, SamplingParams
 from chorus_engine.model import LoadedModel, load
 from chorus_engine.runner import AdapterWeights, Runner, RunnerSettings, measure_capacity
+from chorus_kernels.paged_attention.paged import splits
 
 SETTINGS = RunnerSettings(max_num_seqs=8, num_kv_blocks=40, block_size=4, max_adapters=2, max_lora_rank=16)
 
@@ -95,3 +97,12 @@ class Hand:
 @pytest.fixture
 def hand(runner: Runner) -> Hand:
     return Hand(runner)
+
+
+@pytest.fixture
+def in_two_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context is cut into as many parts as fill a card, nearly all of them empty here, and Triton's interpreter runs
+    the programs of one after the other."""
+    pytest.importorskip("triton")
+    kernels = import_module("chorus_kernels.paged_attention.triton")
+    monkeypatch.setattr(kernels, "splits", lambda sequences, kv_heads: min(2, splits(sequences, kv_heads)))

@@ -1,7 +1,5 @@
 """CUDA's way through the model, with the references in the kernels' place and attention under Triton's interpreter."""
 
-from importlib import import_module
-
 import pytest
 import torch
 
@@ -11,7 +9,6 @@ from chorus_engine.core.request import SamplingParams
 from chorus_engine.core.spec import EMBEDDING, HEAD, OUTER_LAYER
 from chorus_engine.model import LoadedModel
 from chorus_engine.runner import Runner, measure_capacity
-from chorus_kernels.paged_attention.paged import splits
 from tests.engine.runner.conftest import SETTINGS
 
 GREEDY = SamplingParams(max_tokens=4, temperature=0.0)
@@ -83,15 +80,6 @@ def plans(adapters: Adapters) -> list[StepPlan]:
 def run(runner: Runner, adapters: Adapters) -> list[tuple[tuple[int, ...], ...]]:
     results = [runner.launch(plan).result() for plan in plans(adapters)]
     return [tuple(tuple(token.token_id for token in row) for row in result.sampled) for result in results]
-
-
-@pytest.fixture
-def in_two_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A context is cut into as many parts as fill a card, nearly all of them empty here, and Triton's interpreter runs
-    the programs of one after the other."""
-    pytest.importorskip("triton")
-    kernels = import_module("chorus_kernels.paged_attention.triton")
-    monkeypatch.setattr(kernels, "splits", lambda sequences, kv_heads: min(2, splits(sequences, kv_heads)))
 
 
 @pytest.mark.usefixtures("in_two_parts")

@@ -1,6 +1,7 @@
 """Wrong requests: a status, a sentence and the field at fault; nothing reaches the engine."""
 
 import json
+import math
 import re
 from typing import Any
 
@@ -15,6 +16,14 @@ from tests.gateway.support.fake_engine import FakeEngine
 from tests.gateway.support.gateway import KEY, Gateway
 
 HELLO = [{"role": "user", "content": "hello"}]
+TOOL = {"type": "function", "function": {"name": "now"}}
+
+
+def tool_with(**parameters: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "now", "parameters": parameters}}
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
 CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": []}, "messages", "at least 1"),
     ({"messages": None}, "messages", "list"),
@@ -26,8 +35,10 @@ CHAT: list[tuple[dict[str, Any], str, str]] = [
         "messages.0.content",
         "part 1 has type 'image_url'",
     ),
-    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role", "'tool' is not supported"),
-    ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0", "calls of tools"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id", "must name a call"),
+    ({"messages": [{"role": "function", "content": "x"}]}, "messages.0", "older form"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages.0.tool_calls.0.id", "required"),
+    ({"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]}, "messages.0", "assistant's"),
     ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages.0.content", "unicode"),
     ({"model": 5}, "model", "string"),
     ({"temperature": 2.5}, "temperature", "less than or equal to 2"),
@@ -47,12 +58,20 @@ CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"service_tier": "gold"}, "service_tier", "'flex'"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "stream is true"),
     ({"min_tokens": 9, "max_tokens": 8}, "min_tokens", "9 .* 8"),
-    ({"tools": [{"type": "function"}]}, "tools", "not supported"),
-    ({"tool_choice": "required"}, "tool_choice", "not supported"),
-    ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
+    ({"tools": [{"type": "function"}]}, "tools.0.function", "required"),
+    ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type", "'function'"),
+    ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name", "match"),
+    ({"tools": [tool_with(a="\ud800")]}, "tools.0.function.parameters", "half of a surrogate pair"),
+    ({"tools": [tool_with(a=math.nan)]}, "tools.0.function.parameters", "JSON does not have"),
+    ({"tools": [TOOL, TOOL]}, "tools", "'now' is there twice"),
+    ({"tools": [TOOL] * 129}, "tools", "at most 128"),
+    ({"tool_choice": "required"}, "tool_choice", "only allowed with tools"),
+    ({"tools": [TOOL], "tool_choice": "must"}, "tool_choice", "must be 'none'"),
+    ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "then"}}}, "tool_choice", "'then'"),
+    ({"tools": [TOOL], "parallel_tool_calls": "no"}, "parallel_tool_calls", "boolean"),
+    ({"functions": [{"name": "now"}]}, "functions", "not supported"),
     ({"modalities": ["text", "audio"]}, "modalities", "not supported"),
     ({"audio": {"voice": "x"}}, "audio", "not supported"),
-    ({"guided_json": {}}, "guided_json", "not supported"),
 ]
 COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": ""}, "prompt", "no tokens"),
@@ -61,8 +80,10 @@ COMPLETIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": [-1]}, "prompt", "prompt 0"),
     ({"prompt": None}, "prompt", "must be a string"),
     ({"suffix": "end"}, "suffix", "not supported"),
-    ({"best_of": 2}, "best_of", "not supported"),
-    ({"echo": True}, "echo", "not supported"),
+    ({"best_of": 2, "n": 3}, "best_of", "2 is below n, which is 3"),
+    ({"best_of": 2, "stream": True}, "best_of", "with stream"),
+    ({"best_of": 2, "echo": True}, "best_of", "with echo"),
+    ({"best_of": 65, "prompt": ["a", "b"]}, "n", "130 choices"),
     ({"logprobs": 21}, "logprobs", "20"),
     ({"n": 65, "prompt": ["a", "b"]}, "n", "130 choices"),
 ]

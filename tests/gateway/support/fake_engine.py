@@ -12,7 +12,7 @@ import grpc.aio
 
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from chorus_proto.engine.v1 import engine_pb2_grpc
-from tests.gateway.support.fake_logprobs import logprobs_of
+from tests.gateway.support.fake_logprobs import HIDDEN, logprobs_of, read_of
 from tests.gateway.support.fake_refusals import refusal
 from tests.gateway.support.fake_residency import FakeResidency, joined
 from tests.gateway.support.fake_usage import FakeUsage
@@ -99,7 +99,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         self._server: grpc.aio.Server | None = None
         self.description = pb.DescribeResponse(
             engine_id=engine_id,
-            model=pb.ModelSpec(name=model, digest=model_digest, vocab_size=vocab_size),
+            model=pb.ModelSpec(name=model, digest=model_digest, vocab_size=vocab_size, hidden_size=HIDDEN),
             tokenizer_digest=hashlib.sha256(bundle).hexdigest(),
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
@@ -279,11 +279,14 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             some = tokens[at : at + reply.together]
             running.produced += len(some)
             usage = None if at else running.usage(reply.cached)
-            self._send(stream, running.delta(token_ids=some, logprobs=logprobs_of(submit, some), usage=usage))
+            read = {} if at else read_of(submit)
+            self._send(stream, running.delta(token_ids=some, logprobs=logprobs_of(submit, some), usage=usage, **read))
         if reply.hang:
             await asyncio.sleep(3600)
         last = running.end(finish) if reply.error is None else running.end(pb.FINISH_REASON_ERROR, reply.error)
         last.usage.cached_tokens = reply.cached
+        if not tokens and reply.error is None:
+            last.MergeFrom(pb.Delta(**read_of(submit)))
         return last
 
     def _send(self, stream: Stream, delta: pb.Delta) -> None:
@@ -305,6 +308,8 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
 def _cut(reply: Reply, sampling: pb.SamplingParams) -> tuple[list[int], pb.FinishReason]:
     """A reply's tokens up to the first stop token or max_tokens, and what ends them."""
     tokens: list[int] = []
+    if not sampling.max_tokens:
+        return tokens, pb.FINISH_REASON_LENGTH
     for token in reply.tokens:
         tokens.append(token)
         if token in sampling.stop_token_ids:

@@ -19,15 +19,16 @@ def _reasons(submit: pb.Submit, engine: pb.DescribeResponse) -> Iterator[str]:
         yield "the prompt has 0 tokens"
     if prompt + sampling.max_tokens > engine.max_model_len:
         yield f"{prompt + sampling.max_tokens} tokens do not fit: max_model_len is {engine.max_model_len}"
-    if sampling.max_tokens < 1:
-        yield f"max_tokens is {sampling.max_tokens}"
+    if submit.pooling and (sampling.max_tokens or sampling.HasField("prompt_logprobs")):
+        yield f"max_tokens {sampling.max_tokens}; an embedding takes max_tokens 0"
     if sampling.min_tokens > sampling.max_tokens:
         yield f"min_tokens is {sampling.min_tokens}"
     ids = [*submit.prompt_token_ids, *sampling.logit_bias, *sampling.stop_token_ids]
     yield from (f"token id {token} is not below {vocabulary}" for token in ids if token >= vocabulary)
     yield from _numbers(sampling)
-    if sampling.logprobs > 20:
-        yield f"logprobs is {sampling.logprobs}"
+    for name in ("logprobs", "prompt_logprobs"):
+        if getattr(sampling, name) > 20:
+            yield f"{name} is {getattr(sampling, name)}"
     if len(submit.cache_namespace) != 32:
         yield f"cache_namespace has {len(submit.cache_namespace)} bytes"
     if submit.adapter_digest and not re.fullmatch("[0-9a-f]{64}", submit.adapter_digest):

@@ -15,8 +15,11 @@ from opentelemetry.trace import TracerProvider
 
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
+from chorus_gateway.api.embeddings import embeddings_router
 from chorus_gateway.api.errors import install_error_handlers
 from chorus_gateway.api.models import models_router
+from chorus_gateway.api.responses import responses_router
+from chorus_gateway.api.tokenize import tokenize_router
 from chorus_gateway.engine_client.client import EngineClient, Events
 from chorus_gateway.errors import ModelNotFound, Unauthenticated
 from chorus_gateway.http1 import Http1
@@ -178,11 +181,12 @@ async def running_gateway(
     models = KnownModels(pool)
     folder = tempfile.TemporaryDirectory()
     ledger = Ledger(Journal(Path(folder.name), "worker"))
+    tokenizers = TokenizerCache(pool.fetch_tokenizer)
     pipeline = Pipeline(
         auth=keys,
         models=models,
         terms=settings.terms,
-        tokenizers=TokenizerCache(pool.fetch_tokenizer),
+        tokenizers=tokenizers,
         quota=quota,
         ledger=ledger,
         claims=claims,
@@ -195,7 +199,14 @@ async def running_gateway(
     app.add_middleware(CatchFailures)
     app.add_middleware(RequestId)
     install_error_handlers(app)
-    for router in (chat_router(pipeline), completions_router(pipeline), models_router(keys, models)):
+    asking = (
+        chat_router(pipeline),
+        completions_router(pipeline),
+        responses_router(pipeline),
+        embeddings_router(pipeline),
+    )
+    looking = (models_router(keys, models), tokenize_router(keys, models, tokenizers))
+    for router in (*asking, *looking):
         app.include_router(router)
     orphans = Orphans(ledger, pool, "worker", metrics.usage_unknown_total, patience=0.2)
     tasks = [asyncio.create_task(work) for work in (pool.run(), dispatcher.run(), orphans.run())]

@@ -2,6 +2,7 @@
 
 EngineError
 ├── InvalidRequest        the submission cannot be served as it stands
+├── ConstraintRefused     what its output must be cannot be compiled, or costs too much to follow
 ├── AdapterError
 │   ├── AdapterNotFound     the store has no adapter of this digest
 │   ├── AdapterUnusable     its bytes do not match its digest or this model, or do not fit the pool
@@ -19,6 +20,10 @@ class EngineError(Exception):
 
 
 class InvalidRequest(EngineError):
+    pass
+
+
+class ConstraintRefused(EngineError):
     pass
 
 

@@ -7,7 +7,8 @@ what changes and no work a step grows with the context.
 
 from dataclasses import dataclass
 
-from chorus_engine.core.request import SampledToken, SamplingParams
+from chorus_engine.core.errors import EngineError
+from chorus_engine.core.request import Pooling, SampledToken, SamplingParams
 
 BASE_SLOT = -1  # the adapter slot of requests for the base model
 
@@ -44,6 +45,7 @@ class Admission:
     # The first blocks of the row's table, never cleared: cached ones, swapped-in ones, the target of a copy. The row's
     # first RowStep starts past the positions that are in them.
     blocks: tuple[int, ...] = ()
+    pooling: Pooling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class RowStep:
     count: int
     new_blocks: tuple[int, ...]  # appended to the row's block table first; to be cleared
     sample: bool  # draw a token from the logits of the last position
+    read: bool = False  # something of each position of the prompt is wanted: its log probabilities, its part of a mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,19 @@ class StepPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What a row's step tells of its prompt."""
+
+    row: int  # index in StepPlan.rows
+    logprobs: tuple[SampledToken, ...] = ()  # of the prompt's tokens after each of the step's positions
+    embedding: bytes = b""  # with the row's last step: [hidden] float32, little-endian
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     step: int
     # Aligned with StepPlan.rows: none where nothing was sampled, one token, or more once drafts are verified.
     sampled: tuple[tuple[SampledToken, ...], ...]
     loaded: tuple[int, ...] = ()  # adapter slots whose copy has finished since the last result
+    readings: tuple[Reading, ...] = ()
+    failed: tuple[tuple[int, EngineError], ...] = ()  # (index in StepPlan.rows, why its request cannot go on)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from chorus_engine.core.constraint import Constraint
+
 
 class Band(IntEnum):
     """Priority band; the lower value goes first."""
@@ -20,11 +22,18 @@ class FinishReason(StrEnum):
     ERROR = "error"
 
 
+class Pooling(StrEnum):
+    """How the hidden states of a prompt's tokens, after the final norm, become one vector of length 1."""
+
+    MEAN = "mean"
+    LAST = "last"  # the last token's
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How tokens are drawn. Ranges are those of engine.proto; `rpc` has checked them."""
 
-    max_tokens: int
+    max_tokens: int  # 0: the prompt is computed and nothing produced
     min_tokens: int = 0
     temperature: float = 1.0  # 0 is greedy
     top_k: int = 0  # 0 is off
@@ -37,6 +46,8 @@ class SamplingParams:
     seed: int = 0  # 64 bits; drawn by `rpc` when the request has none
     stop_token_ids: tuple[int, ...] = ()  # end-of-text tokens included unless the request ignores them
     logprobs: int | None = None  # None: none; n: the sampled token's and the n likeliest tokens'
+    constraint: Constraint | None = None  # what the output must be
+    prompt_logprobs: int | None = None  # likewise, of the prompt's tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,12 @@ class Request:
     arrival: float = 0.0  # seconds on the monotonic clock
     deadline: float | None = None  # the same clock
     traceparent: str = ""
+    pooling: Pooling | None = None  # answered by the prompt's embedding, with max_tokens 0
+
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether something of each of the prompt's tokens is wanted, so that none may come from a cache."""
+        return self.pooling is Pooling.MEAN or self.sampling.prompt_logprobs is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,7 @@ class SampledToken:
     token_id: int
     logprob: float | None = None  # natural logarithm, before temperature and filters
     top: tuple[tuple[int, float], ...] = ()  # (token id, logprob), likeliest first
+    ends: bool = False  # the request's constraint allows nothing after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +103,7 @@ class Output:
     """News of one request after one step. The last one has `finish`, and with it `usage` and `timing`.
 
     The first tokens come with a `usage` too: who ends the request at a stop string never sees the last one.
+    By then all of the prompt's tokens have come, if they were asked for: from the second on, the first one with a past.
     """
 
     request_id: str
@@ -93,3 +112,5 @@ class Output:
     error: Exception | None = None  # with FinishReason.ERROR only, one of core.errors
     usage: Usage | None = None
     timing: Timing | None = None
+    prompt: tuple[SampledToken, ...] = ()  # of the prompt, with their log probabilities
+    embedding: bytes = b""  # [hidden] float32, little-endian; with `finish`

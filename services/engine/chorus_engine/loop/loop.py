@@ -93,6 +93,10 @@ class EngineLoop:
         """An error ends the request with an output of its own."""
         self._inbox.put(partial(self._add, request))
 
+    def refuse(self, request_id: str, error: EngineError) -> None:
+        """Ends with an error what was never submitted."""
+        self._inbox.put(partial(self._publish, (Output(request_id, finish=FinishReason.ERROR, error=error),)))
+
     def cancel(self, request_id: str) -> None:
         """Takes effect before the next step. Unknown requests are ignored, since an end and a cancel may cross."""
         self._inbox.put(partial(self._cancel, request_id))

@@ -18,6 +18,12 @@ class TokenizerBundle:
     data: bytes  # one serialized TokenizerBundle message
     digest: str  # its SHA-256
 
+    @property
+    def tokenizer(self) -> str:
+        """tokenizer.json, as text."""
+        files = pb.TokenizerBundle.FromString(self.data).files
+        return next(file.content for file in files if file.name == _REQUIRED).decode()
+
     def chunks(self) -> Iterator[memoryview]:
         view = memoryview(self.data)
         return (view[start : start + _CHUNK_BYTES] for start in range(0, len(view), _CHUNK_BYTES))

@@ -16,6 +16,7 @@ _FINISH = {
 }
 _CODES: dict[type[Exception], pb.ErrorCode] = {
     errors.InvalidRequest: pb.ERROR_CODE_INVALID,
+    errors.ConstraintRefused: pb.ERROR_CODE_CONSTRAINT,
     errors.AdapterNotFound: pb.ERROR_CODE_ADAPTER_NOT_FOUND,
     errors.AdapterUnusable: pb.ERROR_CODE_ADAPTER_UNUSABLE,
     errors.AdapterUnavailable: pb.ERROR_CODE_ADAPTER_UNAVAILABLE,
@@ -31,6 +32,8 @@ def to_delta(request_id: str, attempt: int, output: Output) -> pb.Delta:
         token_ids=[token.token_id for token in output.tokens],
         logprobs=[to_logprobs(token) for token in output.tokens if token.logprob is not None],
         finish_reason=_FINISH[output.finish],
+        prompt_logprobs=[to_logprobs(token) for token in output.prompt],
+        embedding=output.embedding,
     )
     if output.usage is not None:
         _use(delta.usage, output.usage)

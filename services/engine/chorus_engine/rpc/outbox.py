@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from chorus_engine.rpc.residency import UnsentResidency
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
-# One frame may carry all of it and 0.6 MiB of residency, and gRPC takes messages of 4 MiB.
-MAX_BYTES = 3 << 20
+# Embeddings of a step of 256 rows are 8 MiB where a vector has 8192 values. One frame may carry all of it: gateways
+# take messages of 64 MiB.
+MAX_BYTES = 24 << 20
 
 
 class OutboxOverflow(Exception):

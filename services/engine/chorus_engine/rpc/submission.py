@@ -1,19 +1,22 @@
 """A Submit becomes a `core.Request`, or one sentence that says why not."""
 
+import json
 import math
 import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import InvalidRequest
-from chorus_engine.core.request import Band, Request, SamplingParams
+from chorus_engine.core.request import Band, Pooling, Request, SamplingParams
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 MAX_LOGPROBS = 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAMESPACE_BYTES = 32
 _MAX_ID_LENGTH = 256
+_POOLING = {pb.POOLING_UNSPECIFIED: None, pb.POOLING_MEAN: Pooling.MEAN, pb.POOLING_LAST: Pooling.LAST}
 _BANDS = {pb.BAND_PRIORITY: Band.PRIORITY, pb.BAND_DEFAULT: Band.DEFAULT, pb.BAND_FLEX: Band.FLEX}
 
 
@@ -51,7 +54,20 @@ def to_request(submit: pb.Submit, request_id: str, now: float, limits: Limits) -
         arrival=now,
         deadline=now + submit.timeout_ms / 1000 if submit.timeout_ms else None,
         traceparent=submit.traceparent,
+        pooling=_to_pooling(submit, sampling),
     )
+
+
+def _to_pooling(submit: pb.Submit, sampling: SamplingParams) -> Pooling | None:
+    if submit.pooling not in _POOLING:
+        raise InvalidRequest(f"pooling is {submit.pooling}; it must be 0 (none), 1 (mean) or 2 (last).")
+    pooling = _POOLING[submit.pooling]
+    if pooling is not None and (sampling.max_tokens or sampling.prompt_logprobs is not None):
+        raise InvalidRequest(
+            f"pooling is {pooling} and max_tokens {sampling.max_tokens}; an embedding takes max_tokens 0 and no "
+            "prompt_logprobs."
+        )
+    return pooling
 
 
 def to_sampling(sampling: pb.SamplingParams, limits: Limits) -> SamplingParams:
@@ -75,7 +91,25 @@ def to_sampling(sampling: pb.SamplingParams, limits: Limits) -> SamplingParams:
         seed=sampling.seed if sampling.HasField("seed") else secrets.randbits(64),
         stop_token_ids=tuple(sorted(stops)),
         logprobs=sampling.logprobs if sampling.HasField("logprobs") else None,
+        constraint=_to_constraint(sampling.constraint) if sampling.HasField("constraint") else None,
+        prompt_logprobs=sampling.prompt_logprobs if sampling.HasField("prompt_logprobs") else None,
     )
+
+
+def _to_constraint(constraint: pb.Constraint) -> Constraint:
+    kind = constraint.WhichOneof("kind")
+    match kind:
+        case None:
+            raise InvalidRequest("constraint has no kind; give it one, or leave it out.")
+        case "json_object":
+            return Constraint(ConstraintKind.JSON_OBJECT)
+        case "choice":
+            texts = list(constraint.choice.texts)
+            if not texts:
+                raise InvalidRequest("constraint.choice has 0 texts; it must have at least 1.")
+            return Constraint(ConstraintKind.CHOICE, json.dumps(texts))
+        case _:
+            return Constraint(ConstraintKind(kind), getattr(constraint, kind))
 
 
 def _check_names(submit: pb.Submit) -> None:
@@ -102,7 +136,6 @@ def _check_length(prompt: int, max_tokens: int, limits: Limits) -> None:
 
 
 def _check_sampling(sampling: pb.SamplingParams) -> None:
-    _check("max_tokens", sampling.max_tokens, sampling.max_tokens >= 1, "at least 1")
     _check("min_tokens", sampling.min_tokens, sampling.min_tokens <= sampling.max_tokens, "at most max_tokens")
     _check("temperature", sampling.temperature, 0 <= sampling.temperature < math.inf, "0 or above, and finite")
     _check("top_p", sampling.top_p, 0 < sampling.top_p <= 1, "above 0 and at most 1")
@@ -113,7 +146,8 @@ def _check_sampling(sampling: pb.SamplingParams) -> None:
         _check(name, getattr(sampling, name), math.isfinite(getattr(sampling, name)), "finite")
     for token_id, bias in sampling.logit_bias.items():
         _check(f"logit_bias[{token_id}]", bias, math.isfinite(bias), "finite")
-    _check("logprobs", sampling.logprobs, sampling.logprobs <= MAX_LOGPROBS, f"at most {MAX_LOGPROBS}")
+    for name in ("logprobs", "prompt_logprobs"):
+        _check(name, getattr(sampling, name), getattr(sampling, name) <= MAX_LOGPROBS, f"at most {MAX_LOGPROBS}")
 
 
 def _check(name: str, value: float, good: bool, range_in_words: str) -> None:

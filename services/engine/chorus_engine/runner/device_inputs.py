@@ -30,6 +30,7 @@ I32, I64, F32 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32)
 class StepShape:
     """What the host knows of a step's numbers; the numbers themselves are in the staging's device views."""
 
+    rows: tuple[int, ...]  # index in the plan of each row, in the order of their tokens
     order: tuple[int, ...]  # index in the plan of each sampling row, in the order of the sampler's fields
     layout: Layout
     lora_tiles: int  # tiles in use; 0 where no token has an adapter
@@ -99,7 +100,8 @@ class DeviceInputs:
         if slot[-1] != BASE_SLOT:
             tiles = fill_tiles(host["lora_tiles"], lora_tiles(slot, np.arange(1, len(slot) + 1), DECODE_TILE))
         self.staging.send(until="starts")
-        return StepShape(tuple(order.tolist()), Layout(bucket, bucket), tiles, 0, 0, bucket)
+        rows = tuple(order.tolist())
+        return StepShape(rows, rows, Layout(bucket, bucket), tiles, 0, 0, bucket)
 
     def mixed(self, steps: tuple[RowStep, ...], layout: Layout) -> StepShape:
         """Any rows, those of one token first."""
@@ -137,7 +139,15 @@ class DeviceInputs:
             sample_tiles = fill_tiles(host["sample_tiles"], lora_tiles(slot[sampling], ends, DECODE_TILE))
         self._fill_samples(host, row[sampling], (start + count)[sampling], samples)
         self.staging.send()
-        return StepShape(tuple(order[sampling].tolist()), layout, tiles, sample_tiles, len(attention), samples)
+        return StepShape(
+            rows=tuple(order.tolist()),
+            order=tuple(order[sampling].tolist()),
+            layout=layout,
+            lora_tiles=tiles,
+            sample_tiles=sample_tiles,
+            attention_tiles=len(attention),
+            samples=samples,
+        )
 
     def _fill_samples(self, host: Host, row: Ints, position: Ints, size: int) -> None:
         fill(host["sample_rows"], row, size, self._rows.scratch)

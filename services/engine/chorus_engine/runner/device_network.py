@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from chorus_engine.core.spec import Capacity
 from chorus_engine.model import LoadedModel, ModelInput, Wanted
 from chorus_engine.model.decoder import Hidden
 from chorus_engine.model.lora import LoraStep
-from chorus_engine.runner.device_inputs import DeviceInputs, StepShape
+from chorus_engine.runner.device_inputs import DeviceInputs, StepShape, lora_tiles
 from chorus_engine.runner.device_pool import DevicePool
 from chorus_engine.runner.graph_sizes import (
     DECODE_TILE,
@@ -26,8 +27,9 @@ from chorus_engine.runner.graph_sizes import (
 )
 from chorus_engine.runner.graphs import StepGraphs
 from chorus_engine.runner.kv_cache import KvCache
-from chorus_engine.runner.network import Computed
+from chorus_engine.runner.network import Computed, Whole
 from chorus_engine.runner.rows import RowTable
+from chorus_engine.runner.transfer import upload
 from chorus_kernels.lora import Tiles
 from chorus_kernels.paged_attention import PagedBatch, new_arrivals, paged_attention, tile_queries
 from chorus_kernels.token_inputs import token_inputs
@@ -115,45 +117,61 @@ class DeviceNetwork:
     def clear(self, blocks: Sequence[int]) -> None:
         """Not needed: the kernels read nothing past a context."""
 
-    def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
+    def run(self, steps: tuple[RowStep, ...], *, whole: bool = False) -> Computed | None:
         outside = self._pool.reaches_outside(int(self._rows.adapter_slots[step.row]) for step in steps)
         if all(step.count == 1 and step.sample for step in steps):
             size = self._decodes.holding(len(steps), 0)
             if size is not None:
-                return self._run_decode(steps, size.tokens, outside=outside)
-        return self._run_mixed(steps, outside=outside)
+                return self._run_decode(steps, size.tokens, outside=outside, whole=whole)
+        return self._run_mixed(steps, outside=outside, whole=whole)
 
-    def _run_decode(self, steps: tuple[RowStep, ...], bucket: int, *, outside: bool) -> Computed:
+    def _run_decode(self, steps: tuple[RowStep, ...], bucket: int, *, outside: bool, whole: bool) -> Computed:
         shape = self._inputs.decode(steps, bucket)
         size = self._decodes.holding(len(steps), shape.lora_tiles)
         assert size is not None
-        if not outside:
-            return self._computed(self._graphs.run(size), shape)
-        lora = self._lora(self._inputs.device["lora_tiles"][: size.tiles], DECODE_TILE, size.tokens, outside=True)
-        return self._computed(self._decode(size, lora), shape, lora)
+        lora = None
+        if outside:
+            table = self._inputs.device["lora_tiles"][: size.tiles]
+            lora = self._lora(table, DECODE_TILE, size.tokens, outside=True)
+        normed = self._decode(size, lora) if outside else self._graphs.run(size)
+        return self._computed(normed, shape, lora, _whole(normed, shape, steps) if whole else None)
 
-    def _run_mixed(self, steps: tuple[RowStep, ...], *, outside: bool) -> Computed | None:
+    def _run_mixed(self, steps: tuple[RowStep, ...], *, outside: bool, whole: bool = False) -> Computed | None:
         tokens, singles = sum(step.count for step in steps), sum(step.count == 1 for step in steps)
-        lora = any(self._rows.adapter_slots[step.row] != BASE_SLOT for step in steps)
-        shape = self._inputs.mixed(steps, self._prompts.layout(tokens, singles, lora=lora))
+        adapters = any(self._rows.adapter_slots[step.row] != BASE_SLOT for step in steps)
+        shape = self._inputs.mixed(steps, self._prompts.layout(tokens, singles, lora=adapters))
         if not outside:
             size = self._prompts.holding(shape.layout, shape.lora_tiles, shape.attention_tiles)
             if size is not None:
-                return self._last(self._graphs.run(size), shape)
+                return self._last(self._graphs.run(size), shape, None, steps if whole else ())
         sample_tiles = self._inputs.device["sample_tiles"][: shape.sample_tiles]
         sample_lora = self._lora(sample_tiles, DECODE_TILE, shape.samples, outside=outside)
-        hidden = self._mixed(shape, sample_lora, outside=outside)
+        hidden = self._mixed(shape, sample_lora, outside=outside, everyone=whole)
         if hidden is None:
             return None
-        return self._computed(self._model.decoder.normed(hidden), shape, sample_lora if outside else None)
+        normed, lora = self._model.decoder.normed(hidden), sample_lora if outside else None
+        return self._last(normed, shape, lora, steps) if whole else self._computed(normed, shape, lora)
 
-    def _last(self, normed: Tensor, shape: StepShape) -> Computed | None:
-        """normed: of all tokens. Of each row that samples, the last one."""
-        if not shape.samples:
+    def _last(
+        self, normed: Tensor, shape: StepShape, lora: LoraStep | None, whole: tuple[RowStep, ...]
+    ) -> Computed | None:
+        """normed: of all tokens. Of each row that samples, the last one; all too, where `whole` has the steps."""
+        if not shape.samples and not whole:
             return None
-        return self._computed(normed.index_select(0, self._inputs.device["last_tokens"][: shape.samples]), shape)
+        last = normed.index_select(0, self._inputs.device["last_tokens"][: shape.samples])
+        return self._computed(last, shape, lora, _whole(normed, shape, whole) if whole else None)
 
-    def _computed(self, normed: Tensor, shape: StepShape, lora: LoraStep | None = None) -> Computed:
+    def head_lora(self, row: int, tokens: int) -> LoraStep | None:
+        slot = int(self._rows.adapter_slots[row])
+        if not self._pool.reaches_outside((slot,)):
+            return None
+        tiles = lora_tiles(np.array([slot]), np.array([tokens]), DECODE_TILE).astype(np.int32)
+        table = upload(torch.from_numpy(tiles), device=self._model.device)
+        return self._lora(table, DECODE_TILE, tokens, outside=True)
+
+    def _computed(
+        self, normed: Tensor, shape: StepShape, lora: LoraStep | None = None, whole: Whole | None = None
+    ) -> Computed:
         fields, count = self._inputs.device, shape.samples
         return Computed(
             normed=normed,
@@ -163,6 +181,7 @@ class DeviceNetwork:
             temperature=fields["temperature"][:count],
             seeds=fields["seeds"][:count],
             lora=lora,
+            whole=whole,
         )
 
     def _graphed(self, size: GraphSize) -> Tensor:
@@ -183,10 +202,10 @@ class DeviceNetwork:
         assert hidden is not None, "every token is wanted"
         return self._model.decoder.normed(hidden)
 
-    def _mixed(self, shape: StepShape, sample_lora: LoraStep | None, *, outside: bool) -> Hidden | None:
+    def _mixed(self, shape: StepShape, sample_lora: LoraStep | None, *, outside: bool, everyone: bool) -> Hidden | None:
         fields, layout = self._inputs.device, shape.layout
         lora = self._lora(fields["lora_tiles"][: shape.lora_tiles], layout.lora_tile, layout.tokens, outside=outside)
-        wanted = Wanted(fields["last_tokens"][: shape.samples], sample_lora)
+        wanted = None if everyone else Wanted(fields["last_tokens"][: shape.samples], sample_lora)
         return self._tokens(layout, shape.attention_tiles, lora, wanted)
 
     def _tokens(
@@ -242,6 +261,10 @@ class DeviceNetwork:
                 wanted=wanted,
             )
         )
+
+
+def _whole(normed: Tensor, shape: StepShape, steps: tuple[RowStep, ...]) -> Whole:
+    return Whole(normed, shape.rows, tuple(steps[index].count for index in shape.rows))
 
 
 def _attend(batch: PagedBatch, query: Tensor, cache: Tensor, scale: float) -> Tensor:

@@ -26,7 +26,8 @@ class StepInput:
     slots: Tensor  # [tokens] int64
     attention: AttentionBatch
     segments: tuple[Segment, ...]
-    sampling: tuple[int, ...]  # index in the plan of each row that samples, in the order of their tokens
+    order: tuple[int, ...]  # index in the plan of each row, in the order of their tokens
+    sampling: tuple[int, ...]  # likewise of each row that samples
     last_tokens: Tensor  # [sampling rows] int64
     last_segments: tuple[Segment, ...]  # of the last tokens
 
@@ -60,6 +61,7 @@ def build_input(
             window=window,
         ),
         segments=_segments(rows.adapter_slots[row], end),
+        order=tuple(order.tolist()),
         sampling=tuple(order[sampling].tolist()),
         last_tokens=torch.from_numpy(end[sampling] - 1).to(device),
         last_segments=_segments(rows.adapter_slots[row[sampling]], np.arange(1, len(sampling) + 1)),

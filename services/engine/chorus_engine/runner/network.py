@@ -11,6 +11,15 @@ from chorus_engine.model.lora import LoraStep
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """The last hidden states of all of a step's tokens, where some row is read. What is past the counts is padding."""
+
+    normed: Tensor  # [tokens, hidden]
+    order: tuple[int, ...]  # index in the plan of each row, in the order of their tokens
+    counts: tuple[int, ...]  # of tokens, aligned with `order`
+
+
+@dataclass(frozen=True, slots=True)
 class Computed:
     """What the sampler needs of one step. Rows past `sampling` are padding, whose results nobody reads."""
 
@@ -21,11 +30,18 @@ class Computed:
     temperature: Tensor  # [rows] float32, 0 is greedy
     seeds: Tensor  # [rows] int64
     lora: LoraStep | None = None  # the rows' adapters, where one may have the head
+    whole: Whole | None = None  # where it was asked for
 
 
 class Network(Protocol):
-    def run(self, steps: tuple[RowStep, ...]) -> Computed | None:
-        """Computes at least one row; None when none samples. Block tables and admissions are up to date."""
+    def run(self, steps: tuple[RowStep, ...], *, whole: bool = False) -> Computed | None:
+        """Computes at least one row, whole: to the end of all tokens. None when no row samples, unless it is whole.
+
+        Block tables and admissions are up to date.
+        """
+
+    def head_lora(self, row: int, tokens: int) -> LoraStep | None:
+        """For the head of `tokens` tokens of one row; None where its adapter has no part in the head."""
 
     def clear(self, blocks: Sequence[int]) -> None:
         """Blocks that were just given out, in case what they hold must not be read."""

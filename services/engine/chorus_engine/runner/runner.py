@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from chorus_engine.core.errors import EngineError
 from chorus_engine.core.plan import StepPlan, StepResult
 from chorus_engine.core.request import SampledToken
 from chorus_engine.core.spec import Capacity
@@ -13,15 +15,18 @@ from chorus_engine.model.attention import AttentionBackend, PagedAttention
 from chorus_engine.model.lora import lora_sites, outer_sites
 from chorus_engine.runner.adapters import AdapterPool, AdapterSource
 from chorus_engine.runner.allocation import asked_for
+from chorus_engine.runner.bound_rows import ConstraintSource
 from chorus_engine.runner.costs import measured
 from chorus_engine.runner.device_network import DeviceNetwork
 from chorus_engine.runner.device_pool import DevicePool
+from chorus_engine.runner.drawn import Drawn
 from chorus_engine.runner.host_network import HostNetwork
 from chorus_engine.runner.host_pool import HostPool
 from chorus_engine.runner.kv_cache import KvCache
 from chorus_engine.runner.network import Network
+from chorus_engine.runner.reader import Reader, Reads
 from chorus_engine.runner.rows import RowTable
-from chorus_engine.runner.sampler import Drawn, Sampler
+from chorus_engine.runner.sampler import Sampler
 from chorus_engine.runner.streams import Mark
 
 
@@ -34,6 +39,7 @@ class Pending:
     sampling: tuple[int, ...]  # index in the plan of each row of `drawn`
     loaded: Callable[[], tuple[int, ...]]
     computed: Mark | None = None  # the end of a step that draws nothing
+    reads: Reads | None = None
 
     def result(self) -> StepResult:
         """Waits for the step's tokens, or its end if it has none; without rows, for the first load under way.
@@ -41,12 +47,17 @@ class Pending:
         Once a result is there, what the step read may be given to others: a load asks no stream before it writes.
         """
         sampled: list[tuple[SampledToken, ...]] = [()] * len(self.plan.rows)
+        failed: list[tuple[int, EngineError]] = []
         if self.drawn is not None:
-            for index, token in zip(self.sampling, self.drawn.read(), strict=True):
-                sampled[index] = (token,)
+            for index, drawn in zip(self.sampling, self.drawn.read(), strict=True):
+                if isinstance(drawn, SampledToken):
+                    sampled[index] = (drawn,)
+                else:
+                    failed.append((index, drawn))
         elif self.computed is not None:
             self.computed.wait()
-        return StepResult(self.plan.step, tuple(sampled), self.loaded())
+        readings = () if self.reads is None else self.reads.result()
+        return StepResult(self.plan.step, tuple(sampled), self.loaded(), readings, tuple(failed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +82,10 @@ class Runner:
         eager: bool = False,
         attention: AttentionBackend = PagedAttention,
         paged_kernels: bool | None = None,
+        constraints: ConstraintSource | None = None,
     ) -> None:
         """eager: no CUDA graphs. attention: the CPU's. paged_kernels: CUDA's way, as is usual on CUDA alone.
+        constraints: without them no request may have one.
 
         Raises StartError for a capacity that memory does not hold.
         """
@@ -83,7 +96,8 @@ class Runner:
         self._cache = KvCache(config, capacity, model.dtype, device)
         with asked_for(f"{capacity.max_num_seqs} rows", "lower CHORUS_MAX_NUM_SEQS"):
             self._rows = RowTable(capacity, self._cache.null_block, device)
-        self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, device)
+        self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, device, constraints)
+        self._reader = Reader(capacity.max_num_seqs, config.hidden_size, self._rows.token_ids, self._logits_of)
         sites = lora_sites(config) | (outer_sites(config) if capacity.vocab_pages else {})
         arguments = (sites, config.num_layers, capacity, adapters, model.dtype, device)
         self._pool: AdapterPool
@@ -118,15 +132,18 @@ class Runner:
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> Pending:
         """Starts a step. Plans must come in order; a plan's rows must fit the capacity."""
+        self._sampler.settle()
         self._cache.swap_out(plan.swap_out)
         for row in plan.release:
             self._rows.release(row)
             self._sampler.release(row)
+            self._reader.release(row)
         for load in plan.load:
             self._pool.load(load)
         for admission in plan.admit:
             self._rows.admit(admission)
             self._sampler.admit(admission)
+            self._reader.admit(admission)
         for step in plan.rows:
             if step.new_blocks:
                 self._rows.append_blocks(step)
@@ -139,14 +156,20 @@ class Runner:
         return self._compute(plan)
 
     def _compute(self, plan: StepPlan) -> Pending:
-        computed = self._network.run(plan.rows)
-        if computed is None:
-            return Pending(plan, None, (), self._loaded, Mark(self._model.device))
+        computed = self._network.run(plan.rows, whole=self._reader.wants(plan.rows))
+        reads = self._reader.read(plan.rows, computed)
+        if computed is None or not computed.sampling:
+            return Pending(plan, None, (), self._loaded, Mark(self._model.device), reads)
         logits = self._model.decoder.logits(computed.normed, computed.lora)
         drawn = self._sampler.draw(logits, computed, plan.rows)
         count = len(drawn.tokens)
-        self._rows.store_sampled(computed.rows[:count], computed.positions[:count], drawn.tokens)
-        return Pending(plan, drawn, computed.sampling, self._loaded)
+        rows, positions = computed.rows[:count], computed.positions[:count]
+        drawn.when_sent(lambda: self._rows.store_sampled(rows, positions, drawn.tokens))
+        return Pending(plan, drawn, computed.sampling, self._loaded, reads=reads)
+
+    def _logits_of(self, normed: Tensor, row: int) -> Tensor:
+        """normed: [tokens, hidden], all of one row; the result is [tokens, vocab]."""
+        return self._model.decoder.logits(normed, self._network.head_lora(row, len(normed)))
 
     def _loaded(self) -> tuple[int, ...]:
         return self._pool.loaded(wait=False)

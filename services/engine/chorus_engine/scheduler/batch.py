@@ -29,7 +29,7 @@ class Batch:
 
         The cut is at a block's end if it can be: a few tokens less, and others that wait for the block may share it.
         """
-        count = sequence.remaining
+        count = min(sequence.remaining, sequence.at_once)
         if count <= self.budget:
             self.add(sequence, count)
             return

@@ -19,14 +19,14 @@ def check_capacity(capacity: Capacity) -> None:
 def check_request(request: Request, capacity: Capacity) -> None:
     """Raises InvalidRequest for what will not fit this engine even when it is empty."""
     prompt, output = len(request.prompt), request.sampling.max_tokens
-    if not prompt or output < 1:
-        raise InvalidRequest(f"a prompt of {prompt} tokens and max_tokens {output}: both must be at least 1")
+    if not prompt or output < 0:
+        raise InvalidRequest(f"a prompt of {prompt} tokens and max_tokens {output}: at least 1 and at least 0 must be")
     if prompt + output > capacity.max_model_len:
         raise InvalidRequest(
             f"a prompt of {prompt} tokens and max_tokens {output} make {prompt + output}, over the context length of "
             f"{capacity.max_model_len}; shorten the prompt or lower max_tokens"
         )
-    blocks = -(-(prompt + output - 1) // capacity.block_size)  # the last token is never computed
+    blocks = -(-(prompt + max(output, 1) - 1) // capacity.block_size)  # the last token is never computed
     if blocks > capacity.num_blocks:
         raise InvalidRequest(
             f"a prompt of {prompt} tokens and max_tokens {output} need {blocks} KV blocks and the engine has "

@@ -185,11 +185,13 @@ class KvMemory:
 
     def _should_swap(self, sequence: Sequence, blocks: list[int]) -> bool:
         """Blocks that others hold will most likely be found again, so their tokens need not be computed either way."""
+        if sequence.reading:
+            return False  # what was read so far is the row's, and gone with it
         lost = sequence.scheduled - self._size * sum(self._pool.holders(block) > 1 for block in blocks)
         return self._swap.can_hold(len(blocks)) and is_swap_cheaper(self._capacity, len(blocks), lost)
 
     def _shares(self, sequence: Sequence) -> bool:
-        return self._caching and bool(sequence.request.namespace)
+        return self._caching and bool(sequence.request.namespace) and not sequence.request.reads_prompt
 
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self._size)

@@ -11,7 +11,7 @@ from heapq import merge
 
 from chorus_engine.core.errors import AdapterError, AdapterUnusable, InvalidRequest
 from chorus_engine.core.load import Load, Residency
-from chorus_engine.core.plan import StepPlan, StepResult
+from chorus_engine.core.plan import Reading, StepPlan, StepResult
 from chorus_engine.core.request import FinishReason, Output, Request
 from chorus_engine.core.spec import AdapterFootprint, Capacity
 from chorus_engine.scheduler.batch import Batch
@@ -30,6 +30,8 @@ from chorus_engine.scheduler.slot_tier import SlotTier
 from chorus_engine.scheduler.slots import SlotTable
 from chorus_engine.scheduler.waiting import Order, WaitingQueue
 from chorus_engine.scheduler.whereabouts import Reach, Whereabouts
+
+NOTHING_READ = Reading(-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +170,25 @@ class Scheduler:
         outputs = list(self.take_outputs())
         for slot in result.loaded:
             self._slots.loaded(slot)
-        for sequence, row, sampled in zip(flight.members, plan.rows, result.sampled, strict=True):
+        readings = {reading.row: reading for reading in result.readings}
+        failed = dict(result.failed)
+        for index, (sequence, row, sampled) in enumerate(zip(flight.members, plan.rows, result.sampled, strict=True)):
             ended = sequence.finish is not None
+            reading = readings.get(index, NOTHING_READ) if readings else NOTHING_READ
+            prompt = sequence.read(row, reading) if row.read else ()
             tokens = sequence.receive(row, sampled, now)
-            if tokens:
-                outputs.append(sequence.output(now, tokens))
+            if tokens or prompt or (sequence.finish is not None and not ended):
+                outputs.append(sequence.output(now, tokens, prompt=prompt, embedding=reading.embedding))
                 if sequence.seal_at <= sequence.known and sequence.seal_at <= sequence.scheduled:
                     self._memory.seal(sequence)
             if sequence.finish is not None and not ended:
                 del self._live[sequence.request.id]
                 self._leave(sequence)
+            elif index in failed and not ended:
+                self._end(sequence, FinishReason.ERROR, failed[index])
             elif not sequence.active:
                 self._give_back(sequence)
-        return tuple(outputs)
+        return (*outputs, *self.take_outputs())
 
     def take_outputs(self) -> tuple[Output, ...]:
         """Ends that no step brought about (cancel, deadline, adapter) since the last call or commit."""

@@ -3,12 +3,13 @@
 import sys
 from dataclasses import dataclass
 
-from chorus_engine.core.plan import Admission, RowStep
+from chorus_engine.core.plan import Admission, Reading, RowStep
 from chorus_engine.core.request import FinishReason, Output, Request, SampledToken, Timing, Usage
 
 NO_ROW = -1
 NEAR_END = 5  # tokens; a request this close to its end is spared from preemption
 NEVER = sys.maxsize  # a position that no sequence reaches
+LOGPROBS_AT_ONCE = 512  # tokens of a prompt in a step: each costs as much as a token drawn, and a part of a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Sequence:
         "_computed",
         "_first_scheduled",
         "_first_token",
+        "_read",
         "_stop",
         "_untold",
         "active",
@@ -45,6 +47,7 @@ class Sequence:
         "order",
         "pending",
         "produced",
+        "reading",
         "request",
         "room",
         "row",
@@ -60,7 +63,8 @@ class Sequence:
         self.produced: list[int] = []
         self.known = len(request.prompt)  # tokens, prompt and produced
         self.pending = 0  # tokens being sampled
-        self.limit = self.known + request.sampling.max_tokens  # tokens, known and pending
+        # Tokens, known and pending. Who wants none draws one all the same, which nobody hears of.
+        self.limit = self.known + max(1, request.sampling.max_tokens)
         self.scheduled = 0  # positions computed or being computed; while waiting, those that the host keeps
         self.in_flight = 0  # steps launched and not committed that have a row of this request
         self.row = NO_ROW
@@ -68,6 +72,7 @@ class Sequence:
         self.slot: int | None = None  # adapter slot leased
         self.entered = 0.0  # when it got the row that it holds
         self.finish: FinishReason | None = None
+        self.reading = request.reads_prompt  # until all that is wanted of the prompt's tokens has come
         # The rest of the public fields is KvMemory's.
         self.blocks: list[int] = []
         self.room = 0  # positions that the blocks hold
@@ -78,6 +83,7 @@ class Sequence:
         self.cached: int | None = None  # prompt tokens found when first admitted
         self._untold = 0  # blocks at the end of the table that the runner does not know yet
         self._computed = 0  # tokens, all admissions together
+        self._read = 1  # prompt tokens told of; the first has no past
         self._stop = frozenset(request.sampling.stop_token_ids)
         self._first_scheduled: float | None = None
         self._first_token: float | None = None
@@ -92,6 +98,11 @@ class Sequence:
         """Positions that can be scheduled now: a prompt's rest, or the one last token, known or pending."""
         wanted = self.known + self.pending
         return wanted - self.scheduled if wanted < self.limit else 0
+
+    @property
+    def at_once(self) -> int:
+        """Positions that one step may compute."""
+        return LOGPROBS_AT_ONCE if self.reading and self.request.pooling is None else NEVER
 
     @property
     def cramped(self) -> bool:
@@ -141,6 +152,7 @@ class Sequence:
             slot=base_slot if self.slot is None else self.slot,
             sampling=request.sampling,
             blocks=tuple(self.blocks[: len(self.blocks) - self._untold]),
+            pooling=request.pooling,
         )
 
     def advance(self, count: int) -> RowStep:
@@ -155,7 +167,8 @@ class Sequence:
         self.pending += sample
         self.in_flight += 1
         self._computed += count
-        return RowStep(self.row, start, count, new_blocks, sample)
+        read = self.reading and start < len(self.request.prompt)
+        return RowStep(self.row, start, count, new_blocks, sample, read)
 
     def receive(self, step: RowStep, sampled: tuple[SampledToken, ...], now: float) -> tuple[SampledToken, ...]:
         """Commit one row: the tokens that count, up to the one that ends the request. May set `finish`."""
@@ -165,14 +178,28 @@ class Sequence:
             return ()
         if self._first_token is None:
             self._first_token = now
+        if not self.request.sampling.max_tokens:
+            self.finish = FinishReason.LENGTH
+            return ()
         for count, token in enumerate(sampled, 1):
             self.produced.append(token.token_id)
             self.known += 1
-            if self.known == self.limit or token.token_id in self._stop:
-                self.finish = self._ending(token.token_id)
+            if token.ends or self.known == self.limit or token.token_id in self._stop:
+                self.finish = self._ending(token)
                 if self.finish is not None:
                     return sampled[:count]
         return sampled
+
+    def read(self, step: RowStep, reading: Reading) -> tuple[SampledToken, ...]:
+        """Commit what a row's step read of the prompt: what was not told before a preemption. Before `receive`."""
+        if self.finish is not None:
+            return ()
+        end = step.start + 1 + len(reading.logprobs)
+        fresh = reading.logprobs[max(0, self._read - step.start - 1) :]
+        self._read = max(self._read, end)
+        if step.start + step.count >= len(self.request.prompt):
+            self.reading = False
+        return fresh
 
     def leave(self, host: tuple[int, ...] = ()) -> None:
         """Row, blocks and slot are given back. A preempted request goes on from what the host keeps, or begins anew."""
@@ -188,15 +215,23 @@ class Sequence:
         if not host:
             self.scheduled = 0
 
-    def output(self, now: float, tokens: tuple[SampledToken, ...] = (), error: Exception | None = None) -> Output:
+    def output(
+        self,
+        now: float,
+        tokens: tuple[SampledToken, ...] = (),
+        error: Exception | None = None,
+        prompt: tuple[SampledToken, ...] = (),
+        embedding: bytes = b"",
+    ) -> Output:
         if self.finish is None:
-            first = len(tokens) == len(self.produced)
-            return Output(self.request.id, tokens, usage=self._usage() if first else None)
-        return Output(self.request.id, tokens, self.finish, error, self._usage(), self._timing(now))
+            first = 0 < len(tokens) == len(self.produced)
+            return Output(self.request.id, tokens, usage=self._usage() if first else None, prompt=prompt)
+        return Output(self.request.id, tokens, self.finish, error, self._usage(), self._timing(now), prompt, embedding)
 
-    def _ending(self, token_id: int) -> FinishReason | None:
-        """What the last token produced means, a stop token or the last one allowed."""
-        if token_id in self._stop and len(self.produced) > self.request.sampling.min_tokens:
+    def _ending(self, token: SampledToken) -> FinishReason | None:
+        """What the last token produced means: the constraint's end, a stop token or the last one allowed."""
+        stops = token.token_id in self._stop and len(self.produced) > self.request.sampling.min_tokens
+        if token.ends or stops:
             return FinishReason.STOP
         return FinishReason.LENGTH if self.known == self.limit else None
 

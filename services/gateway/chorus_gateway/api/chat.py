@@ -12,6 +12,7 @@ from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
 from chorus_gateway.api.generation import ask_fields, generation_route
 from chorus_gateway.api.schemas_chat import (
+    CallingMessage,
     ChatChoice,
     ChatCompletion,
     ChatLogprobs,
@@ -20,11 +21,13 @@ from chorus_gateway.api.schemas_chat import (
     LogprobView,
     TopLogprobView,
 )
+from chorus_gateway.api.schemas_tools import CalledFunction, CallView
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.api.shapes import fingerprint, finite, quoted, tier_name
-from chorus_gateway.api.sse import EventStream
+from chorus_gateway.api.sse import ChunkShape, EventStream
 from chorus_gateway.ask import Ask
 from chorus_gateway.pipeline import Pipeline
+from chorus_gateway.tools import CallPiece
 from chorus_gateway.values import Usage
 
 
@@ -49,8 +52,10 @@ def chat_router(pipeline: Pipeline) -> APIRouter:
 
 def _ask(request: Request, body: ChatRequest) -> Ask:
     older = body.max_completion_tokens is None
+    tools = body.tool_use()
     return Ask(
-        prompts=(body.prompt(),),
+        prompts=(body.prompt(tools),),
+        tools=tools,
         prompt_field="messages",
         max_tokens=body.max_tokens if older else body.max_completion_tokens,
         max_tokens_field="max_tokens" if older else "max_completion_tokens",
@@ -75,10 +80,19 @@ def _completion(collected: Collected, *, logprobs: bool) -> ChatCompletion:
 def _choice(choice: CollectedChoice, logprobs: bool) -> ChatChoice:
     return ChatChoice(
         index=choice.index,
-        message=ChatMessage(content=choice.text),
+        message=_message(choice),
         logprobs=_logprobs(choice.tokens) if logprobs else None,
         finish_reason=choice.end.value,
     )
+
+
+def _message(choice: CollectedChoice) -> ChatMessage:
+    if not choice.calls:
+        return ChatMessage(content=choice.text)
+    calls = [
+        CallView(id=call.id, function=CalledFunction(name=call.name, arguments=call.arguments)) for call in choice.calls
+    ]
+    return CallingMessage(content=choice.text or None, tool_calls=calls)
 
 
 def _logprobs(entries: Sequence[TokenEntry]) -> ChatLogprobs:
@@ -98,7 +112,20 @@ def _id(opening: Opening) -> str:
     return "chatcmpl-" + opening.request_id.removeprefix("req_")
 
 
-class ChatChunks:
+def _calls(calls: Sequence[CallPiece]) -> str:
+    """A delta, as JSON."""
+    return f'{{"tool_calls":[{",".join(map(_call, calls))}]}}'
+
+
+def _call(call: CallPiece) -> str:
+    arguments = quoted(call.arguments)
+    if not call.id:
+        return f'{{"index":{call.index},"function":{{"arguments":{arguments}}}}}'
+    function = f'{{"name":{quoted(call.name)},"arguments":{arguments}}}'
+    return f'{{"index":{call.index},"id":"{call.id}","type":"function","function":{function}}}'
+
+
+class ChatChunks(ChunkShape):
     """`chat.completion.chunk` events. What is the same in all of a stream's events is encoded once."""
 
     def __init__(self, *, logprobs: bool, include_usage: bool) -> None:
@@ -121,12 +148,14 @@ class ChatChunks:
 
     def piece(self, piece: Piece) -> bytes:
         around = self._around.get(piece.index)
-        if around is not None and piece.end is None and not self._logprobs:  # nearly all of them
+        if around is not None and piece.end is None and not (self._logprobs or piece.calls):  # nearly all of them
             return f"{around[0]}{quoted(piece.text)}{around[1]}".encode()
         events = self._first(piece.index) if around is None else ""
-        if piece.text or piece.tokens:
-            logprobs = _logprobs(piece.tokens).model_dump_json() if self._logprobs else "null"
-            events += self._event(piece.index, f'{{"content":{quoted(piece.text)}}}', logprobs, "null")
+        if piece.text or (piece.tokens and not piece.calls):
+            events += self._event(piece.index, f'{{"content":{quoted(piece.text)}}}', self._of(piece.tokens), "null")
+        if piece.calls:
+            tokens = () if piece.text else piece.tokens
+            events += self._event(piece.index, _calls(piece.calls), self._of(tokens), "null")
         if piece.end is not None:
             events += self._event(piece.index, "{}", "null", f'"{piece.end}"')
         return events.encode()
@@ -135,6 +164,9 @@ class ChatChunks:
         if not self._include_usage:
             return b""
         return f'{self._head},"choices":[],"usage":{UsageView.of(usage).model_dump_json()}}}\n\n'.encode()
+
+    def _of(self, tokens: Sequence[TokenEntry]) -> str:
+        return _logprobs(tokens).model_dump_json() if self._logprobs else "null"
 
     def _first(self, index: int) -> str:
         before, after = self._event(index, '{"content":\0}', "null", "null").split("\0")

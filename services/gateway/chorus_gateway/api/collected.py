@@ -1,8 +1,9 @@
 """An answer that is sent whole, once it is complete."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chorus_gateway.answer import End, Opening, Piece, TokenEntry
+from chorus_gateway.tools import CallPiece
 from chorus_gateway.values import Usage
 
 
@@ -11,11 +12,19 @@ class CollectedChoice:
     index: int
     texts: list[str] = field(default_factory=list)
     tokens: list[TokenEntry] = field(default_factory=list)
+    calls: list[CallPiece] = field(default_factory=list)  # whole
     end: End = End.STOP
 
     @property
     def text(self) -> str:
         return "".join(self.texts)
+
+    def add_call(self, piece: CallPiece) -> None:
+        if piece.index == len(self.calls):
+            self.calls.append(piece)
+        else:
+            known = self.calls[piece.index]
+            self.calls[piece.index] = replace(known, arguments=known.arguments + piece.arguments)
 
 
 class Collected:
@@ -43,6 +52,8 @@ class Collected:
             choice = self._choices[piece.index] = CollectedChoice(piece.index)
         choice.texts.append(piece.text)
         choice.tokens.extend(piece.tokens)
+        for call in piece.calls:
+            choice.add_call(call)
         if piece.end is not None:
             choice.end = piece.end
 

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
-from chorus_gateway.answer import Opening, Piece, TokenEntry
+from chorus_gateway.answer import End, Opening, Piece, TokenEntry
+from chorus_gateway.api.best_of import best
 from chorus_gateway.api.collected import Collected, CollectedChoice
 from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
@@ -19,7 +21,7 @@ from chorus_gateway.api.schemas_completions import (
 )
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.api.shapes import fingerprint, finite, legacy_token, quoted, tier_name
-from chorus_gateway.api.sse import EventStream
+from chorus_gateway.api.sse import ChunkShape, EventStream
 from chorus_gateway.ask import Ask
 from chorus_gateway.pipeline import Pipeline
 from chorus_gateway.values import Usage
@@ -38,30 +40,36 @@ def completions_router(pipeline: Pipeline) -> APIRouter:
             return EventStream(pipeline, ask, CompletionChunks(logprobs=body.logprobs, include_usage=wanted))
         collected = Collected()
         await while_connected(request.scope, request.receive, pipeline.run(ask, collected))
-        answer = _completion(collected, logprobs=body.logprobs)
+        answer = _completion(collected, body)
         return Response(answer.model_dump_json(), media_type="application/json", headers=collected.opening.headers)
 
     return router
 
 
 def _ask(request: Request, body: CompletionRequest) -> Ask:
-    return Ask(
+    # The best of several is told by their log probabilities.
+    ranked = body.made > (body.n or 1) and body.logprobs is None
+    ask = Ask(
         prompts=body.prompt,
         prompt_field="prompt",
         max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         max_tokens_field="max_tokens",
-        sampling=body.sampling(body.logprobs),
+        sampling=replace(
+            body.sampling(0 if ranked else body.logprobs), prompt_logprobs=body.logprobs if body.echo else None
+        ),
+        echo=bool(body.echo),
         **ask_fields(request, body),
     )
+    return replace(ask, n=body.made)
 
 
-def _completion(collected: Collected, *, logprobs: int | None) -> Completion:
+def _completion(collected: Collected, body: CompletionRequest) -> Completion:
     opening = collected.opening
     return Completion(
         id=_id(opening),
         created=opening.created,
         model=opening.model.requested,
-        choices=[_choice(choice, logprobs) for choice in collected.choices()],
+        choices=[_choice(choice, body.logprobs) for choice in best(collected.choices(), body.made, body.n or 1)],
         usage=UsageView.of(collected.usage),
         service_tier=tier_name(opening.band),
         system_fingerprint=fingerprint(opening),
@@ -73,15 +81,18 @@ def _choice(choice: CollectedChoice, logprobs: int | None) -> CompletionChoice:
         index=choice.index,
         text=choice.text,
         logprobs=None if logprobs is None else _logprobs(choice.tokens, logprobs),
-        finish_reason=choice.end.value,
+        finish_reason="length" if choice.end is End.LENGTH else "stop",
     )
 
 
 def _logprobs(entries: Sequence[TokenEntry], top: int) -> CompletionLogprobs:
-    tops = [{legacy_token(view): finite(view.logprob) for view in entry.top} for entry in entries]
+    tops = [
+        {legacy_token(view): finite(view.logprob) for view in entry.top} if entry.has_past else None
+        for entry in entries
+    ]
     return CompletionLogprobs(
         tokens=[legacy_token(entry.token) for entry in entries],
-        token_logprobs=[finite(entry.token.logprob) for entry in entries],
+        token_logprobs=[finite(entry.token.logprob) if entry.has_past else None for entry in entries],
         top_logprobs=tops if top else None,
         text_offset=[entry.offset for entry in entries],
     )
@@ -91,7 +102,7 @@ def _id(opening: Opening) -> str:
     return "cmpl-" + opening.request_id.removeprefix("req_")
 
 
-class CompletionChunks:
+class CompletionChunks(ChunkShape):
     """`text_completion` events. What is the same in all of a stream's events is encoded once."""
 
     def __init__(self, *, logprobs: int | None, include_usage: bool) -> None:

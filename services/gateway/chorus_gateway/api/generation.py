@@ -1,7 +1,7 @@
 """What the routes that generate text have in common."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -10,6 +10,17 @@ from chorus_gateway.api.dependencies import client_of
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.api.schemas import GenerationRequest
 from chorus_gateway.errors import InvalidRequest
+from chorus_gateway.values import Band
+
+
+class Asks(Protocol):
+    @property
+    def model(self) -> str: ...
+    @property
+    def user(self) -> str | None: ...
+    @property
+    def service_tier(self) -> str | None: ...
+    def band(self) -> Band: ...
 
 
 def generation_route(answer: type[BaseModel]) -> dict[str, Any]:
@@ -21,15 +32,22 @@ def generation_route(answer: type[BaseModel]) -> dict[str, Any]:
 
 def ask_fields(request: Request, body: GenerationRequest) -> dict[str, Any]:
     """Fields of Ask that every such route fills in the same way."""
+    return {
+        **request_fields(request, body),
+        "n": body.n or 1,
+        "stop": tuple(body.stop),
+        "include_stop": bool(body.include_stop_str_in_output),
+        "skip_special_tokens": body.skip_special_tokens is not False,
+    }
+
+
+def request_fields(request: Request, body: Asks) -> dict[str, Any]:
+    """Those that embeddings have too."""
     headers = request.headers
     return {
         "request_id": request.state.request_id,
         "authorization": headers.get("authorization"),
         "model": body.model,
-        "n": body.n or 1,
-        "stop": tuple(body.stop),
-        "include_stop": bool(body.include_stop_str_in_output),
-        "skip_special_tokens": body.skip_special_tokens is not False,
         "band": body.band(),
         "any_band": body.service_tier in (None, "auto"),
         "timeout": _timeout(headers.get("x-request-timeout")),

@@ -16,6 +16,7 @@ MAX_PART_HEADERS = 8
 class PartBegin:
     name: str
     is_file: bool
+    filename: str = ""  # as the client names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ class _Collector:
 
     def headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
-        self._events.append(PartBegin(options.get(b"name", b"").decode(errors="replace"), b"filename" in options))
+        name, filename = (options.get(option, b"").decode(errors="replace") for option in (b"name", b"filename"))
+        self._events.append(PartBegin(name, b"filename" in options, filename))
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
         self._events.append(PartData(data[start:end]))

@@ -1,7 +1,8 @@
 """Types of request fields that several routes share."""
 
+import json
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -17,6 +18,19 @@ def whole(text: str) -> str:
     except UnicodeEncodeError as error:
         raise ValueError(f"is no valid unicode text: it has half of a surrogate pair at {error.start}") from error
     return text
+
+
+def sound(value: object) -> object:
+    """What Python reads as JSON may hold what is none, or halves of surrogate pairs, and cannot be written again."""
+    try:
+        whole(json.dumps(value, allow_nan=False, ensure_ascii=False))
+    except RecursionError as error:
+        raise ValueError("is nested too deeply: send it with fewer levels") from error
+    except ValueError as error:
+        if isinstance(error.__cause__, UnicodeEncodeError):
+            raise
+        raise ValueError("has a number that JSON does not have") from error
+    return value
 
 
 def _stops(value: object) -> object:
@@ -50,6 +64,8 @@ def _biases(value: object) -> object:
 
 
 Text = Annotated[str, AfterValidator(whole)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(sound)]
+Json = Annotated[Any, AfterValidator(sound)]
 Stops = Annotated[
     list[str],
     BeforeValidator(_stops),

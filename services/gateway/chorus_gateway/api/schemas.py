@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from chorus_gateway.api.schema_types import Biases, Stops, Text, TokenId
+from chorus_gateway.api.schemas_constraint import ConstrainedRequest
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.values import Band, Sampling
 
@@ -28,7 +29,7 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = Field(None, description="One more event before the last, with the usage.")
 
 
-class GenerationRequest(BaseModel):
+class GenerationRequest(ConstrainedRequest):
     """Fields that are not known are accepted and ignored, as OpenAI does; wrong values are not."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
@@ -57,7 +58,7 @@ class GenerationRequest(BaseModel):
     min_tokens: int | None = Field(None, ge=0, le=1 << 30, description="No stop before this many tokens.")
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
-    user: str | None = None
+    user: Text | None = None
     metadata: dict[str, Any] | None = None
     service_tier: ServiceTier | None = Field(None, description="The answer says which was used.")
 
@@ -85,6 +86,7 @@ class GenerationRequest(BaseModel):
             stop_token_ids=tuple(self.stop_token_ids or ()),
             ignore_eos=bool(self.ignore_eos),
             logprobs=logprobs,
+            constraint=self.constraint(),
         )
 
     def check(self, unsupported: Mapping[str, tuple[Any, ...]]) -> None:
@@ -103,11 +105,6 @@ class GenerationRequest(BaseModel):
 # Fields that would change the answer, with the values that ask for nothing.
 UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "use_beam_search": (False,),
-    "guided_json": (),
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "structured_outputs": (),
     "prompt_logprobs": (),
     "truncate_prompt_tokens": (),
     "allowed_token_ids": (),

@@ -1,23 +1,22 @@
 """/v1/chat/completions, as clients send it and as they are answered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from chorus_gateway.api.schema_types import Text, whole
 from chorus_gateway.api.schemas import MAX_TOP_LOGPROBS, UNSUPPORTED, GenerationRequest
+from chorus_gateway.api.schemas_tools import MAX_TOOLS, Call, CallView, ToolBody, tool_use
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.ask import ChatPrompt
 from chorus_gateway.errors import InvalidRequest
+from chorus_gateway.tools import ToolUse
 
 UNSUPPORTED_CHAT: Mapping[str, tuple[Any, ...]] = {
     **UNSUPPORTED,
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
@@ -79,18 +78,19 @@ class Message(BaseModel):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Content = None
     name: Text | None = Field(None, max_length=256)
-    tool_calls: list[Any] | None = None
+    tool_calls: list[Call] | None = Field(None, max_length=MAX_TOOLS)
+    tool_call_id: Text | None = Field(None, max_length=128)
     function_call: Any = None
 
     def check(self, at: int) -> None:
         where = f"messages.{at}"
-        if self.role in ("tool", "function"):
+        if self.role == "function" or self.function_call:
             raise InvalidRequest(
-                f"{where}.role: '{self.role}' is not supported, as tools are not.", param=f"{where}.role"
+                f"{where}: functions are not supported in their older form: send tools and their calls.", param=where
             )
-        if self.tool_calls or self.function_call:
-            raise InvalidRequest(f"{where}: calls of tools are not supported: leave them out.", param=where)
-        if self.content is None:
+        if self.tool_calls and self.role != "assistant":
+            raise InvalidRequest(f"{where}.tool_calls: only an assistant's message has them.", param=where)
+        if self.content is None and not self.tool_calls:
             raise InvalidRequest(
                 f"{where}.content: must be a string or a list of text parts.", param=f"{where}.content"
             )
@@ -98,8 +98,26 @@ class Message(BaseModel):
     def for_template(self) -> dict[str, Any]:
         # Templates know the instructions' role by its older name.
         role = "system" if self.role == "developer" else self.role
-        message = {"role": role, "content": self.content}
+        message: dict[str, Any] = {"role": role, "content": self.content or ""}
+        if self.tool_calls:
+            message["tool_calls"] = [call.for_template() for call in self.tool_calls]
+        if self.role == "tool":
+            message["tool_call_id"] = self.tool_call_id
         return message if self.name is None else {**message, "name": self.name}
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """InvalidRequest for what no single field can tell. A tool's answer is to a call that was made before it."""
+    made: set[str] = set()
+    for at, message in enumerate(messages):
+        message.check(at)
+        made.update(call.id for call in message.tool_calls or ())
+        if message.role == "tool" and message.tool_call_id not in made:
+            raise InvalidRequest(
+                f"messages.{at}.tool_call_id: a message of the role 'tool' must name a call that an assistant's message"
+                " before it made.",
+                param=f"messages.{at}.tool_call_id",
+            )
 
 
 class ChatRequest(GenerationRequest):
@@ -108,20 +126,26 @@ class ChatRequest(GenerationRequest):
     max_tokens: int | None = Field(None, ge=1, description="The older name of max_completion_tokens.")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
+    tools: list[ToolBody] | None = Field(None, max_length=MAX_TOOLS)
+    tool_choice: Any = Field(None, description="`none`, `auto`, `required`, or which function.")
+    parallel_tool_calls: bool | None = None
 
-    def prompt(self) -> ChatPrompt:
-        return ChatPrompt(tuple(message.for_template() for message in self.messages))
+    def prompt(self, use: ToolUse | None) -> ChatPrompt:
+        tools = () if use is None else tuple(tool.for_template() for tool in use.tools)
+        return ChatPrompt(tuple(message.for_template() for message in self.messages), tools)
+
+    def tool_use(self) -> ToolUse | None:
+        """InvalidRequest when what may be called and how do not fit together."""
+        tools = [tool.function.tool() for tool in self.tools or ()]
+        return tool_use(tools, self.tool_choice, self.parallel_tool_calls)
 
     def top(self) -> int | None:
         """Log probabilities wanted besides each token's own; None is none at all."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
     def check(self, unsupported: Mapping[str, tuple[Any, ...]] = UNSUPPORTED_CHAT) -> None:
-        if self.extra().get("tool_choice") == "none":
-            unsupported = {name: value for name, value in unsupported.items() if name != "tools"}
         super().check(unsupported)
-        for at, message in enumerate(self.messages):
-            message.check(at)
+        check_messages(self.messages)
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("top_logprobs: only allowed when logprobs is true.", param="top_logprobs")
 
@@ -143,15 +167,19 @@ class ChatLogprobs(BaseModel):
 
 class ChatMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+
+
+class CallingMessage(ChatMessage):
+    tool_calls: list[CallView]
 
 
 class ChatChoice(BaseModel):
     index: int
-    message: ChatMessage
+    message: CallingMessage | ChatMessage
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
 
 
 class ChatCompletion(BaseModel):

@@ -14,8 +14,6 @@ DEFAULT_MAX_TOKENS = 16  # as OpenAI's
 UNSUPPORTED_COMPLETIONS: Mapping[str, tuple[Any, ...]] = {
     **UNSUPPORTED,
     "suffix": ("",),
-    "echo": (False,),
-    "response_format": ({"type": "text"},),
 }
 
 
@@ -60,19 +58,25 @@ Prompts = Annotated[
 
 class CompletionRequest(GenerationRequest):
     prompt: Prompts
-    max_tokens: int | None = Field(None, ge=1, description=f"{DEFAULT_MAX_TOKENS} when absent.")
+    max_tokens: int | None = Field(
+        None, ge=0, description=f"{DEFAULT_MAX_TOKENS} when absent; 0 answers with what `echo` asks for."
+    )
+    echo: bool | None = Field(None, description="The prompt too, in front of its answers, and with `logprobs` its own.")
     logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
-    best_of: int | None = Field(None, ge=1, le=MAX_CHOICES, description="Not supported beyond n.")
+    best_of: int | None = Field(
+        None, ge=1, le=MAX_CHOICES, description="Answers that are made to each prompt; the `n` likeliest are told."
+    )
+
+    @property
+    def made(self) -> int:
+        """Answers to each prompt."""
+        return self.best_of or self.n or 1
 
     def check(self, unsupported: Mapping[str, tuple[Any, ...]] = UNSUPPORTED_COMPLETIONS) -> None:
         super().check(unsupported)
-        answers = self.n or 1
-        if self.best_of is not None and self.best_of != answers:
-            raise InvalidRequest(
-                f"best_of: {self.best_of} is not supported, only as many as n, which is {answers}: leave it out.",
-                param="best_of",
-                code="unsupported_parameter",
-            )
+        answers = self.made
+        if answers != (self.n or 1):
+            self._check_best_of(answers)
         if answers * len(self.prompt) > MAX_CHOICES:
             raise InvalidRequest(
                 f"n: {answers} answers to {len(self.prompt)} prompts are {answers * len(self.prompt)} choices, and at"
@@ -80,11 +84,21 @@ class CompletionRequest(GenerationRequest):
                 param="n",
             )
 
+    def _check_best_of(self, answers: int) -> None:
+        least = self.n or 1
+        if answers < least:
+            raise InvalidRequest(f"best_of: {answers} is below n, which is {least}: ask for more.", param="best_of")
+        if self.stream or self.echo:
+            raise InvalidRequest(
+                f"best_of: with {'stream' if self.stream else 'echo'} it can only be as many as n, which is {least}.",
+                param="best_of",
+            )
+
 
 class CompletionLogprobs(BaseModel):
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]] | None
+    token_logprobs: list[float | None] = Field(description="null for a prompt's first token, which has no past")
+    top_logprobs: list[dict[str, float] | None] | None
     text_offset: list[int]
 
 

@@ -15,17 +15,30 @@ from chorus_gateway.http1 import Client
 from chorus_gateway.pipeline import Pipeline
 from chorus_gateway.values import Usage
 
-_DONE = b"data: [DONE]\n\n"
-
 
 class Shape(Protocol):
-    """One kind of stream: the events of a piece, and of the usage, ready to send in ASCII. Empty is no event."""
+    """One kind of stream: the events of a piece, of the usage, and of an error in the middle, ready to send in ASCII.
+    Empty is no event. `done` follows all of them."""
+
+    @property
+    def done(self) -> bytes: ...
 
     def open(self, opening: Opening) -> None: ...
 
     def piece(self, piece: Piece) -> bytes: ...
 
     def usage(self, usage: Usage) -> bytes: ...
+
+    def failure(self, error: GatewayError) -> bytes: ...
+
+
+class ChunkShape:
+    """What streams of completions have in common."""
+
+    done = b"data: [DONE]\n\n"
+
+    def failure(self, error: GatewayError) -> bytes:
+        return f"data: {json.dumps(error_body(error))}\n\n".encode()
 
 
 class EventStream(Response):
@@ -51,7 +64,7 @@ class EventStream(Response):
         except GatewayError as error:
             if not events.started:
                 raise
-            await events.end(f"data: {json.dumps(error_body(error))}\n\n".encode())
+            await events.end(self._shape.failure(error))
 
 
 class _Events:
@@ -77,14 +90,16 @@ class _Events:
             self.started = True
             headers = self._response.raw_headers
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send({"type": "http.response.body", "body": self._shape.piece(piece), "more_body": True})
+        if events := self._shape.piece(piece):
+            await self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     def write_now(self, piece: Piece) -> None:
         assert self._client is not None
-        self._client.write(self._shape.piece(piece))
+        if events := self._shape.piece(piece):  # an empty chunk would end the answer
+            self._client.write(events)
 
     async def finish(self, usage: Usage) -> None:
         await self.end(self._shape.usage(usage))
 
     async def end(self, last: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": last + _DONE, "more_body": False})
+        await self._send({"type": "http.response.body", "body": last + self._shape.done, "more_body": False})

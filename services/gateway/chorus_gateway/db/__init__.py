@@ -1,5 +1,6 @@
 """The gateway's SQL: tables, connection, migrations."""
 
+from chorus_gateway.db.batches import batch_lines, batches, file_chunks, files
 from chorus_gateway.db.database import Database, connect
 from chorus_gateway.db.migrate import migrate
 from chorus_gateway.db.models import (
@@ -22,7 +23,11 @@ __all__ = [
     "Database",
     "PriceRow",
     "TenantRow",
+    "batch_lines",
+    "batches",
     "connect",
+    "file_chunks",
+    "files",
     "migrate",
     "usage_days",
     "usage_requests",

@@ -192,6 +192,7 @@ class EngineClient:
             max_model_len=answer.max_model_len,
             eos_token_ids=tuple(answer.eos_token_ids),
             created=self._created,
+            hidden_size=answer.model.hidden_size,
         )
         return Description(
             answer.engine_id,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from chorus_gateway.engine_client.usage import Orphaned, SubmissionId
 from chorus_gateway.errors import (
+    ConstraintRefused,
     DeadlineExceeded,
     GatewayError,
     Internal,
@@ -11,7 +12,19 @@ from chorus_gateway.errors import (
     ModelNotFound,
     Unavailable,
 )
-from chorus_gateway.values import Band, Delta, FinishReason, Job, Sampling, Timing, TokenLogprob, Usage
+from chorus_gateway.values import (
+    Band,
+    Constraint,
+    ConstraintKind,
+    Delta,
+    FinishReason,
+    Job,
+    Pooling,
+    Sampling,
+    Timing,
+    TokenLogprob,
+    Usage,
+)
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 _FINISH = {
@@ -26,6 +39,7 @@ _BAND = {
     Band.DEFAULT: pb.BAND_DEFAULT,
     Band.FLEX: pb.BAND_FLEX,
 }
+_POOLING = {None: pb.POOLING_UNSPECIFIED, Pooling.MEAN: pb.POOLING_MEAN, Pooling.LAST: pb.POOLING_LAST}
 _RETRY = frozenset({pb.ERROR_CODE_ADAPTER_UNAVAILABLE, pb.ERROR_CODE_NO_CREDIT, pb.ERROR_CODE_DRAINING})
 _MICROSECOND = 1e-6
 
@@ -109,6 +123,7 @@ def submit_message(job: Job, *, attempt: int, counter: float, now: float) -> pb.
         timeout_ms=timeout_ms,
         traceparent=job.traceparent,
         aged=job.aged,
+        pooling=_POOLING[job.pooling],
     )
 
 
@@ -128,21 +143,42 @@ def _sampling_message(sampling: Sampling) -> pb.SamplingParams:
         stop_token_ids=sampling.stop_token_ids,
         ignore_eos=sampling.ignore_eos,
         logprobs=sampling.logprobs,
+        prompt_logprobs=sampling.prompt_logprobs,
+        constraint=_constraint_message(sampling.constraint),
     )
+
+
+def _constraint_message(constraint: Constraint | None) -> pb.Constraint | None:
+    if constraint is None:
+        return None
+    match constraint.kind:
+        case ConstraintKind.JSON_OBJECT:
+            return pb.Constraint(json_object=True)
+        case ConstraintKind.JSON_SCHEMA:
+            return pb.Constraint(json_schema=constraint.source)
+        case ConstraintKind.REGEX:
+            return pb.Constraint(regex=constraint.source)
+        case ConstraintKind.CHOICE:
+            return pb.Constraint(choice=pb.Constraint.Choice(texts=constraint.choices))
+        case ConstraintKind.LARK:
+            return pb.Constraint(lark=constraint.source)
 
 
 def delta_value(message: pb.Delta) -> Delta:
     tokens = tuple(message.token_ids)
     logprobs = tuple(map(_logprob_value, message.logprobs)) if message.logprobs else ()
     usage = usage_value(message.usage) if message.HasField("usage") else None
+    prompt = tuple(map(_logprob_value, message.prompt_logprobs)) if message.prompt_logprobs else ()
     if not message.finish_reason:
-        return Delta(tokens, logprobs, usage=usage)
+        return Delta(tokens, logprobs, usage=usage, prompt=prompt)
     return Delta(
         tokens,
         logprobs,
         finish=_FINISH.get(message.finish_reason, FinishReason.ERROR),
         usage=usage,
         timing=_timing_value(message.timing),
+        prompt=prompt,
+        embedding=message.embedding,
     )
 
 
@@ -163,6 +199,8 @@ def failure_value(message: pb.Delta) -> Failure | None:
 def _error(code: int, message: str) -> GatewayError:
     if code == pb.ERROR_CODE_INVALID:
         return InvalidRequest(message)
+    if code == pb.ERROR_CODE_CONSTRAINT:
+        return ConstraintRefused(message)
     if code in (pb.ERROR_CODE_ADAPTER_NOT_FOUND, pb.ERROR_CODE_ADAPTER_UNUSABLE):
         return ModelNotFound(message, param="model", code="model_not_found")
     if code in _RETRY:

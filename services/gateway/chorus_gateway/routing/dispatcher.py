@@ -166,7 +166,7 @@ class Dispatcher:
         self._pump(model)
 
     def progress(self, ticket: Ticket, delta: Delta) -> None:
-        if delta.token_ids:
+        if delta.answers:
             if not ticket.started and ticket.member is not None:
                 self._pool.ejector.answered(ticket.member, ticket.trial)
             ticket.started = True

@@ -84,6 +84,12 @@ class Metrics:
         self.usage_unwritten = Gauge(
             "usage_unwritten", "Requests that are over and not in the usage ledger yet.", registry=registry
         )
+        self.batch_lines_total = Counter(
+            "batch_lines_total",
+            "Lines of batches that have their answer, by the file that it is in.",
+            ["file"],
+            registry=registry,
+        )
         self.gateway_worker_starts = Gauge(
             "gateway_worker_starts", "Times that this worker's process was started.", registry=registry
         )

@@ -11,10 +11,14 @@ Fetch = Callable[[str], Awaitable[bytes]]
 
 
 class TokenizerCache:
-    """One a base model, so few: none is ever dropped. A failed fetch is tried again by the next request."""
+    """One a base model, so few: none is ever dropped. A failed fetch is tried again by the next request.
 
-    def __init__(self, fetch: Fetch) -> None:
+    `tool_format`: of all of them, instead of what their chat templates tell.
+    """
+
+    def __init__(self, fetch: Fetch, tool_format: str = "") -> None:
         self._fetch = fetch
+        self._tool_format = tool_format
         self._ready: dict[str, ModelTokenizer] = {}
         self._loading: dict[str, asyncio.Task[ModelTokenizer]] = {}
 
@@ -30,7 +34,7 @@ class TokenizerCache:
     async def _load(self, digest: str) -> ModelTokenizer:
         try:
             data = await self._fetch(digest)
-            tokenizer = await asyncio.to_thread(lambda: ModelTokenizer(Bundle(digest, data)))
+            tokenizer = await asyncio.to_thread(lambda: ModelTokenizer(Bundle(digest, data), self._tool_format))
             self._ready[digest] = tokenizer
             return tokenizer
         finally:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import jinja2
 from jinja2.ext import Extension
+from jinja2.meta import find_undeclared_variables
 from jinja2.nodes import CallBlock, Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -15,7 +16,10 @@ from chorus_gateway.errors import Internal, InvalidRequest
 
 
 class ChatTemplate:
-    """`variables` are the special tokens by name, such as {"bos_token": "<s>"}. The template runs in a sandbox."""
+    """`variables` are the special tokens by name, such as {"bos_token": "<s>"}. The template runs in a sandbox.
+
+    `takes_tools`: it has a place for tools and their calls.
+    """
 
     def __init__(self, source: str, variables: Mapping[str, str]) -> None:
         environment = ImmutableSandboxedEnvironment(
@@ -31,13 +35,14 @@ class ChatTemplate:
                 f"The model's chat template cannot be read: {error.message}, line {error.lineno}."
             ) from error
         self._variables = dict(variables)
+        self.takes_tools = "tools" in find_undeclared_variables(environment.parse(source))
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """The prompt, up to where the assistant's turn begins. InvalidRequest when the template refuses."""
         try:
             return self._template.render(
                 messages=[dict(message) for message in messages],
-                tools=None,
+                tools=list(tools) or None,
                 documents=None,
                 add_generation_prompt=True,
                 **self._variables,

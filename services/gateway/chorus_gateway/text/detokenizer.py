@@ -1,6 +1,7 @@
 """Token ids to text, as they arrive."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -9,6 +10,12 @@ from tokenizers.decoders import DecodeStream
 # looks at all of them again at every step: without a bound a run of such tokens costs its square.
 _MAX_HELD = 16
 _MAX_CHARACTER = 4
+
+
+class Decodes(Protocol):
+    def step(self, token_id: int) -> str: ...
+
+    def flush(self) -> str: ...
 
 
 class Detokenizer:
@@ -46,3 +53,22 @@ class Detokenizer:
 
     def _decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=self._skip) if ids else ""
+
+
+class KeepsMarkers:
+    """Decodes `markers` as their texts, though they are special tokens, and everything else as `fresh` does."""
+
+    def __init__(self, fresh: Callable[[], Detokenizer], markers: Mapping[int, str]) -> None:
+        self._fresh = fresh
+        self._markers = markers
+        self._inner = fresh()
+
+    def step(self, token_id: int) -> str:
+        marker = self._markers.get(token_id)
+        if marker is None:
+            return self._inner.step(token_id)
+        ended, self._inner = self._inner.flush(), self._fresh()
+        return ended + marker
+
+    def flush(self) -> str:
+        return self._inner.flush()

@@ -4,7 +4,7 @@ from collections import deque
 from typing import NamedTuple
 
 from chorus_gateway.answer import TokenEntry, TokenView
-from chorus_gateway.text.detokenizer import Detokenizer
+from chorus_gateway.text.detokenizer import Decodes
 from chorus_gateway.text.stop_strings import StopStrings
 from chorus_gateway.text.token_bytes import TokenBytes
 from chorus_gateway.values import Delta, TokenLogprob
@@ -23,15 +23,22 @@ class TextWriter:
     """
 
     def __init__(
-        self, detokenizer: Detokenizer, stops: StopStrings, *, min_tokens: int = 0, spell: TokenBytes | None = None
+        self,
+        detokenizer: Decodes,
+        stops: StopStrings,
+        *,
+        min_tokens: int = 0,
+        spell: TokenBytes | None = None,
+        origin: int = 0,
     ) -> None:
+        """origin: characters that the choice's text has before the answer."""
         self._detokenizer = detokenizer
         self._stops = stops
         self._min_tokens = min_tokens
         self._spell = spell  # None: no log probabilities were asked for
         self._entries: deque[TokenEntry] = deque()
-        self._decoded = 0  # characters, those that stops hold back included
-        self._delivered = 0
+        self._decoded = origin  # characters, those that stops hold back included
+        self._delivered = origin
         self._plain = spell is None and not stops.any
         self.tokens = 0
 

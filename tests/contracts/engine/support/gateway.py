@@ -22,6 +22,7 @@ class Answer:
 
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[pb.TokenLogprobs] = field(default_factory=list)
+    prompt_logprobs: list[pb.TokenLogprobs] = field(default_factory=list)
     last: pb.Delta | None = None
 
     @property
@@ -95,6 +96,7 @@ class Gateway:
             assert answer.last is None, "a delta after the last one"
             answer.token_ids.extend(delta.token_ids)
             answer.logprobs.extend(delta.logprobs)
+            answer.prompt_logprobs.extend(delta.prompt_logprobs)
             if delta.finish_reason:
                 answer.last = delta
 

@@ -1,11 +1,11 @@
 """The scheduler and the runner together, as the engine's loop drives them."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chorus_engine.core.plan import StepPlan
-from chorus_engine.core.request import FinishReason, Request, Usage
+from chorus_engine.core.request import FinishReason, Request, SampledToken, Usage
 from chorus_engine.core.spec import AdapterFootprint
 from chorus_engine.runner import Pending, Runner
 from chorus_engine.scheduler import Scheduler
@@ -16,6 +16,9 @@ from tests.engine.oracle.support.world import World, greedy
 class Served:
     tokens: dict[str, list[int]] = field(default_factory=dict)
     usage: dict[str, Usage] = field(default_factory=dict)
+    prompts: dict[str, list[SampledToken]] = field(default_factory=dict)  # log probabilities, from the second token on
+    embeddings: dict[str, bytes] = field(default_factory=dict)
+    entered: Counter[str] = field(default_factory=Counter)  # times that a request got a row
     swapped: int = 0  # blocks brought back from host memory
     copied: int = 0  # blocks copied on write
     most_in_flight: int = 0
@@ -57,6 +60,7 @@ def serve(world: World, scheduler: Scheduler, runner: Runner, requests: Sequence
         plan = scheduler.schedule(now)
         if plan is not None:
             flights.append((plan, runner.launch(plan)))
+            served.entered.update(admission.request_id for admission in plan.admit)
             served.swapped += len(plan.swap_in)
             served.copied += len(plan.copy)
             served.most_in_flight = max(served.most_in_flight, len(flights))
@@ -66,6 +70,9 @@ def serve(world: World, scheduler: Scheduler, runner: Runner, requests: Sequence
             oldest, pending = flights.popleft()
             for output in scheduler.commit(oldest, pending.result(), now):
                 served.tokens.setdefault(output.request_id, []).extend(token.token_id for token in output.tokens)
+                served.prompts.setdefault(output.request_id, []).extend(output.prompt)
+                if output.embedding:
+                    served.embeddings[output.request_id] = output.embedding
                 assert output.finish in (None, FinishReason.LENGTH)
                 if output.usage is not None:
                     served.usage[output.request_id] = output.usage

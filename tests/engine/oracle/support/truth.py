@@ -44,6 +44,16 @@ class Oracle:
         self._model.set_adapter(adapter)
         return torch.as_tensor(self._model(ids).logits[0])
 
+    @torch.no_grad()
+    def hidden(self, adapter: str | None, token_ids: Sequence[int]) -> torch.Tensor:
+        """After the final norm: [tokens, hidden]"""
+        ids = torch.tensor([list(token_ids)], device=self._device)
+        if adapter is None:
+            with self._model.disable_adapter():
+                return torch.as_tensor(self._model(ids, output_hidden_states=True).hidden_states[-1][0])
+        self._model.set_adapter(adapter)
+        return torch.as_tensor(self._model(ids, output_hidden_states=True).hidden_states[-1][0])
+
     def ties(self, answer: Answer) -> int:
         """How many tokens are not the likeliest but tie with it; an AssertionError for any other difference.
 

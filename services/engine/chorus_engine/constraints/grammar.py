@@ -1,0 +1,85 @@
+"""A constraint in llguidance's own form, and what is wrong with it."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from chorus_engine.constraints.tokenizer import TokenTable, library
+from chorus_engine.constraints.where import place_of
+from chorus_engine.core.constraint import Constraint, ConstraintKind
+from chorus_engine.core.errors import ConstraintRefused
+
+if TYPE_CHECKING:
+    import llguidance
+
+# Between the parts of a JSON text: one space, or a new line and its indentation. Without a bound a model may fill its
+# answer with blanks.
+WHITESPACE = r"[ ]|\n[ ]{0,64}"
+MAX_SOURCE = 1 << 18  # characters
+
+
+def compile_grammar(constraint: Constraint, table: TokenTable) -> "llguidance.LLMatcher":
+    """A matcher at the beginning of an output, to be copied. Raises ConstraintRefused, one sentence that says where."""
+    if len(constraint.source) > MAX_SOURCE:
+        raise ConstraintRefused(f"it has {len(constraint.source)} characters; at most {MAX_SOURCE} are allowed.")
+    guide, tokens = library(), table.get()
+    try:
+        text = _grammar(constraint, guide)
+    except ValueError as error:
+        raise ConstraintRefused(f"{error}.") from error
+    matcher: llguidance.LLMatcher = guide.LLMatcher(tokens, text, log_level=0, limits=limits(guide))
+    if matcher.is_error():
+        reason = guide.LLMatcher.validate_grammar(text, tokens, limits=limits(guide)) or matcher.get_error()
+        raise ConstraintRefused(_sentence(constraint, reason, guide))
+    matcher.compute_bitmask()  # what this makes all copies share
+    return matcher
+
+
+def limits(guide: Any) -> Any:
+    """What one constraint may cost: llguidance's defaults, with short errors."""
+    return guide.LLParserLimits(verbose_errors=False)
+
+
+def _grammar(constraint: Constraint, guide: Any) -> str:
+    matcher = guide.LLMatcher
+    match constraint.kind:
+        case ConstraintKind.JSON_OBJECT:
+            return schema_grammar({"type": "object"}, guide)
+        case ConstraintKind.JSON_SCHEMA:
+            return schema_grammar(_schema(constraint.source), guide)
+        case ConstraintKind.REGEX:
+            return str(matcher.grammar_from_regex(constraint.source))
+        case ConstraintKind.CHOICE:
+            texts = json.loads(constraint.source)
+            return str(matcher.grammar_from_lark("start: " + " | ".join(json.dumps(text) for text in texts)))
+        case ConstraintKind.LARK:
+            return str(matcher.grammar_from_lark(constraint.source))
+
+
+def schema_grammar(schema: dict[str, Any], guide: Any) -> str:
+    options = {"whitespace_pattern": WHITESPACE, "whitespace_flexible": True, "lenient": False}
+    return str(guide.LLMatcher.grammar_from_json_schema(schema, overrides=options))
+
+
+def _schema(source: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(source)
+    except (ValueError, RecursionError) as error:
+        raise ConstraintRefused(f"it is no JSON: {error}.") from error
+    if schema is True:
+        return {}
+    if not isinstance(schema, dict):
+        raise ConstraintRefused(f"a schema must be a JSON object, and this is {source[:40]}.")
+    return schema
+
+
+def _sentence(constraint: Constraint, reason: str, guide: Any) -> str:
+    reason = " ".join(reason.split())[:600].rstrip(".")
+    if constraint.kind is not ConstraintKind.JSON_SCHEMA:
+        return f"{reason}."
+    place = place_of(_schema(constraint.source), reason, lambda schema: _complaint(schema, guide))
+    return f"at {place}: {reason}."
+
+
+def _complaint(schema: dict[str, Any], guide: Any) -> str:
+    text = schema_grammar(schema, guide)
+    return " ".join(guide.LLMatcher.validate_grammar(text, limits=limits(guide)).split())[:600].rstrip(".")

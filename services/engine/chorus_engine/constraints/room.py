@@ -1,0 +1,53 @@
+"""The room's parts, put together."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from chorus_engine.constraints.cache import GrammarCache
+from chorus_engine.constraints.gate import ConstraintGate, Engine
+from chorus_engine.constraints.grammar import compile_grammar
+from chorus_engine.constraints.source import Constraints
+from chorus_engine.constraints.tokenizer import TokenTable, library
+from chorus_engine.constraints.trial import Trial
+from chorus_engine.core.constraint import Constraint
+from chorus_engine.core.errors import ConstraintRefused
+
+if TYPE_CHECKING:
+    import llguidance
+
+COMPILERS = 2  # threads; a usual schema takes a millisecond, the worst that llguidance allows a second or so
+
+
+class ConstraintRoom:
+    """`source` is the runner's, `gate` stands before the loop."""
+
+    def __init__(self, tokenizer_json: str, vocab_size: int, eos_token_ids: tuple[int, ...]) -> None:
+        self._table = TokenTable(tokenizer_json, vocab_size, eos_token_ids)
+        self._pool = ThreadPoolExecutor(COMPILERS, "constraints")
+        self._trial = Trial(self._table)
+        self.cache = GrammarCache(self._compile, self._pool.submit)
+        self.source = Constraints(self.cache)
+
+    def gate(self, engine: Engine) -> ConstraintGate:
+        return ConstraintGate(engine, self.cache)
+
+    def warm(self) -> None:
+        """So that the first constraint does not wait for a large tokenizer. Returns at once."""
+        if self._table.large:
+            self._pool.submit(self._warm)
+
+    def close(self) -> None:
+        """What waits to be compiled never is."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._trial.close()
+
+    def _warm(self) -> None:
+        with suppress(ConstraintRefused):  # whoever asks for a constraint hears of it
+            self._table.get()
+            self._trial.start()
+
+    def _compile(self, constraint: Constraint) -> "llguidance.LLMatcher":
+        library()  # where there is none, that is why
+        self._trial.check(constraint)
+        return compile_grammar(constraint, self._table)

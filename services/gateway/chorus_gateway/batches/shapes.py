@@ -1,0 +1,39 @@
+"""Answers as the lines of a batch's files."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from chorus_gateway.batches.asking import Answered
+from chorus_gateway.batches.lines import Line
+from chorus_gateway.batches.results import Result
+
+EXPIRED = ("batch_expired", "This request could not be executed before the completion window expired.")
+CANCELLED = ("batch_cancelled", "This request was not executed, as the batch was cancelled.")
+
+
+def answered(line: Line, answer: Answered) -> Result:
+    """To the output with a good status, else to the errors, with the error's own body."""
+    body = answer.body if b"\n" not in answer.body else json.dumps(json.loads(answer.body)).encode()
+    response = b'{"status_code":%d,"request_id":%s,"body":%s}' % (
+        answer.status,
+        json.dumps(answer.request_id).encode(),
+        body,
+    )
+    return Result(line.number, 200 <= answer.status < 300, _entry(line, response, b"null"))
+
+
+def not_executed(line: Line, code: str, message: str) -> Result:
+    error = json.dumps({"code": code, "message": message}).encode()
+    return Result(line.number, False, _entry(line, b"null", error))
+
+
+def refused(line: Line, error: Mapping[str, Any]) -> Answered:
+    """As the gateway's own answer to a line that is not asked at all."""
+    return Answered(f"req_{uuid.uuid4().hex}", 400, {}, json.dumps(error).encode())
+
+
+def _entry(line: Line, response: bytes, error: bytes) -> bytes:
+    head = json.dumps({"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": line.custom_id})[:-1].encode()
+    return b'%s, "response": %s, "error": %s}\n' % (head, response, error)

@@ -1,0 +1,65 @@
+"""Hermes' and Qwen's way: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, as often as wanted, in any text."""
+
+from collections.abc import Sequence
+
+from chorus_gateway.text.tools.call_writer import CallWriter
+from chorus_gateway.text.tools.grammar import TEXT, Spell, lark, literal, opened, repeated, rules_of
+from chorus_gateway.text.tools.ids import call_id
+from chorus_gateway.text.tools.marked_text import MarkedText
+from chorus_gateway.text.tools.reader import Read
+from chorus_gateway.tools import Tool, ToolUse
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+
+
+class Hermes:
+    name = "hermes"
+    markers = (OPEN, CLOSE)
+
+    def reader(self, use: ToolUse) -> "HermesReader":
+        return HermesReader()
+
+    def calls(self, tools: Sequence[Tool], spell: Spell, *, parallel: bool) -> list[str]:
+        return [repeated("\n", parallel=parallel), *_rules(tools, spell(OPEN), spell(CLOSE))]
+
+    def free(self, tools: Sequence[Tool], spell: Spell) -> str:
+        opening = opened(OPEN, spell(OPEN))
+        return lark("call* TEXT", *_rules(tools, "opened", spell(CLOSE)), opening, TEXT)
+
+
+def _rules(tools: Sequence[Tool], opening: str, closing: str) -> list[str]:
+    def call(tool: Tool, arguments: str) -> str:
+        head, end = literal(f'\n{{"name": "{tool.name}", "arguments": '), literal("}\n")
+        return f"{opening} {head} {arguments} {end} {closing}"
+
+    return rules_of(tools, call)
+
+
+class HermesReader:
+    def __init__(self) -> None:
+        self._calls = CallWriter(call_id)
+        self._text = MarkedText(OPEN, CLOSE)
+
+    @property
+    def called(self) -> int:
+        return self._calls.finished
+
+    def feed(self, text: str) -> Read:
+        out = ""
+        while text:
+            if self._calls.open:
+                lost, text = self._calls.feed(text)
+                out += lost
+                continue
+            before, marker, text = self._text.feed(text)
+            out += self._said(before)
+            if marker == OPEN:
+                self._calls.begin(raw=OPEN)
+        return Read(out, self._calls.drain())
+
+    def flush(self) -> Read:
+        return Read(self._calls.flush() + self._said(self._text.flush()), self._calls.drain())
+
+    def _said(self, text: str) -> str:
+        """White space around calls is nobody's."""
+        return text.lstrip() if self._calls.count else text
