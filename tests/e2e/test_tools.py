@@ -1,4 +1,4 @@
-"""Tools through the whole system and the openai client: the demo's model was never taught any, and calls when it must."""
+"""Tools through the whole system and the openai client: the demo's model was taught none, and calls when it must."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def test_a_required_call_and_its_result(client: openai.OpenAI) -> None:
     )
     for choice in completion.choices:
         assert choice.finish_reason == "tool_calls"
-        [call] = choice.message.tool_calls or ()
+        [call] = choice.message.tool_calls or []
         assert call.type == "function"
         assert call.function.name in ("buy", "sell")
         check(call.function.arguments)

@@ -15,6 +15,7 @@ class ChatPrompt:
 
     messages: tuple[Mapping[str, Any], ...]
     tools: tuple[Mapping[str, Any], ...] = ()
+    field: str = "messages"  # of the request, for errors
 
 
 # Text is tokenized with the tokenizer's own special tokens; token ids are taken as they are.

@@ -23,13 +23,14 @@ WEATHER: Any = {
     "strict": False,
 }
 MODEL = "chorus-demo"
+REFUSING = "{%- if messages[0].content == 'refuse me' %}{{ raise_exception('No.') }}{%- endif %}" + QWEN
 JSON: Any = {"headers": {"content-type": "application/json"}}
 
 
 @pytest.fixture
 async def engine() -> Any:
     replier = says("hello world")
-    engine = await FakeEngine(bundle(template=QWEN), replier=replier, max_model_len=2048).start()
+    engine = await FakeEngine(bundle(template=REFUSING), replier=replier, max_model_len=2048).start()
     yield engine
     await engine.stop()
 
@@ -200,6 +201,7 @@ async def test_wrong_requests(client: AsyncOpenAI, engine: FakeEngine) -> None:
         ({"tool_choice": "required"}, "tool_choice"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"n": 2}, "n"),
+        ({"input": "refuse me"}, "input"),
         ({"metadata": {"a": math.nan}}, "metadata"),
         ({"metadata": {"a": "\ud800"}}, "metadata"),
         ({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"a": math.inf}}}}, "text.format.schema"),

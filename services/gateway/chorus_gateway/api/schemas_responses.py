@@ -77,7 +77,7 @@ class ResponseRequest(GenerationRequest):
 
     def prompt(self, use: ToolUse | None) -> ChatPrompt:
         tools = () if use is None else tuple(tool.for_template() for tool in use.tools)
-        return ChatPrompt(messages_of(self.instructions, self.input), tools)
+        return ChatPrompt(messages_of(self.instructions, self.input), tools, field="input")
 
     def tool_use(self) -> ToolUse | None:
         return tool_use([tool.tool() for tool in self.tools or ()], self._choice(), self.parallel_tool_calls)

@@ -37,8 +37,14 @@ class ChatTemplate:
         self._variables = dict(variables)
         self.takes_tools = "tools" in find_undeclared_variables(environment.parse(source))
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> str:
-        """The prompt, up to where the assistant's turn begins. InvalidRequest when the template refuses."""
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        *,
+        field: str = "messages",
+    ) -> str:
+        """The prompt, up to where the assistant's turn begins. InvalidRequest, of `field`, if the template refuses."""
         try:
             return self._template.render(
                 messages=[dict(message) for message in messages],
@@ -49,9 +55,7 @@ class ChatTemplate:
             )
         except Exception as error:
             # A template is a program: whatever it raises, it is these messages that it cannot render.
-            raise InvalidRequest(
-                f"The model's chat template refused these messages: {error}", param="messages"
-            ) from error
+            raise InvalidRequest(f"The model's chat template refused these messages: {error}", param=field) from error
 
 
 class _GenerationTag(Extension):

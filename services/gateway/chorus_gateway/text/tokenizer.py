@@ -104,13 +104,13 @@ class ModelTokenizer:
     def _render(self, prompt: ChatPrompt) -> str:
         if self._template is None:
             raise InvalidRequest(
-                "This model has no chat template: use /v1/completions with a prompt instead.", param="messages"
+                "This model has no chat template: use /v1/completions with a prompt instead.", param=prompt.field
             )
         if not self._template.takes_tools:
-            return self._template.render(plain(prompt.messages, prompt.tools))
+            return self._template.render(plain(prompt.messages, prompt.tools), field=prompt.field)
         short = self.tool_format.name.startswith("mistral")
         messages = with_short_ids(prompt.messages) if short else prompt.messages
-        return self._template.render(messages, prompt.tools)
+        return self._template.render(messages, prompt.tools, field=prompt.field)
 
     async def _encode(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
         if len(text) < _THREAD_FROM_CHARACTERS:

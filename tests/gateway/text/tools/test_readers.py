@@ -29,8 +29,8 @@ WRITTEN: list[tuple[str, str, str, Calls]] = [
     (
         "hermes",
         '<tool_call>{"name": "now", "arguments": {}}</tool_call>\n<tool_call>\n{"arguments": {"city": "Rome"}, '
-        '"name": "get_weather"}\n</tool_call>\nDone.',
-        "Done.",
+        '"name": "get_weather"}\n</tool_call>\nDone. All\n of it.',
+        "Done. All\n of it.",
         [("now", {}), ("get_weather", {"city": "Rome"})],
     ),
     ("hermes", '<tool_call>{"name": "now"}</tool_call>', "", [("now", {})]),
@@ -105,6 +105,34 @@ def test_the_same_however_it_is_cut(data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=8)))
     pieces = [written[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(written)], strict=True)]
     assert read(name, pieces) == read(name, [written])
+
+
+PARTS = [
+    *("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|python_tag|>", "{", "}", "[", "]", '"'),
+    *(
+        ",",
+        ":",
+        ";",
+        " ",
+        "\n",
+        "name",
+        '"name"',
+        '"now"',
+        "null",
+        "1",
+        "x",
+        "\\",
+        "now",
+        '{"a":1}',
+        '"arguments": "x"',
+    ),
+    *('{"name": "now", "arguments": {}}', '{"name": "now", "parameters": {"a": [1, "}"]}}'),
+]
+
+
+@given(st.sampled_from(sorted(FORMATS)), st.lists(st.sampled_from(PARTS), max_size=10).map("".join))
+def test_nonsense_is_read_the_same_letter_by_letter(name: str, written: str) -> None:
+    assert read(name, [written]) == read(name, list(written))
 
 
 @given(st.sampled_from(sorted(FORMATS)), st.text(alphabet='<>[]{}"\\:,; \nna/|toolcTOLARGS_', max_size=60))

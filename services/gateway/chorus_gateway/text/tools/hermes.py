@@ -39,6 +39,7 @@ class HermesReader:
     def __init__(self) -> None:
         self._calls = CallWriter(call_id)
         self._text = MarkedText(OPEN, CLOSE)
+        self._trims = False  # nothing was said since a marker
 
     @property
     def called(self) -> int:
@@ -49,17 +50,22 @@ class HermesReader:
         while text:
             if self._calls.open:
                 lost, text = self._calls.feed(text)
+                self._trims = not lost
                 out += lost
                 continue
             before, marker, text = self._text.feed(text)
             out += self._said(before)
+            self._trims = self._trims or bool(marker)
             if marker == OPEN:
                 self._calls.begin(raw=OPEN)
         return Read(out, self._calls.drain())
 
     def flush(self) -> Read:
-        return Read(self._calls.flush() + self._said(self._text.flush()), self._calls.drain())
+        lost = self._calls.flush()
+        return Read(lost + self._said(self._text.flush()), self._calls.drain())
 
     def _said(self, text: str) -> str:
         """White space around calls is nobody's."""
-        return text.lstrip() if self._calls.count else text
+        said = text.lstrip() if self._trims else text
+        self._trims = self._trims and not said
+        return said

@@ -52,6 +52,7 @@ class MistralReader:
         self._head = ""  # what follows the marker, up to where a call's JSON begins
         self._listed = False  # calls stand in a list
         self._expects = False  # a call is to begin
+        self._trims = False  # nothing was said since a call
 
     @property
     def called(self) -> int:
@@ -63,19 +64,25 @@ class MistralReader:
             if self._calls.open:
                 lost, text = self._calls.feed(text)
                 self._expects = self._listed and not self._calls.open
+                self._trims = not lost
                 out += lost
             elif self._expects:
                 text = self._begin(text)
             else:
                 before, marker, text = self._text.feed(text)
-                out += before.lstrip() if self._calls.count else before
+                out += self._said(before)
                 self._expects, self._listed = bool(marker), False
         return Read(out, self._calls.drain())
 
     def flush(self) -> Read:
         lost, self._head = self._calls.flush() or self._head, ""
-        rest = self._text.flush()
-        return Read(lost + (rest.lstrip() if self._calls.count else rest), self._calls.drain())
+        return Read(lost + self._said(self._text.flush()), self._calls.drain())
+
+    def _said(self, text: str) -> str:
+        """White space after calls is nobody's."""
+        said = text.lstrip() if self._trims else text
+        self._trims = self._trims and not said
+        return said
 
     def _begin(self, text: str) -> str:
         """What is left of the text, once a call begins in it or cannot."""
