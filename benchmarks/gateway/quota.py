@@ -74,7 +74,7 @@ async def _measure(url: str, requests: int, lives: tuple[int, int]) -> dict[str,
     started, most = time.perf_counter(), 0
     running = asyncio.gather(*(asyncio.to_thread(gateway.run) for gateway in gateways))
     while not running.done():
-        await asyncio.wait([running], timeout=0.2)
+        await asyncio.wait([running], timeout=0.02)
         most = max(most, *(found.leases for found in await _outstanding(quota)))
     await running
     seconds = time.perf_counter() - started
