@@ -37,6 +37,7 @@ class Stream:
         self._waiting = 0
         self._held = 0  # credits
         self._standing = 0  # of those, the ones that it may hold although nothing waits
+        self._granted = 0  # credits of the next frame: parts are joined, and of a number's parts the last would stand
 
     def apply(self, frame: pb.GatewayFrame) -> None:
         for cancel in frame.cancels:
@@ -47,22 +48,21 @@ class Stream:
             self._submit(Answer(submit))
         if frame.HasField("head"):
             self._waiting = frame.head.waiting
-            if self._waiting and self._said:
+            if self._waiting and self._granted:
                 self._news.set()
         self.grant()
 
     def grant(self) -> None:
         """At once where something waits; what stands goes with the next frame."""
         standing = STANDING if self._engine.quiet else 0
-        frame = pb.EngineFrame(credits=max(0, min(max(self._waiting, standing) - self._held, self._engine.free)))
+        credits = max(0, min(max(self._waiting, standing) - self._held, self._engine.free))
         if standing != self._standing:
-            frame.standing_credits = standing
-        if frame.credits or standing != self._standing:
-            self._said.append(frame.SerializeToString())
-        if standing < self._standing or (frame.credits and self._waiting):
+            self._said.append(pb.EngineFrame(standing_credits=standing).SerializeToString())
+        if standing < self._standing or (credits and self._waiting):
             self._news.set()
+        self._granted += credits
         self._standing = standing
-        self._hold(frame.credits)
+        self._hold(credits)
 
     async def frames(self) -> AsyncIterator[bytes]:
         """What the gateway has not read is joined, but no two tokens into one delta."""
@@ -70,6 +70,9 @@ class Stream:
             await self._news.wait()
             self._news.clear()
             said, self._said = self._said, []
+            if self._granted:
+                said.append(pb.EngineFrame(credits=self._granted).SerializeToString())
+                self._granted = 0
             yield b"".join(said)
 
     def close(self) -> None:
@@ -77,6 +80,7 @@ class Stream:
             self._engine.running -= len(step)
             step.clear()
         self._hold(-self._held)
+        self._engine.leave(self)
 
     def _submit(self, answer: Answer) -> None:
         if answer.pause is None:
@@ -112,7 +116,7 @@ class Stream:
     def _end(self, running: dict[tuple[str, int], Answer], key: tuple[str, int]) -> None:
         del running[key]
         self._engine.running -= 1
-        self.grant()
+        self._engine.grant()
 
     def _say(self, part: bytes) -> None:
         self._said.append(part)
@@ -127,6 +131,7 @@ class StubEngine(grpc.GenericRpcHandler):
     def __init__(self, bundle: TokenizerBundle, token: str, max_num_seqs: int) -> None:
         self.running = 0
         self.held = 0
+        self._streams: list[Stream] = []
         self._bundle = bundle
         self._key = ("authorization", f"Bearer {token}")
         self._most = max_num_seqs
@@ -148,6 +153,15 @@ class StubEngine(grpc.GenericRpcHandler):
     def quiet(self) -> bool:
         """Whether requests need not wait for one another."""
         return self.running <= self._most // 2
+
+    def grant(self) -> None:
+        """What is free goes to any stream, whoever left it."""
+        for stream in self._streams:
+            stream.grant()
+
+    def leave(self, stream: Stream) -> None:
+        self._streams.remove(stream)
+        self.grant()
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         method = (details.method or "").rpartition("/")
@@ -175,6 +189,7 @@ class StubEngine(grpc.GenericRpcHandler):
 
     async def _session(self, requests: AsyncIterator[pb.GatewayFrame], context: Any) -> AsyncIterator[bytes]:
         stream = Stream(self)
+        self._streams.append(stream)
 
         async def read() -> None:
             async for frame in requests:

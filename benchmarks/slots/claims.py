@@ -20,6 +20,7 @@ def loads_once(
     """`digests`: by adapter name, most of them held by no engine."""
     urls = [stack.services[name].health.rpartition("/")[0] for name in names_of(stack, "gateway")]
     engines = names_of(stack, "engine")
+    asyncio.run(_ask_all(urls, key, DEMO_NAME))  # a gateway's first request takes longer than an adapter's load
     fetched = []
     for number in range(rounds):
         note(f"round {number + 1} of {rounds}")
