@@ -62,7 +62,6 @@ def test_an_unknown_model_adapter_or_version(http: httpx.Client, model: str) -> 
         ("stop", ["a", "b", "c", "d", "e"]),
         ("logit_bias", {"1": 101}),
         ("service_tier", "platinum"),
-        ("response_format", {"type": "json_object"}),
         ("messages", []),
         ("messages", None),
         ("messages", "hello"),

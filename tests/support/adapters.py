@@ -1,6 +1,7 @@
 """Adapters for the demo's base model as their owners have them, good ones and bad ones, and their upload."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ BASE: dict[str, Any] = json.loads((DEMO / "model" / "config.json").read_text())
 HIDDEN, LAYERS = int(BASE["hidden_size"]), int(BASE["num_hidden_layers"])
 HEAD = int(BASE.get("head_dim") or HIDDEN // BASE["num_attention_heads"])
 QUERY, VALUE = HEAD * int(BASE["num_attention_heads"]), HEAD * int(BASE["num_key_value_heads"])
+PATIENCE = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,11 @@ def try_upload(stack: Stack, tenant: str, name: str, adapter: Adapter, model: st
 
 
 def upload(tenant: Tenant, name: str, adapter: Adapter) -> dict[str, Any]:
-    """The store's description of it."""
-    answer = try_upload(tenant.stack, tenant.name, name, adapter)
+    """The store's description of it. One that was started a moment ago may not be heard by the gateway yet."""
+    until = time.monotonic() + PATIENCE
+    while (answer := try_upload(tenant.stack, tenant.name, name, adapter)).status_code == 503:
+        assert time.monotonic() < until, answer.text
+        time.sleep(0.1)
     assert answer.status_code in (200, 201), answer.text
     described: dict[str, Any] = answer.json()
     return described
