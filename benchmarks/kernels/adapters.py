@@ -8,7 +8,6 @@ from itertools import groupby
 import torch
 
 from benchmarks.kernels.case import Case, World
-from chorus_engine.runner.device_inputs import 
 from chorus_engine.runner.graph_sizes import DECODE_TILE, PROMPT_TILE
 from chorus_kernels.lora import SitePool, Tiles, lora_delta
 
