@@ -18,6 +18,12 @@ pytestmark = pytest.mark.xdist_group("cli")  # one gateway for all of them
 COMMAND = [sys.executable, "-m", "chorus_client.cli"]
 PATIENCE = 60.0  # seconds, on a busy machine
 
+# Whoever runs the tests in the background has SIGINT ignored, which children inherit; a terminal's have it. Not by
+# preexec_fn: that forks, and what libraries do in a fork of a process with threads may end it.
+HEARS_INTERRUPTS = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
 
 @pytest.mark.parametrize(
     ("variables", "status", "said"),
@@ -159,25 +165,19 @@ def test_a_push_shows_its_progress(tenant: str, folder: Path) -> None:
         assert terminal.process.wait(PATIENCE) == 0
 
 
-def hear_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Terminal:
     """The command in a terminal of its own."""
 
     def __init__(self, *arguments: str) -> None:
         self._main, end = pty.openpty()
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
-        # Whoever runs the tests in the background has SIGINT ignored, which children inherit; a terminal's have it.
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
+            [sys.executable, "-c", HEARS_INTERRUPTS, *COMMAND, *arguments],
             stdin=end,
             stdout=end,
             stderr=end,
             env=environment,
             start_new_session=True,
-            preexec_fn=hear_interrupts,
         )
         os.close(end)
         os.set_blocking(self._main, False)
