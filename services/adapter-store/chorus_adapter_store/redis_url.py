@@ -10,6 +10,7 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
 LIMITS = {"max_connections": 32, "timeout": 1.0, "health_check_interval": 10}  # further calls queue, for a second
@@ -34,7 +35,10 @@ class Heeding:
     async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
         task = asyncio.current_task()
         before = task.cancelling() if task is not None else 0
-        await super().send_packed_command(*arguments, **options)  # type: ignore[misc]  # the connection's
+        try:
+            await super().send_packed_command(*arguments, **options)  # type: ignore[misc]  # the connection's
+        except RuntimeError as error:  # uvloop's word for a connection that was closed while it was being made
+            raise ConnectionLost(str(error)) from error
         if task is not None and task.cancelling() > before:
             raise asyncio.CancelledError
 

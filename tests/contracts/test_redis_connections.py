@@ -1,12 +1,15 @@
-"""Each service's Redis client lets a task be cancelled whenever it is; redis-py alone does not on Python 3.11."""
+"""Each service's Redis client lets a task be cancelled whenever it is, which redis-py alone does not on Python 3.11,
+and has one kind of error for a connection that was lost."""
 
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as ConnectionLost
 
 import chorus_adapter_store.redis_url
 import chorus_engine.presence.redis_url
@@ -63,3 +66,17 @@ def test_the_three_services_connect_alike() -> None:
     """They share no package, and should not drift apart."""
     modules = (chorus_adapter_store.redis_url, chorus_engine.presence.redis_url, chorus_gateway.redis_url)
     assert len({Path(str(module.__file__)).read_text() for module in modules}) == 1
+
+
+async def test_a_connection_that_closes_while_it_is_made_is_lost(connect: Callable[[str], Redis]) -> None:
+    """uvloop says RuntimeError of a transport that is closed, where asyncio's own takes the bytes and drops them."""
+    pool: Any = connect("redis://127.0.0.1:1/0").connection_pool
+    connection = pool.make_connection()
+
+    async def write(command: object) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    connection._send_packed_command = write
+    connection._reader, connection._writer = Mock(), Mock()  # it is connected, for all it knows
+    with pytest.raises(ConnectionLost, match="closed"):
+        await connection.send_packed_command(b"PING", check_health=False)
