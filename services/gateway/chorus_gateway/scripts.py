@@ -95,6 +95,9 @@ class _Line(asyncio.Protocol):
 
     def _send(self) -> None:
         self._sending = None
+        if self._transport.is_closing():  # which connection_lost has yet to tell
+            self.end(RedisConnectionError("closed by the server"))
+            return
         unsent, self._unsent = self._unsent, []
         self._transport.write(b"".join(unsent))
         if self._timer is None:
