@@ -85,6 +85,8 @@ class Choices:
             prompt_tokens=sum(len(choice.job.prompt) for choice in first),
             completion_tokens=sum(choice.tokens for choice in self._all),
             cached_tokens=sum(choice.usage.cached_tokens for choice in first if choice.usage),
+            drafted_tokens=sum(choice.usage.drafted_tokens for choice in self._all if choice.usage),
+            accepted_tokens=sum(choice.usage.accepted_tokens for choice in self._all if choice.usage),
         )
 
     def billed(self) -> Usage:

@@ -154,6 +154,7 @@ class Sampling:
     logprobs: int | None = None
     constraint: Constraint | None = None
     prompt_logprobs: int | None = None
+    speculation: int | None = None  # None: as the engine sees fit
 
 
 class Pooling(StrEnum):
@@ -201,6 +202,8 @@ class Usage:
     completion_tokens: int
     cached_tokens: int = 0
     computed_tokens: int = 0
+    drafted_tokens: int = 0  # guessed ahead and verified
+    accepted_tokens: int = 0  # of those, what became part of the answer
 
 
 @dataclass(frozen=True, slots=True)

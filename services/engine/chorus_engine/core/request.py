@@ -29,6 +29,9 @@ class Pooling(StrEnum):
     LAST = "last"  # the last token's
 
 
+MAX_SPECULATION = 16  # drafts a step
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How tokens are drawn. Ranges are those of engine.proto; `rpc` has checked them."""
@@ -48,6 +51,7 @@ class SamplingParams:
     logprobs: int | None = None  # None: none; n: the sampled token's and the n likeliest tokens'
     constraint: Constraint | None = None  # what the output must be
     prompt_logprobs: int | None = None  # likewise, of the prompt's tokens
+    speculation: int | None = None  # drafts a step, at most MAX_SPECULATION; 0: none; None: as many as pay
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class Usage:
     completion_tokens: int
     cached_tokens: int = 0  # prompt tokens taken from the prefix cache
     computed_tokens: int = 0  # tokens that passed through the model, recomputation included
+    drafted_tokens: int = 0  # guessed ahead and verified
+    accepted_tokens: int = 0  # of those, what the model would have sampled itself, as far as the answer goes
 
 
 @dataclass(frozen=True, slots=True)

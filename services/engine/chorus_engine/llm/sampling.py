@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import InvalidRequest
-from chorus_engine.core.request import SamplingParams
+from chorus_engine.core.request import MAX_SPECULATION, SamplingParams
 
 SEEDS = 1 << 64
 
@@ -29,6 +29,7 @@ class Sampling:
     logprobs: int | None = None  # None: none; n: each token's and the n likeliest tokens'
     prompt_logprobs: int | None = None  # likewise, of the prompt's tokens
     constraint: Constraint | None = None  # what answers must be
+    speculation: int | None = None  # tokens guessed ahead a step, at most 16; 0: none; None: as many as pay
 
     def __post_init__(self) -> None:
         self._check("max_tokens", self.max_tokens >= 0, "0 or above")
@@ -39,6 +40,8 @@ class Sampling:
         self._check("min_p", 0 <= self.min_p <= 1, "from 0 to 1")
         self._check("repetition_penalty", self.repetition_penalty > 0, "above 0")
         self._check("stop", all(self.stop), "without empty strings")
+        drafts = self.speculation
+        self._check("speculation", drafts is None or 0 <= drafts <= MAX_SPECULATION, f"from 0 to {MAX_SPECULATION}")
 
     def _check(self, name: str, good: bool, range_in_words: str) -> None:
         if not good:
@@ -63,4 +66,5 @@ class Sampling:
             logprobs=self.logprobs,
             prompt_logprobs=self.prompt_logprobs,
             constraint=self.constraint,
+            speculation=self.speculation,
         )

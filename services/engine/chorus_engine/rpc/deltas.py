@@ -82,6 +82,8 @@ def _use(message: pb.Usage, usage: Usage) -> None:
     message.completion_tokens = usage.completion_tokens
     message.cached_tokens = usage.cached_tokens
     message.computed_tokens = usage.computed_tokens
+    message.drafted_tokens = usage.drafted_tokens
+    message.accepted_tokens = usage.accepted_tokens
 
 
 def _end(delta: pb.Delta, timing: Timing | None, error: Exception | None) -> None:

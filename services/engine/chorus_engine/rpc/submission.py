@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import InvalidRequest
-from chorus_engine.core.request import Band, Pooling, Request, SamplingParams
+from chorus_engine.core.request import MAX_SPECULATION, Band, Pooling, Request, SamplingParams
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 MAX_LOGPROBS = 20
@@ -93,6 +93,7 @@ def to_sampling(sampling: pb.SamplingParams, limits: Limits) -> SamplingParams:
         logprobs=sampling.logprobs if sampling.HasField("logprobs") else None,
         constraint=_to_constraint(sampling.constraint) if sampling.HasField("constraint") else None,
         prompt_logprobs=sampling.prompt_logprobs if sampling.HasField("prompt_logprobs") else None,
+        speculation=sampling.speculation if sampling.HasField("speculation") else None,
     )
 
 
@@ -148,6 +149,8 @@ def _check_sampling(sampling: pb.SamplingParams) -> None:
         _check(f"logit_bias[{token_id}]", bias, math.isfinite(bias), "finite")
     for name in ("logprobs", "prompt_logprobs"):
         _check(name, getattr(sampling, name), getattr(sampling, name) <= MAX_LOGPROBS, f"at most {MAX_LOGPROBS}")
+    drafts = sampling.speculation
+    _check("speculation", drafts, drafts <= MAX_SPECULATION, f"at most {MAX_SPECULATION}")
 
 
 def _check(name: str, value: float, good: bool, range_in_words: str) -> None:

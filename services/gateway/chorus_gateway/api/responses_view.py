@@ -4,6 +4,7 @@ from typing import Any
 
 from chorus_gateway.answer import Opening
 from chorus_gateway.api.schemas_responses import ResponseRequest, ResponseTool
+from chorus_gateway.api.schemas_usage import CompletionTokensDetails
 from chorus_gateway.api.shapes import tier_name
 from chorus_gateway.values import Usage
 
@@ -47,7 +48,7 @@ def usage_view(usage: Usage) -> dict[str, Any]:
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0, **CompletionTokensDetails.of(usage).model_dump()},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 MAX_STOPS = 4
+MAX_SPECULATION = 16
 _MAX_STOP_CHARACTERS = 1024
 _MAX_BIASES = 1024
 
@@ -63,6 +64,17 @@ def _biases(value: object) -> object:
     return biases
 
 
+def _drafts(value: object) -> object:
+    """As many as that; 0 is off, and None as the engine sees fit."""
+    if value is None or value == "auto":
+        return None
+    if value == "off":
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SPECULATION:
+        raise ValueError(f"must be 'off', 'auto' or a whole number from 0 to {MAX_SPECULATION}")
+    return value
+
+
 Text = Annotated[str, AfterValidator(whole)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(sound)]
 Json = Annotated[Any, AfterValidator(sound)]
@@ -83,5 +95,18 @@ Biases = Annotated[
     dict[int, float],
     BeforeValidator(_biases),
     WithJsonSchema({"anyOf": [{"type": "object", "additionalProperties": {"type": "number"}}, {"type": "null"}]}),
+]
+Drafts = Annotated[
+    int | None,
+    BeforeValidator(_drafts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": ["off", "auto"]},
+                {"type": "integer", "minimum": 0, "maximum": MAX_SPECULATION},
+                {"type": "null"},
+            ]
+        }
+    ),
 ]
 TokenId = Annotated[int, Field(ge=0, lt=1 << 32)]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chorus_gateway.api.schema_types import Biases, Stops, Text, TokenId
+from chorus_gateway.api.schema_types import Biases, Drafts, Stops, Text, TokenId
 from chorus_gateway.api.schemas_constraint import ConstrainedRequest
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.values import Band, Sampling
@@ -58,6 +58,9 @@ class GenerationRequest(ConstrainedRequest):
     min_tokens: int | None = Field(None, ge=0, le=1 << 30, description="No stop before this many tokens.")
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
+    speculation: Drafts = Field(
+        None, description="Tokens guessed ahead a step, at most: `off`, `auto` (as many as pay), or so many."
+    )
     user: Text | None = None
     metadata: dict[str, Any] | None = None
     service_tier: ServiceTier | None = Field(None, description="The answer says which was used.")
@@ -87,6 +90,7 @@ class GenerationRequest(ConstrainedRequest):
             ignore_eos=bool(self.ignore_eos),
             logprobs=logprobs,
             constraint=self.constraint(),
+            speculation=self.speculation,
         )
 
     def check(self, unsupported: Mapping[str, tuple[Any, ...]]) -> None:

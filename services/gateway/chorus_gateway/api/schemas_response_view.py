@@ -4,13 +4,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from chorus_gateway.api.schemas_usage import CompletionTokensDetails
+
 
 class InputDetails(BaseModel):
     cached_tokens: int
     cache_write_tokens: int
 
 
-class OutputDetails(BaseModel):
+class OutputDetails(CompletionTokensDetails):
     reasoning_tokens: int
 
 

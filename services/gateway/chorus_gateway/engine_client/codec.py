@@ -145,6 +145,7 @@ def _sampling_message(sampling: Sampling) -> pb.SamplingParams:
         logprobs=sampling.logprobs,
         prompt_logprobs=sampling.prompt_logprobs,
         constraint=_constraint_message(sampling.constraint),
+        speculation=sampling.speculation,
     )
 
 
@@ -213,7 +214,14 @@ def _logprob_value(message: pb.TokenLogprobs) -> TokenLogprob:
 
 
 def usage_value(message: pb.Usage) -> Usage:
-    return Usage(message.prompt_tokens, message.completion_tokens, message.cached_tokens, message.computed_tokens)
+    return Usage(
+        message.prompt_tokens,
+        message.completion_tokens,
+        message.cached_tokens,
+        message.computed_tokens,
+        message.drafted_tokens,
+        message.accepted_tokens,
+    )
 
 
 def orphaned_value(message: pb.OrphanedUsageResponse) -> Orphaned:
