@@ -54,6 +54,10 @@ class RowStep:
 
     A token id at a position not yet known to the scheduler (start + count past the tokens committed so far) is the one
     that the runner sampled for this row in its last step.
+
+    Drafts are guesses of the tokens at positions [start + 1, start + count). A row that has any computes one token
+    beside them, draws one from the logits of each position, and takes drafts for as long as they are what it drew. The
+    row's next step is planned when this one is committed, and begins past what was taken.
     """
 
     row: int
@@ -62,6 +66,12 @@ class RowStep:
     new_blocks: tuple[int, ...]  # appended to the row's block table first; to be cleared
     sample: bool  # draw a token from the logits of the last position
     read: bool = False  # something of each position of the prompt is wanted: its log probabilities, its part of a mean
+    drafts: tuple[int, ...] = ()  # token ids that the scheduler guesses
+    guesses: int = 0  # instead of those: how many tokens the runner's own draft model guesses
+
+    @property
+    def drafted(self) -> int:
+        return len(self.drafts) + self.guesses
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,7 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class StepResult:
     step: int
-    # Aligned with StepPlan.rows: none where nothing was sampled, one token, or more once drafts are verified.
+    # Aligned with StepPlan.rows: none where nothing was sampled, else the drafts that were taken and one token more.
     sampled: tuple[tuple[SampledToken, ...], ...]
     loaded: tuple[int, ...] = ()  # adapter slots whose copy has finished since the last result
     readings: tuple[Reading, ...] = ()

@@ -50,6 +50,12 @@ class Capacity:
     recompute_seconds: float = 0.0  # measured: one token of a prompt; 0 is unknown
     max_lora_rank: int = 0  # rank rows that one module of an adapter may take
     vocab_pages: int = 0  # pages of the pool of each module outside the layers: those have the vocabulary's width
+    max_verified: int = 0  # tokens that a step with drafts may draw, even if fewer rows run at once; 0: there are none
+
+    @property
+    def max_drawn(self) -> int:
+        """Tokens that one step may draw: one a row, and one more for each draft."""
+        return max(self.max_num_seqs, self.max_verified)
 
 
 @dataclass(frozen=True, slots=True)
