@@ -114,6 +114,7 @@ BAD = {
     "logit_bias[3] is nan": submit("bad", sampling=sampling(logit_bias={3: float("nan")})),
     "token id 999": submit("bad", sampling=sampling(stop_token_ids=[999])),
     "logprobs is 21": submit("bad", sampling=sampling(logprobs=21)),
+    "speculation is 17": submit("bad", sampling=sampling(speculation=17)),
     "prompt_logprobs is 21": submit("bad", sampling=sampling(prompt_logprobs=21)),
     "an embedding takes max_tokens 0": submit("bad", pooling=pb.POOLING_LAST),
     "cache_namespace has 5 bytes": submit("bad", cache_namespace=b"short"),

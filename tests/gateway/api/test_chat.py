@@ -137,6 +137,7 @@ async def test_every_sampling_field_reaches_the_engine(client: AsyncOpenAI, engi
             "min_tokens": 2,
             "ignore_eos": True,
             "stop_token_ids": [3],
+            "speculation": 4,
             "a field of tomorrow": 1,
         },
     )
@@ -158,6 +159,7 @@ async def test_every_sampling_field_reaches_the_engine(client: AsyncOpenAI, engi
         seed=2**64 - 1,
         stop_token_ids=[3],
         ignore_eos=True,
+        speculation=4,
     )
 
 

@@ -29,6 +29,8 @@ class Reply:
     pause: float = 0.0  # seconds before each token
     error: pb.Error | None = None  # ends the submission after the tokens
     cached: int = 0
+    drafted: int = 0
+    accepted: int = 0
     hang: bool = False  # never ends by itself
     together: int = 1  # tokens a delta
 
@@ -285,6 +287,7 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             await asyncio.sleep(3600)
         last = running.end(finish) if reply.error is None else running.end(pb.FINISH_REASON_ERROR, reply.error)
         last.usage.cached_tokens = reply.cached
+        last.usage.drafted_tokens, last.usage.accepted_tokens = reply.drafted, reply.accepted
         if not tokens and reply.error is None:
             last.MergeFrom(pb.Delta(**read_of(submit)))
         return last

@@ -29,6 +29,8 @@ def _reasons(submit: pb.Submit, engine: pb.DescribeResponse) -> Iterator[str]:
     for name in ("logprobs", "prompt_logprobs"):
         if getattr(sampling, name) > 20:
             yield f"{name} is {getattr(sampling, name)}"
+    if sampling.speculation > 16:
+        yield f"speculation is {sampling.speculation}"
     if len(submit.cache_namespace) != 32:
         yield f"cache_namespace has {len(submit.cache_namespace)} bytes"
     if submit.adapter_digest and not re.fullmatch("[0-9a-f]{64}", submit.adapter_digest):
