@@ -44,12 +44,16 @@ class Source:
         assert constraint is UP
         return Counting(produced)
 
-    def fill(self, matchers: Sequence[tuple[Any, int]], masks: NDArray[np.int32]) -> None:
+    def fill(self, matchers: Sequence[tuple[Any, int, Sequence[int]]], masks: NDArray[np.int32]) -> None:
         self.fills.append(len(matchers))
-        for matcher, row in matchers:
+        for matcher, row, drafts in matchers:
             token = matcher.last + 1
-            masks[row] = 0
-            masks[row, token // 32] = 1 << token % 32
+            for place, draft in enumerate((*drafts, -1)):
+                masks[row + place] = 0
+                masks[row + place, token // 32] = 1 << token % 32
+                if draft != token or token == 25:
+                    break
+                token += 1
 
 
 @pytest.fixture

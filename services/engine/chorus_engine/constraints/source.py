@@ -35,16 +35,21 @@ class Constraints:
         except EngineError as error:
             return BrokenMatcher(error)
 
-    def fill(self, matchers: Sequence[tuple[Any, int]], masks: NDArray[np.int32]) -> None:
+    def fill(self, matchers: Sequence[tuple[Any, int, Sequence[int]]], masks: NDArray[np.int32]) -> None:
         """As runner.bound_rows.ConstraintSource has it; the matchers are those that `matcher` gave and that live."""
         assert masks.flags["C_CONTIGUOUS"]
-        states = [(matcher.state, row) for matcher, row in matchers]
-        if len(states) == 1:
-            state, row = states[0]
-            state.unsafe_compute_mask_ptr(masks[row].ctypes.data, masks.strides[0])
-        elif states:
-            self._executor.unsafe_compute_mask_ptr(states, masks.ctypes.data, masks.strides[0], len(masks))
-        for matcher, _ in matchers:
+        if any(drafts for _, _, drafts in matchers):
+            states = [(matcher.state, row, list(drafts)) for matcher, row, drafts in matchers]
+            self._executor.unsafe_compute_mask_ptr_with_draft_token(
+                states, masks.ctypes.data, masks.strides[0], len(masks)
+            )
+        elif len(matchers) == 1:
+            matcher, row, _ = matchers[0]
+            matcher.state.unsafe_compute_mask_ptr(masks[row].ctypes.data, masks.strides[0])
+        elif matchers:
+            rows = [(matcher.state, row) for matcher, row, _ in matchers]
+            self._executor.unsafe_compute_mask_ptr(rows, masks.ctypes.data, masks.strides[0], len(masks))
+        for matcher, _, _ in matchers:
             matcher.check()
 
     @cached_property

@@ -1,6 +1,7 @@
 """Rows whose output is bound by a constraint: who follows their tokens, and the masks of a step."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,10 +12,10 @@ from torch import Tensor
 from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import EngineError
 from chorus_engine.core.plan import Admission
+from chorus_engine.runner.drafts import spans
 from chorus_engine.runner.transfer import upload
 
 Words = NDArray[np.int32]
-Bound = Sequence[tuple[int, "BoundRow"]]  # (row of the draw, its constraint's state)
 
 
 class Matcher(Protocol):
@@ -36,10 +37,12 @@ class ConstraintSource(Protocol):
     def matcher(self, constraint: Constraint, produced: Sequence[int]) -> Matcher:
         """At the beginning of an output, or past what a request produced before a preemption. Never raises."""
 
-    def fill(self, matchers: Sequence[tuple[Matcher, int]], masks: Words) -> None:
+    def fill(self, matchers: Sequence[tuple[Matcher, int, Sequence[int]]], masks: Words) -> None:
         """Writes each matcher's mask into its row of `masks`, [rows, words], as `chorus_kernels.token_mask` reads them.
 
-        Never raises: a matcher that cannot go on has an error from then on.
+        With each come drafts: the mask after each of these goes into the rows that follow, as far as it allows them;
+        past that, rows stay as they are. Matchers stay where they are. Never raises: a matcher that cannot go on has an
+        error from then on.
         """
 
 
@@ -63,6 +66,17 @@ class BoundRow:
             kept = mask & self._no_stops
             if kept.any():
                 mask[:] = kept
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPlaces:
+    """A row of a draw that a constraint binds."""
+
+    places: range  # of the draw
+    row: BoundRow
+
+
+Bound = Sequence[BoundPlaces]
 
 
 class BoundRows:
@@ -93,19 +107,30 @@ class BoundRows:
         self._rows.pop(row, None)
 
     def among(self, rows: Sequence[int]) -> Bound:
+        """rows: of each place of the draw."""
         if not self._rows:
             return ()
-        return [(place, self._rows[row]) for place, row in enumerate(rows) if row in self._rows]
+        held = [(places, self._rows.get(rows[places.start])) for places in spans(rows)]
+        return [BoundPlaces(places, row) for places, row in held if row is not None]
 
-    def masks(self, bound: Bound, positions: Sequence[int]) -> Tensor:
-        """[bound rows, words] int32 on the device. positions: of the tokens to be drawn, by row of the draw."""
+    def masks(self, bound: Bound, positions: Sequence[int], before: Sequence[int]) -> Tensor:
+        """[bound places, words] int32 on the device, for each place of the draw: the position of the token to be drawn,
+        and the token that it comes after. before: empty where no row has drafts.
+        """
         assert self._source is not None
         pinned = self._device.type == "cuda"
-        masks = torch.full((len(bound), self._words), -1, dtype=torch.int32, pin_memory=pinned)
+        places = sum(len(each.places) for each in bound)
+        masks = torch.full((places, self._words), -1, dtype=torch.int32, pin_memory=pinned)
         words = masks.numpy()
-        self._source.fill([(row.matcher, index) for index, (_, row) in enumerate(bound) if row.live], words)
-        for index, (place, row) in enumerate(bound):
-            row.narrow(words[index], positions[place])
+        wanted, first = [], 0
+        for each in bound:
+            if each.row.live:
+                wanted.append((each.row.matcher, first, [before[place] for place in each.places[1:]]))
+            first += len(each.places)
+        self._source.fill(wanted, words)
+        narrowed = ((each.row, place) for each in bound for place in each.places)
+        for mask, (row, place) in zip(words, narrowed, strict=True):
+            row.narrow(mask, positions[place])
         return masks.to(self._device, non_blocking=True)  # torch keeps pinned memory until it was read
 
     def blank(self, rows: int) -> Tensor:

@@ -32,6 +32,7 @@ class RunnerSettings:
     kv_cache_bytes: int = 512 * 2**20  # on CPU
     gpu_memory_utilization: float = 0.9  # on CUDA: share of the card's memory that weights, cache and pool may take
     swap_bytes: int = 0  # host memory for swapped KV blocks
+    max_verified: int = 0  # tokens that a step with drafts may draw, at least; 0: there are no drafts
     # None: every slot may hold an adapter of the largest rank on all modules; on CUDA within POOL_SHARE of what is free
     adapter_pool_bytes: int | None = None
 
@@ -57,6 +58,7 @@ def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
         adapter_pages=pages,
         max_lora_rank=settings.max_lora_rank,
         vocab_pages=vocab_pages,
+        max_verified=settings.max_verified,
         swap_blocks=settings.swap_bytes // block_bytes(model.decoder.config, settings.block_size, model.dtype),
     )
 
@@ -143,5 +145,5 @@ def _activation_bytes(config: ModelConfig, settings: RunnerSettings, dtype: torc
     """An upper estimate of what one full step holds at once: a layer's intermediates, and the sampler's logits."""
     width = 8 * config.hidden_size + 6 * config.intermediate_size  # with what adapters add beside a product
     layer = settings.max_num_batched_tokens * width * dtype.itemsize
-    logits = 6 * settings.max_num_seqs * config.vocab_size * 4
+    logits = 6 * max(settings.max_num_seqs, settings.max_verified) * config.vocab_size * 4
     return 2 * layer + logits

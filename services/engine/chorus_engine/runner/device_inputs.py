@@ -43,7 +43,7 @@ class DeviceInputs:
     def __init__(self, capacity: Capacity, rows: RowTable, tile_queries: int, device: torch.device) -> None:
         self._rows = rows
         self._tile_queries = tile_queries
-        sequences = padded(capacity.max_num_seqs, DECODE_TILE)
+        sequences = padded(capacity.max_drawn, DECODE_TILE)
         tokens = padded(max(capacity.max_num_batched_tokens, sequences), PROMPT_PADDING)
         lora_tiles = 2 * sequences + tokens // PROMPT_TILE + 2
         attention_tiles = sequences + tokens // tile_queries + 1

@@ -58,13 +58,11 @@ class DeviceNetwork:
         self._tile_queries = tile_queries(model.dtype, config.num_heads // config.num_kv_heads)
         self._inputs = DeviceInputs(capacity, rows, self._tile_queries, model.device)
         self._arrivals = new_arrivals(model.device)
-        self._starts = torch.arange(capacity.max_num_seqs + DECODE_TILE, dtype=torch.int32, device=model.device)
+        self._starts = torch.arange(capacity.max_drawn + DECODE_TILE, dtype=torch.int32, device=model.device)
         self._ones = torch.ones_like(self._starts)
         lora = capacity.max_adapters > 0
-        self._decodes = DecodeSizes(capacity.max_num_seqs, lora=lora)
-        self._prompts = PromptSizes(
-            capacity.max_num_batched_tokens, capacity.max_num_seqs, self._tile_queries, lora=lora
-        )
+        self._decodes = DecodeSizes(capacity.max_drawn, lora=lora)
+        self._prompts = PromptSizes(capacity.max_num_batched_tokens, capacity.max_drawn, self._tile_queries, lora=lora)
         self._graphs = StepGraphs(self._graphed)
         self._eager = eager
         self.graph_bytes = 0
@@ -82,7 +80,7 @@ class DeviceNetwork:
 
     @property
     def sample_sizes(self) -> tuple[int, ...]:
-        limit = padded(self._capacity.max_num_seqs, DECODE_TILE)
+        limit = padded(self._capacity.max_drawn, DECODE_TILE)
         return tuple(sorted({*self._decodes.rows, *range(DECODE_TILE, limit + 1, DECODE_TILE)}))
 
     def _warm_up_prompts(self) -> None:

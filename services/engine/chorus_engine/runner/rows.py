@@ -1,5 +1,7 @@
 """The state of every running row, from its admission to its release."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -58,6 +60,21 @@ class RowTable:
         self._untold.clear()
         told = upload(torch.from_numpy(np.stack((cells, values))), device=self.device_blocks.device)
         self.device_blocks.view(-1).index_copy_(0, told[0], told[1].to(torch.int32))
+
+    def store_drafts(self, steps: Sequence[RowStep]) -> None:
+        """Those that the plan names, where a step's inputs are looked up; drawn tokens take their places."""
+        cells = [
+            (step.row, step.start + 1 + place, token)
+            for step in steps
+            for place, token in enumerate(step.drafts)
+        ]
+        if cells:
+            told = upload(torch.tensor(cells, dtype=torch.int64).T.contiguous(), device=self.token_ids.device)
+            self.token_ids.index_put_((told[0], told[1]), told[2].to(torch.int32))
+
+    def tokens_before(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Each [places] int64: the row's token before that position."""
+        return self.token_ids[rows, positions - 1].long()
 
     def store_sampled(self, rows: Tensor, positions: Tensor, tokens: Tensor) -> None:
         """Each [sampled] int64: the row's token at that position."""

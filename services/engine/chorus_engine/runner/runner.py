@@ -1,7 +1,7 @@
 """Runs one plan after another; owns every tensor that lives from step to step."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,11 +19,12 @@ from chorus_engine.runner.bound_rows import ConstraintSource
 from chorus_engine.runner.costs import measured
 from chorus_engine.runner.device_network import DeviceNetwork
 from chorus_engine.runner.device_pool import DevicePool
+from chorus_engine.runner.drafts import Verify, agreeing, singles
 from chorus_engine.runner.drawn import Drawn
 from chorus_engine.runner.host_network import HostNetwork
 from chorus_engine.runner.host_pool import HostPool
 from chorus_engine.runner.kv_cache import KvCache
-from chorus_engine.runner.network import Network
+from chorus_engine.runner.network import Computed, Network
 from chorus_engine.runner.reader import Reader, Reads
 from chorus_engine.runner.rows import RowTable
 from chorus_engine.runner.sampler import Sampler
@@ -36,10 +37,11 @@ class Pending:
 
     plan: StepPlan
     drawn: Drawn | None
-    sampling: tuple[int, ...]  # index in the plan of each row of `drawn`
+    sampling: Sequence[int]  # index in the plan of each row of `drawn`
     loaded: Callable[[], tuple[int, ...]]
     computed: Mark | None = None  # the end of a step that draws nothing
     reads: Reads | None = None
+    origin: Sequence[int] | None = None  # index in the plan of each row that `reads` speaks of; None: the same
 
     def result(self) -> StepResult:
         """Waits for the step's tokens, or its end if it has none; without rows, for the first load under way.
@@ -50,13 +52,15 @@ class Pending:
         failed: list[tuple[int, EngineError]] = []
         if self.drawn is not None:
             for index, drawn in zip(self.sampling, self.drawn.read(), strict=True):
-                if isinstance(drawn, SampledToken):
-                    sampled[index] = (drawn,)
+                if isinstance(drawn, tuple):
+                    sampled[index] = drawn
                 else:
                     failed.append((index, drawn))
         elif self.computed is not None:
             self.computed.wait()
         readings = () if self.reads is None else self.reads.result()
+        if self.origin is not None:
+            readings = tuple(replace(reading, row=self.origin[reading.row]) for reading in readings)
         return StepResult(self.plan.step, tuple(sampled), self.loaded(), readings, tuple(failed))
 
 
@@ -83,9 +87,10 @@ class Runner:
         attention: AttentionBackend = PagedAttention,
         paged_kernels: bool | None = None,
         constraints: ConstraintSource | None = None,
+        verify: Verify = agreeing,
     ) -> None:
         """eager: no CUDA graphs. attention: the CPU's. paged_kernels: CUDA's way, as is usual on CUDA alone.
-        constraints: without them no request may have one.
+        constraints: without them no request may have one. verify: another changes what is answered.
 
         Raises StartError for a capacity that memory does not hold.
         """
@@ -96,7 +101,7 @@ class Runner:
         self._cache = KvCache(config, capacity, model.dtype, device)
         with asked_for(f"{capacity.max_num_seqs} rows", "lower CHORUS_MAX_NUM_SEQS"):
             self._rows = RowTable(capacity, self._cache.null_block, device)
-        self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, device, constraints)
+        self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, device, constraints, verify)
         self._reader = Reader(capacity.max_num_seqs, config.hidden_size, self._rows.token_ids, self._logits_of)
         sites = lora_sites(config) | (outer_sites(config) if capacity.vocab_pages else {})
         arguments = (sites, config.num_layers, capacity, adapters, model.dtype, device)
@@ -156,16 +161,25 @@ class Runner:
         return self._compute(plan)
 
     def _compute(self, plan: StepPlan) -> Pending:
-        computed = self._network.run(plan.rows, whole=self._reader.wants(plan.rows))
-        reads = self._reader.read(plan.rows, computed)
+        self._rows.store_drafts(plan.rows)
+        rows = singles(plan.rows)
+        computed = self._network.run(rows.steps, whole=self._reader.wants(rows.steps))
+        reads = self._reader.read(rows.steps, computed)
+        origin = rows.origin if rows.drafted else None
         if computed is None or not computed.sampling:
-            return Pending(plan, None, (), self._loaded, Mark(self._model.device), reads)
+            return Pending(plan, None, (), self._loaded, Mark(self._model.device), reads, origin)
         logits = self._model.decoder.logits(computed.normed, computed.lora)
-        drawn = self._sampler.draw(logits, computed, plan.rows)
+        before = self._tokens_before(computed) if rows.drafted else None
+        drawn = self._sampler.draw(logits, computed, rows.steps, before)
         count = len(drawn.tokens)
-        rows, positions = computed.rows[:count], computed.positions[:count]
-        drawn.when_sent(lambda: self._rows.store_sampled(rows, positions, drawn.tokens))
-        return Pending(plan, drawn, computed.sampling, self._loaded, reads=reads)
+        cells, positions = computed.rows[:count], computed.positions[:count]
+        drawn.when_sent(lambda: self._rows.store_sampled(cells, positions, drawn.tokens))
+        return Pending(plan, drawn, rows.owners(computed.sampling), self._loaded, reads=reads, origin=origin)
+
+    def _tokens_before(self, computed: Computed) -> Tensor:
+        """What each place of the draw comes after: a draft, at all but a row's first."""
+        count = len(computed.sampling)
+        return self._rows.tokens_before(computed.rows[:count], computed.positions[:count])
 
     def _logits_of(self, normed: Tensor, row: int) -> Tensor:
         """normed: [tokens, hidden], all of one row; the result is [tokens, vocab]."""

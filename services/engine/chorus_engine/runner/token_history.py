@@ -22,9 +22,11 @@ class TokenHistory:
         in_prompt[admission.row].zero_().index_fill_(0, prompt, True)
         counts[admission.row].zero_().index_add_(0, output, torch.ones_like(output, dtype=torch.int32))
 
-    def count(self, rows: Tensor, tokens: Tensor) -> None:
+    def count(self, rows: Tensor, tokens: Tensor, counted: Tensor | None = None) -> None:
+        """counted: [rows] bool, of which rows; None is all."""
         counts, _ = self._get()
-        counts.index_put_((rows, tokens), torch.ones_like(tokens, dtype=torch.int32), accumulate=True)
+        times = torch.ones_like(tokens, dtype=torch.int32) if counted is None else counted.to(torch.int32)
+        counts.index_put_((rows, tokens), times, accumulate=True)
 
     def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Output counts [rows, vocab] int32 and whether the prompt has each token [rows, vocab] bool."""
