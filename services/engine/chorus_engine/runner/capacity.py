@@ -37,15 +37,21 @@ class RunnerSettings:
     adapter_pool_bytes: int | None = None
 
 
-def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
-    """Raises StartError when memory does not hold one request of the length asked for, or one largest adapter."""
+def measure_capacity(model: LoadedModel, settings: RunnerSettings, draft: LoadedModel | None = None) -> Capacity:
+    """draft: a second model whose keys and values need room beside the first one's, block by block.
+
+    Raises StartError when memory does not hold one request of the length asked for, or one largest adapter.
+    """
+    block = sum(
+        block_bytes(each.decoder.config, settings.block_size, each.dtype) for each in (model, draft) if each is not None
+    )
     pages, vocab_pages = _adapter_pages(model, settings), _vocab_pages(model, settings)
     if settings.num_kv_blocks is not None:
         blocks = settings.num_kv_blocks
     else:
         pool_bytes = pages * adapter_page_bytes(model) + vocab_pages * vocab_page_bytes(model)
         memory = _cache_bytes(model, settings, pool_bytes)
-        blocks = memory // block_bytes(model.decoder.config, settings.block_size, model.dtype) - 1
+        blocks = memory // block - 1
     max_model_len = _fitting_length(len(model.decoder.rotation), blocks, settings)
     return Capacity(
         max_model_len=max_model_len,
@@ -59,7 +65,7 @@ def measure_capacity(model: LoadedModel, settings: RunnerSettings) -> Capacity:
         max_lora_rank=settings.max_lora_rank,
         vocab_pages=vocab_pages,
         max_verified=settings.max_verified,
-        swap_blocks=settings.swap_bytes // block_bytes(model.decoder.config, settings.block_size, model.dtype),
+        swap_blocks=settings.swap_bytes // block,
     )
 
 

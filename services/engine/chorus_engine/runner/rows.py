@@ -1,6 +1,7 @@
 """The state of every running row, from its admission to its release."""
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -63,11 +64,7 @@ class RowTable:
 
     def store_drafts(self, steps: Sequence[RowStep]) -> None:
         """Those that the plan names, where a step's inputs are looked up; drawn tokens take their places."""
-        cells = [
-            (step.row, step.start + 1 + place, token)
-            for step in steps
-            for place, token in enumerate(step.drafts)
-        ]
+        cells = [(step.row, step.start + 1 + place, token) for step in steps for place, token in enumerate(step.drafts)]
         if cells:
             told = upload(torch.tensor(cells, dtype=torch.int64).T.contiguous(), device=self.token_ids.device)
             self.token_ids.index_put_((told[0], told[1]), told[2].to(torch.int32))
@@ -75,6 +72,12 @@ class RowTable:
     def tokens_before(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Each [places] int64: the row's token before that position."""
         return self.token_ids[rows, positions - 1].long()
+
+    def without_adapters(self) -> "RowTable":
+        """The same rows, seen as the base's."""
+        rows = copy(self)
+        rows.adapter_slots = np.full_like(self.adapter_slots, BASE_SLOT)
+        return rows
 
     def store_sampled(self, rows: Tensor, positions: Tensor, tokens: Tensor) -> None:
         """Each [sampled] int64: the row's token at that position."""

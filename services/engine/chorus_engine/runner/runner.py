@@ -12,19 +12,15 @@ from chorus_engine.core.request import SampledToken
 from chorus_engine.core.spec import Capacity
 from chorus_engine.model import LoadedModel
 from chorus_engine.model.attention import AttentionBackend, PagedAttention
-from chorus_engine.model.lora import lora_sites, outer_sites
-from chorus_engine.runner.adapters import AdapterPool, AdapterSource
+from chorus_engine.runner.adapters import AdapterSource
 from chorus_engine.runner.allocation import asked_for
 from chorus_engine.runner.bound_rows import ConstraintSource
 from chorus_engine.runner.costs import measured
-from chorus_engine.runner.device_network import DeviceNetwork
-from chorus_engine.runner.device_pool import DevicePool
 from chorus_engine.runner.drafts import Verify, agreeing, singles
 from chorus_engine.runner.drawn import Drawn
-from chorus_engine.runner.host_network import HostNetwork
-from chorus_engine.runner.host_pool import HostPool
 from chorus_engine.runner.kv_cache import KvCache
-from chorus_engine.runner.network import Computed, Network
+from chorus_engine.runner.network import Computed
+from chorus_engine.runner.networks import Way, make_draft_model, make_network
 from chorus_engine.runner.reader import Reader, Reads
 from chorus_engine.runner.rows import RowTable
 from chorus_engine.runner.sampler import Sampler
@@ -88,9 +84,11 @@ class Runner:
         paged_kernels: bool | None = None,
         constraints: ConstraintSource | None = None,
         verify: Verify = agreeing,
+        draft: LoadedModel | None = None,
     ) -> None:
         """eager: no CUDA graphs. attention: the CPU's. paged_kernels: CUDA's way, as is usual on CUDA alone.
         constraints: without them no request may have one. verify: another changes what is answered.
+        draft: the model that guesses where plans want it; of the model's vocabulary, dtype and device.
 
         Raises StartError for a capacity that memory does not hold.
         """
@@ -103,22 +101,9 @@ class Runner:
             self._rows = RowTable(capacity, self._cache.null_block, device)
         self._sampler = Sampler(capacity.max_num_seqs, config.vocab_size, device, constraints, verify)
         self._reader = Reader(capacity.max_num_seqs, config.hidden_size, self._rows.token_ids, self._logits_of)
-        sites = lora_sites(config) | (outer_sites(config) if capacity.vocab_pages else {})
-        arguments = (sites, config.num_layers, capacity, adapters, model.dtype, device)
-        self._pool: AdapterPool
-        self._network: Network
-        room = asked_for(
-            f"{capacity.max_adapters} adapter slots",
-            "lower CHORUS_MAX_ADAPTERS, CHORUS_MAX_VOCAB_ADAPTERS or CHORUS_MAX_LORA_RANK",
-        )
-        if device.type == "cuda" if paged_kernels is None else paged_kernels:
-            with room:
-                self._pool = pool = DevicePool(*arguments)
-            self._network = DeviceNetwork(model, capacity, self._cache, self._rows, pool, eager=eager)
-        else:
-            with room:
-                self._pool = host_pool = HostPool(*arguments)
-            self._network = HostNetwork(model, capacity, self._cache, self._rows, host_pool, attention)
+        way = Way(eager, attention, paged_kernels)
+        self._pool, self._network = make_network(model, capacity, self._cache, self._rows, adapters, way)
+        self._draft = None if draft is None else make_draft_model(draft, capacity, self._rows, adapters, way)
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -127,18 +112,26 @@ class Runner:
         for rows in self._network.sample_sizes:
             normed = torch.zeros(rows, self._model.spec.hidden_size, dtype=self._model.dtype, device=self._model.device)
             self._sampler.warm_up(self._model.decoder.logits(normed))
+        if self._draft is not None:
+            self._draft.warm_up()
         if self._model.device.type == "cuda":
             self.capacity = measured(self.capacity, self._network, self._cache, self._rows.scratch, self._model.device)
 
     @property
     def memory(self) -> Memory:
-        return Memory(self._weight_bytes, self._cache.bytes, self._pool.bytes, self._network.graph_bytes)
+        cache, graphs = self._cache.bytes, self._network.graph_bytes
+        if self._draft is not None:
+            cache, graphs = cache + self._draft.cache_bytes, graphs + self._draft.graph_bytes
+        return Memory(self._weight_bytes, cache, self._pool.bytes, graphs)
 
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> Pending:
         """Starts a step. Plans must come in order; a plan's rows must fit the capacity."""
         self._sampler.settle()
         self._cache.swap_out(plan.swap_out)
+        if self._draft is not None:
+            self._draft.swap_out(plan.swap_out)
+            self._draft.release(plan.release)
         for row in plan.release:
             self._rows.release(row)
             self._sampler.release(row)
@@ -152,9 +145,12 @@ class Runner:
         for step in plan.rows:
             if step.new_blocks:
                 self._rows.append_blocks(step)
-        self._network.clear([block for step in plan.rows for block in step.new_blocks])
+        new_blocks = [block for step in plan.rows for block in step.new_blocks]
+        self._network.clear(new_blocks)
         self._cache.swap_in(plan.swap_in)
         self._cache.copy(plan.copy)
+        if self._draft is not None:
+            self._draft.fill(new_blocks, plan.swap_in, plan.copy)
         if not plan.rows:
             return Pending(plan, None, (), lambda: self._pool.loaded(wait=True))
         self._rows.tell_device()
@@ -162,6 +158,8 @@ class Runner:
 
     def _compute(self, plan: StepPlan) -> Pending:
         self._rows.store_drafts(plan.rows)
+        if self._draft is not None:
+            self._draft.run(plan.rows)
         rows = singles(plan.rows)
         computed = self._network.run(rows.steps, whole=self._reader.wants(rows.steps))
         reads = self._reader.read(rows.steps, computed)
