@@ -1,5 +1,6 @@
 """One step in the making."""
 
+from chorus_engine.core.draft import NO_DRAFT, Draft
 from chorus_engine.core.plan import BASE_SLOT, Admission, RowStep, SlotLoad, StepPlan
 from chorus_engine.scheduler.memory import KvMemory
 from chorus_engine.scheduler.sequence import Sequence
@@ -16,10 +17,11 @@ class Batch:
         self._block_size = block_size
         self._memory = memory
 
-    def add(self, sequence: Sequence, count: int) -> None:
-        """The next `count` positions of the sequence."""
-        self.budget -= count
-        self.rows.append(sequence.advance(count))
+    def add(self, sequence: Sequence, count: int, draft: Draft = NO_DRAFT) -> None:
+        """The next `count` positions of the sequence, and a draft behind them."""
+        step = sequence.advance(count, draft)
+        self.budget -= step.count
+        self.rows.append(step)
         self.members.append(sequence)
         if sequence.seal_at <= sequence.scheduled and sequence.seal_at <= sequence.known:
             self._memory.seal(sequence)

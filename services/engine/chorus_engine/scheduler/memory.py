@@ -103,6 +103,13 @@ class KvMemory:
         """The blocks that it misses, which are free."""
         sequence.grow(self._pool.allocate(self.missing(sequence)), self._size)
 
+    def grow_ahead(self, sequence: Sequence, drafts: int, spare: int) -> int:
+        """Blocks for drafts after the known tokens, as long as `spare` stay free; how many drafts have room then."""
+        wanted = self._blocks(sequence.known + drafts) - len(sequence.blocks)
+        if wanted > 0 and (free := min(wanted, self._pool.free - spare)) > 0:
+            sequence.grow(self._pool.allocate(free), self._size)
+        return min(drafts, sequence.room - sequence.known)
+
     def seal(self, sequence: Sequence) -> None:
         """Names the blocks that are full of known tokens by the end of what is scheduled."""
         full = min(sequence.known, sequence.scheduled) // self._size

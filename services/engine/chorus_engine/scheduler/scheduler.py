@@ -5,10 +5,11 @@ given back only when it is committed, whatever became of the request meanwhile.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import merge
 
+from chorus_engine.core.draft import NO_DRAFT, Draft
 from chorus_engine.core.errors import AdapterError, AdapterUnusable, InvalidRequest
 from chorus_engine.core.load import Load, Residency
 from chorus_engine.core.plan import Reading, StepPlan, StepResult
@@ -17,6 +18,7 @@ from chorus_engine.core.spec import AdapterFootprint, Capacity
 from chorus_engine.scheduler.batch import Batch
 from chorus_engine.scheduler.chunks import ChunkPolicy
 from chorus_engine.scheduler.deadlines import Deadlines
+from chorus_engine.scheduler.drafting import Drafting, Launched, Speculator
 from chorus_engine.scheduler.eviction import Demand, EvictionPolicy
 from chorus_engine.scheduler.limits import check_adapter, check_capacity, check_request
 from chorus_engine.scheduler.memory import KvMemory
@@ -40,6 +42,7 @@ class _Flight:
 
     step: int
     members: tuple[Sequence, ...]  # aligned with the plan's rows
+    launched: Launched | None  # where there are drafts
 
 
 class Scheduler:
@@ -53,8 +56,10 @@ class Scheduler:
         prefix_caching: bool = True,
         chunks: ChunkPolicy = ChunkPolicy(),  # noqa: B008 - a frozen value
         eviction: EvictionPolicy | None = None,
+        speculator: Speculator | None = None,
     ) -> None:
         """`slot_patience`: seconds after which a request drains a slot for its adapter. `eviction`: Demand by default.
+        `speculator`: without one nothing is drafted.
 
         Raises StartError.
         """
@@ -62,6 +67,7 @@ class Scheduler:
         self._capacity = capacity
         self._chunks = chunks
         self._memory = KvMemory(capacity, prefix_caching)
+        self._drafting = None if speculator is None else Drafting(speculator, self._memory, capacity.max_drawn)
         self._rows = RowTable(capacity.max_num_seqs)
         pages = PagePools(
             capacity.adapter_pages, capacity.adapter_page_rows, capacity.vocab_pages, capacity.max_lora_rank
@@ -148,6 +154,8 @@ class Scheduler:
     def schedule(self, now: float) -> StepPlan | None:
         """The next step, or None when there is nothing to do before a commit or a change from outside."""
         self._now = now
+        if self._flights and self._awaits_commit(self._flights[-1]):
+            return None
         self._memory.begin_step()
         for sequence in self._deadlines.pop_due(now):
             self._end(sequence, FinishReason.DEADLINE)
@@ -159,7 +167,8 @@ class Scheduler:
         if not batch.rows and not loads and not awaits_load:
             return None
         self._step += 1
-        self._flights.append(_Flight(self._step, tuple(batch.members)))
+        launched = None if self._drafting is None else self._drafting.launched(batch, now)
+        self._flights.append(_Flight(self._step, tuple(batch.members), launched))
         return batch.plan(self._step, self._rows.take_released(), loads)
 
     def commit(self, plan: StepPlan, result: StepResult, now: float) -> tuple[Output, ...]:
@@ -181,19 +190,27 @@ class Scheduler:
                 outputs.append(sequence.output(now, tokens, prompt=prompt, embedding=reading.embedding))
                 if sequence.seal_at <= sequence.known and sequence.seal_at <= sequence.scheduled:
                     self._memory.seal(sequence)
+            if self._drafting is not None and row.drafted and sampled:
+                self._drafting.verified(sequence, row.drafted, len(sampled) - 1)
             if sequence.finish is not None and not ended:
-                del self._live[sequence.request.id]
+                self._bury(sequence)
                 self._leave(sequence)
             elif index in failed and not ended:
                 self._end(sequence, FinishReason.ERROR, failed[index])
             elif not sequence.active:
                 self._give_back(sequence)
+        if self._drafting is not None and flight.launched is not None:
+            self._drafting.committed(flight.launched, now, goes_on=self._rows.num_active > 0)
         return (*outputs, *self.take_outputs())
 
     def take_outputs(self) -> tuple[Output, ...]:
         """Ends that no step brought about (cancel, deadline, adapter) since the last call or commit."""
         outputs, self._outputs = tuple(self._outputs), []
         return outputs
+
+    def _awaits_commit(self, last: _Flight) -> bool:
+        drafting, launched = self._drafting, last.launched
+        return drafting is not None and launched is not None and drafting.awaits_commit(launched, self._rows.active)
 
     def _grow(self) -> bool:
         """Give active rows the blocks that their next positions need, by preemption if must be; whether all have."""
@@ -224,12 +241,13 @@ class Scheduler:
     def _compute(self, batch: Batch, now: float) -> None:
         """Rows that decode; then prompts that run and requests that wait, in one order, as far as the budget goes."""
         prompts = []
+        drafts = self._drafts(batch.budget)
         for sequence in self._rows.active:
             remaining = sequence.remaining
             if not remaining or sequence.cramped:
                 continue  # has asked for its last token, or waits for blocks of a row that leaves
             if remaining == 1:
-                batch.add(sequence, 1)
+                batch.add(sequence, 1, drafts.get(sequence.row, NO_DRAFT))
             else:
                 prompts.append(sequence)
         if batch.rows:
@@ -242,6 +260,11 @@ class Scheduler:
                 batch.add_prompt(sequence)
             else:
                 self._admit(sequence, batch, now)
+
+    def _drafts(self, budget: int) -> Mapping[int, Draft]:
+        if self._drafting is None:
+            return {}
+        return self._drafting.choose(self._rows.active, budget, min(self._rows.free, len(self._waiting)))
 
     def _heads(self) -> Iterator[Sequence]:
         """Waiting requests whose adapter is ready, in order, until one of them is not admitted."""
@@ -270,13 +293,18 @@ class Scheduler:
 
     def _end(self, sequence: Sequence, reason: FinishReason, error: Exception | None = None) -> None:
         sequence.finish = reason
-        del self._live[sequence.request.id]
+        self._bury(sequence)
         self._outputs.append(sequence.output(self._now, error=error))
         if sequence.row == NO_ROW:
             self._waiting.remove(sequence)
             self._memory.drop(sequence)
         else:
             self._leave(sequence)
+
+    def _bury(self, sequence: Sequence) -> None:
+        del self._live[sequence.request.id]
+        if self._drafting is not None:
+            self._drafting.ended(sequence)
 
     def _leave(self, sequence: Sequence) -> None:
         """The row takes no further steps."""

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 
+from chorus_engine.core.draft import NO_DRAFT, Draft
 from chorus_engine.core.plan import Admission, Reading, RowStep
 from chorus_engine.core.request import FinishReason, Output, Request, SampledToken, Timing, Usage
 
@@ -34,9 +35,11 @@ class Sequence:
         "_read",
         "_stop",
         "_untold",
+        "accepted",
         "active",
         "blocks",
         "cached",
+        "drafted",
         "entered",
         "finish",
         "host",
@@ -72,6 +75,8 @@ class Sequence:
         self.slot: int | None = None  # adapter slot leased
         self.entered = 0.0  # when it got the row that it holds
         self.finish: FinishReason | None = None
+        self.drafted = 0  # tokens guessed ahead and verified
+        self.accepted = 0  # of those, tokens of the answer
         self.reading = request.reads_prompt  # until all that is wanted of the prompt's tokens has come
         # The rest of the public fields is KvMemory's.
         self.blocks: list[int] = []
@@ -108,6 +113,11 @@ class Sequence:
     def cramped(self) -> bool:
         """Whether blocks are missing for what can be scheduled now."""
         return self.room < self.known + self.pending < self.limit
+
+    @property
+    def decodes(self) -> bool:
+        """Whether its next step computes one token, and drafts after it could be of use."""
+        return self.remaining == 1 and self.left > 1 and bool(self.produced) and not self.cramped
 
     @property
     def near_end(self) -> bool:
@@ -155,8 +165,9 @@ class Sequence:
             pooling=request.pooling,
         )
 
-    def advance(self, count: int) -> RowStep:
-        """Schedule the next `count` positions; the last of what remains asks for a token."""
+    def advance(self, count: int, draft: Draft = NO_DRAFT) -> RowStep:
+        """Schedule the next `count` positions; the last of what remains asks for a token. What is behind it of a draft
+        counts as computed once it is accepted."""
         start = self.scheduled
         self.scheduled = start + count
         sample = self.scheduled == self.known + self.pending
@@ -166,14 +177,16 @@ class Sequence:
             self._untold = 0
         self.pending += sample
         self.in_flight += 1
+        count += len(draft)
         self._computed += count
         read = self.reading and start < len(self.request.prompt)
-        return RowStep(self.row, start, count, new_blocks, sample, read)
+        return RowStep(self.row, start, count, new_blocks, sample, read, draft.tokens, draft.guesses)
 
     def receive(self, step: RowStep, sampled: tuple[SampledToken, ...], now: float) -> tuple[SampledToken, ...]:
         """Commit one row: the tokens that count, up to the one that ends the request. May set `finish`."""
         self.in_flight -= 1
         self.pending -= step.sample
+        self.drafted += step.drafted
         if self.finish is not None or not sampled:
             return ()
         if self._first_token is None:
@@ -184,6 +197,9 @@ class Sequence:
         for count, token in enumerate(sampled, 1):
             self.produced.append(token.token_id)
             self.known += 1
+            if count > 1:  # the one before it was a draft, and is computed
+                self.scheduled += 1
+                self.accepted += 1
             if token.ends or self.known == self.limit or token.token_id in self._stop:
                 self.finish = self._ending(token)
                 if self.finish is not None:
@@ -236,7 +252,7 @@ class Sequence:
         return FinishReason.LENGTH if self.known == self.limit else None
 
     def _usage(self) -> Usage:
-        return Usage(len(self.request.prompt), len(self.produced), self.cached or 0, self._computed)
+        return Usage(len(self.request.prompt), len(self.produced), self.cached or 0, self._computed, self.drafted, self.accepted)
 
     def _timing(self, now: float) -> Timing:
         scheduled = now if self._first_scheduled is None else self._first_scheduled
