@@ -38,17 +38,17 @@ class Constraints:
     def fill(self, matchers: Sequence[tuple[Any, int, Sequence[int]]], masks: NDArray[np.int32]) -> None:
         """As runner.bound_rows.ConstraintSource has it; the matchers are those that `matcher` gave and that live."""
         assert masks.flags["C_CONTIGUOUS"]
-        if any(drafts for _, _, drafts in matchers):
-            states = [(matcher.state, row, list(drafts)) for matcher, row, drafts in matchers]
+        ahead = [(matcher.state, row, list(drafts)) for matcher, row, drafts in matchers if drafts]
+        alone = [(matcher.state, row) for matcher, row, drafts in matchers if not drafts]
+        if len(alone) == 1:
+            state, row = alone[0]
+            state.unsafe_compute_mask_ptr(masks[row].ctypes.data, masks.strides[0])
+        elif alone:
+            self._executor.unsafe_compute_mask_ptr(alone, masks.ctypes.data, masks.strides[0], len(masks))
+        if ahead:
             self._executor.unsafe_compute_mask_ptr_with_draft_token(
-                states, masks.ctypes.data, masks.strides[0], len(masks)
+                ahead, masks.ctypes.data, masks.strides[0], len(masks)
             )
-        elif len(matchers) == 1:
-            matcher, row, _ = matchers[0]
-            matcher.state.unsafe_compute_mask_ptr(masks[row].ctypes.data, masks.strides[0])
-        elif matchers:
-            rows = [(matcher.state, row) for matcher, row, _ in matchers]
-            self._executor.unsafe_compute_mask_ptr(rows, masks.ctypes.data, masks.strides[0], len(masks))
         for matcher, _, _ in matchers:
             matcher.check()
 

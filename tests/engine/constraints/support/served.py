@@ -15,10 +15,11 @@ from chorus_engine.constraints import ConstraintRoom
 from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import EngineError
 from chorus_engine.core.plan import StepPlan
-from chorus_engine.core.request import FinishReason, Output, Request, SampledToken, SamplingParams
+from chorus_engine.core.request import FinishReason, Output, Request, SampledToken, SamplingParams, Usage
 from chorus_engine.model import load
 from chorus_engine.runner import Pending, Runner, RunnerSettings, measure_capacity
 from chorus_engine.scheduler import Scheduler
+from chorus_engine.scheduler.drafting import Speculator
 
 SETTINGS = RunnerSettings(max_num_seqs=32, num_kv_blocks=2048, block_size=16, max_adapters=1, max_lora_rank=64)
 
@@ -29,6 +30,7 @@ class Answer:
     finish: FinishReason | None = None
     error: Exception | None = None
     text: str = ""
+    usage: Usage | None = None
 
     @property
     def ids(self) -> list[int]:
@@ -40,6 +42,7 @@ class Run:
     answers: dict[str, Answer]
     preemptions: int
     most_in_flight: int
+    steps: int
 
 
 class Demo:
@@ -66,36 +69,45 @@ class Demo:
             namespace=str(lora).encode(),
         )
 
-    def run(self, requests: Sequence[Request], *, depth: int = 1, settings: RunnerSettings = SETTINGS) -> Run:
+    def run(
+        self,
+        requests: Sequence[Request],
+        *,
+        depth: int = 1,
+        settings: RunnerSettings = SETTINGS,
+        speculator: Speculator | None = None,
+    ) -> Run:
         """Up to `depth` steps launched and not committed. Constraints are leased meanwhile, as the gate does it."""
         leased = [request.sampling.constraint for request in requests if request.sampling.constraint is not None]
         for constraint in leased:
             self.room.cache.lease(constraint).result()
         try:
-            return self._run(requests, depth, settings)
+            return self._run(requests, depth, settings, speculator)
         finally:
             for constraint in leased:
                 self.room.cache.release(constraint)
             self.room.cache.check()
 
-    def _run(self, requests: Sequence[Request], depth: int, settings: RunnerSettings) -> Run:
+    def _run(
+        self, requests: Sequence[Request], depth: int, settings: RunnerSettings, speculator: Speculator | None
+    ) -> Run:
         capacity = measure_capacity(self.loaded, settings)
         runner = Runner(self.loaded, capacity, self.adapters, constraints=self.room.source)
         if self.loaded.device.type == "cuda":
             runner.warm_up()
-        scheduler = Scheduler(runner.capacity)
+        scheduler = Scheduler(runner.capacity, speculator=speculator)
         scheduler.adapter_fetched(self.adapters.footprint(self.adapter))
         for request in requests:
             scheduler.add(request)
         answers = {request.id: Answer() for request in requests}
         flights: deque[tuple[StepPlan, Pending]] = deque()
-        most, now = 0, 0.0
+        most, now, steps = 0, 0.0, 0
         while True:
             now += 0.01
             plan = scheduler.schedule(now)
             if plan is not None:
                 flights.append((plan, runner.launch(plan)))
-                most = max(most, len(flights))
+                most, steps = max(most, len(flights)), steps + bool(plan.rows)
             if plan is None and not flights:
                 break
             if plan is None or len(flights) >= depth:
@@ -103,12 +115,12 @@ class Demo:
                 for output in scheduler.commit(oldest, pending.result(), now):
                     self._take(answers[output.request_id], output)
         scheduler.check()
-        return Run(answers, scheduler.load().preemptions, most)
+        return Run(answers, scheduler.load().preemptions, most, steps)
 
     def _take(self, answer: Answer, output: Output) -> None:
         assert answer.finish is None, "nothing comes after the end"
         answer.tokens.extend(output.tokens)
-        answer.finish, answer.error = output.finish, output.error
+        answer.finish, answer.error, answer.usage = output.finish, output.error, output.usage or answer.usage
         if output.finish is not None:
             assert output.error is None or isinstance(output.error, EngineError)
             answer.text = self.tokenizer.decode(answer.ids, skip_special_tokens=True)

@@ -1,0 +1,3 @@
+from tests.engine.constraints.conftest import demo
+
+__all__ = ["demo"]
