@@ -21,25 +21,25 @@ _TWICE = ("consolidated*", "*/*")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
-def locate(model: str) -> Path:
+def locate(model: str, variable: str = "CHORUS_MODEL") -> Path:
     """The folder of a checkpoint; a hub id is downloaded first, with progress, and found again later.
 
-    Raises StartError in one sentence that says which of the two failed.
+    variable: what named it. Raises StartError in one sentence that says which of the two failed.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
     if folder.is_absolute() or model.startswith((".", "~")) or not _HUB_ID.fullmatch(model):
-        raise StartError(f"CHORUS_MODEL={model!r} is no folder; give a checkpoint's folder or a hub id.")
+        raise StartError(f"{variable}={model!r} is no folder; give a checkpoint's folder or a hub id.")
     try:
         return Path(snapshot_download(model, allow_patterns=list(_PATTERNS), ignore_patterns=list(_TWICE)))
     except (RepositoryNotFoundError, HFValidationError, GatedRepoError) as error:
         reason = (
             "wants an access token with permission (HF_TOKEN)" if isinstance(error, GatedRepoError) else "is unknown"
         )
-        raise StartError(f"CHORUS_MODEL={model!r} is no folder here, and the hub says it {reason}.") from None
+        raise StartError(f"{variable}={model!r} is no folder here, and the hub says it {reason}.") from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise StartError(
-            f"CHORUS_MODEL={model!r} is no folder here, and the hub cannot be reached ({type(error).__name__}); "
+            f"{variable}={model!r} is no folder here, and the hub cannot be reached ({type(error).__name__}); "
             "give a folder, or connect and try again."
         ) from None

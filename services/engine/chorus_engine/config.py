@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     enforce_eager: bool = Field(
         False, description="never use CUDA graphs: starts faster and decodes slower; for finding faults"
     )
+    draft_model: Annotated[str | None, BeforeValidator(lambda text: text or None)] = Field(
+        None,
+        description="a smaller model that guesses what the model will say, for both base and adapters: a folder or hub "
+        "id with the same tokenizer; its weights and KV cache are taken from the same memory",
+    )
     enable_prefix_caching: bool = Field(
         True, description="keep the KV blocks of prompts that ended, for requests of the same tenant and adapter"
     )

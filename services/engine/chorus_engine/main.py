@@ -282,6 +282,7 @@ class Engine:
             self._cache,
             eager=self._settings.enforce_eager,
             constraints=self._constraints.source,
+            draft=loaded.draft,
         )
         runner.warm_up()
         gc.freeze()  # what lives as long as the engine is not looked through again and again in the middle of steps

@@ -17,7 +17,7 @@ from chorus_engine.checkpoint import locate
 from chorus_engine.config import GIB, Settings
 from chorus_engine.core.errors import StartError
 from chorus_engine.core.spec import Capacity
-from chorus_engine.model import LoadedModel, load
+from chorus_engine.model import LoadedModel, load, load_draft
 from chorus_engine.rpc import TokenizerBundle, read_bundle
 from chorus_engine.runner import RunnerSettings, measure_capacity
 
@@ -33,6 +33,7 @@ class Loaded:
     model: LoadedModel
     capacity: Capacity
     bundle: TokenizerBundle
+    draft: LoadedModel | None = None  # guesses for the model
 
 
 class HostMemory:
@@ -85,9 +86,23 @@ def load_model(settings: Settings) -> Loaded:
         seed=settings.seed,
         outer_lora=settings.max_vocab_adapters > 0 and settings.max_adapters != 0,
     )
-    capacity = measure_capacity(model, runner_settings(settings, device))
+    draft = _load_draft(settings, model, folder)
+    capacity = measure_capacity(model, runner_settings(settings, device), draft)
     log.info("loaded", extra={"seconds": round(time.monotonic() - began, 2), "kv_blocks": capacity.num_blocks})
-    return Loaded(model, capacity, bundle)
+    return Loaded(model, capacity, bundle, draft)
+
+
+def _load_draft(settings: Settings, model: LoadedModel, folder: Path) -> LoadedModel | None:
+    if settings.draft_model is None:
+        return None
+    return load_draft(
+        locate(settings.draft_model, "CHORUS_DRAFT_MODEL"),
+        model,
+        folder,
+        load_format=settings.load_format,
+        digest_cache=digest_cache(settings),
+        seed=settings.seed,
+    )
 
 
 def digest_cache(settings: Settings) -> Path:

@@ -1,6 +1,6 @@
 """A smaller model beside the one that is served, which guesses what rows will draw next.
 
-It has no adapters. Its keys and values lie in the same blocks of a cache of its own, so whatever a plan does with blocks
+It has no adapters. Its keys and values lie in the same blocks of a cache of its own, so what a plan does with blocks
 it does for both. What it guesses changes no token: the model that is served verifies it.
 """
 
@@ -90,6 +90,8 @@ class DraftModel:
         for step in steps:
             if step.guesses or step.count > 1:
                 self._known[step.row] = step.start + step.count
+            else:
+                self._known.setdefault(step.row, step.start)
         return computed
 
     def _piece(self, step: RowStep) -> RowStep:
