@@ -7,6 +7,7 @@ from chorus_engine.core.request import Band, Output, Request, SamplingParams
 from chorus_engine.core.spec import AdapterFootprint, Capacity
 from chorus_engine.scheduler import Scheduler
 from chorus_engine.scheduler.chunks import ChunkPolicy
+from chorus_engine.scheduler.drafting import Speculator
 from chorus_engine.scheduler.eviction import EvictionPolicy
 from tests.engine.scheduler.fake_runner import FakeRunner
 
@@ -70,8 +71,16 @@ class Drive:
         prefix_caching: bool = True,
         chunks: ChunkPolicy = ChunkPolicy(),  # noqa: B008 - a frozen value
         eviction: EvictionPolicy | None = None,
+        speculator: Speculator | None = None,
     ) -> None:
-        self.scheduler = Scheduler(capacity, patience, prefix_caching=prefix_caching, chunks=chunks, eviction=eviction)
+        self.scheduler = Scheduler(
+            capacity,
+            patience,
+            prefix_caching=prefix_caching,
+            chunks=chunks,
+            eviction=eviction,
+            speculator=speculator,
+        )
         self.requests: dict[str, Request] = {}
         self.runner = FakeRunner(capacity, self.requests, load_steps)
         self.depth = depth

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from zlib import crc32
 
+NOT_WHAT_WAS_SAID = -1  # the past of what no row should read
 Owner = tuple[bytes, str | None]  # (namespace, or the request's id when it has none; adapter digest)
 
 
@@ -61,6 +62,11 @@ class FakeDevice:
 
     def write(self, row: Row, position: int) -> None:
         self._blocks[row.blocks[position // self._size]][position % self._size] = row.cells(position + 1)[position]
+
+    def spoil(self, row: Row, position: int, token: int) -> None:
+        """A draft that is wrong: it must be written over before it is read."""
+        cell = Cell(row.owner, position, token, NOT_WHAT_WAS_SAID)
+        self._blocks[row.blocks[position // self._size]][position % self._size] = cell
 
     def read(self, row: Row) -> list[int]:
         """The tokens of the row's computed positions; every cell must be what the row would have written."""

@@ -115,6 +115,7 @@ class FakeRunner:
         assert len(rows) == len(plan.rows)
         assert admitted <= rows, "a row is admitted for nothing"
         assert sum(step.count for step in plan.rows) <= self._capacity.max_num_batched_tokens
+        assert sum(step.sample + step.drafted for step in plan.rows) <= self._capacity.max_drawn
         for step in plan.rows:
             self._extend(step, first=step.row in admitted)
         for step in plan.rows:
@@ -129,20 +130,46 @@ class FakeRunner:
             row.computed = step.start
             assert len(row.blocks) == -(-step.start // size), "blocks of an admission are those with something in them"
         assert step.start == row.computed, "positions are contiguous"
-        assert step.count > 0
-        assert step.start + step.count <= len(row.tokens), "a position whose token nobody knows"
+        assert step.count > step.drafted >= 0
+        assert step.start + step.count - step.drafted <= len(row.tokens), "a position whose token nobody knows"
+        assert not step.drafted or (step.count == 1 + step.drafted and step.sample and not step.read)
+        assert not (step.drafts and step.guesses), "drafts of two minds"
         row.blocks.extend(step.new_blocks)
+        assert step.start + step.count <= len(row.blocks) * size, "a position without a block"
         assert len(set(row.blocks)) == len(row.blocks)
 
     def _write(self, step: RowStep, admitted: set[int]) -> None:
         row, size = self._rows[step.row], self._capacity.block_size
-        row.computed = step.start + step.count
-        written = set(row.blocks[step.start // size : (row.computed - 1) // size + 1])
+        row.computed = step.start + step.count - step.drafted
+        written = set(row.blocks[step.start // size : (step.start + step.count - 1) // size + 1])
         for index, other in self._rows.items():
             if index != step.row and index not in admitted:
                 assert written.isdisjoint(other.blocks), "a write into a block that another row has read"
         for position in range(step.start, row.computed):
             self._device.write(row, position)
+        if step.drafted:
+            self._guess(step, row)
+
+    def _guess(self, step: RowStep, row: Row) -> None:
+        """Drafts are written behind the row's own token, as if they were right; what is right is counted as computed.
+
+        `row.tokens` then has the row's next tokens but one, as the device has them: nobody is told before the commit.
+        """
+        drafts = step.drafts or [(self._next(step, row) + step.start % 2) % VOCAB for _ in range(step.guesses)]
+        right = True
+        for position, draft in enumerate(drafts, row.computed):
+            wanted = self._next(step, row) if right else -1
+            right = right and draft == wanted
+            if right:
+                row.tokens.append(draft)
+                self._device.write(row, position)
+                row.computed += 1
+            else:
+                assert position < len(row.blocks) * self._capacity.block_size
+                self._device.spoil(row, position, draft)
+
+    def _next(self, step: RowStep, row: Row) -> int:
+        return next_token(row.tokens, row.owner[1], self._sampling[step.row].seed)
 
     def _sample(self, step: RowStep) -> tuple[SampledToken, ...]:
         if not step.sample:
@@ -151,4 +178,4 @@ class FakeRunner:
         assert row.computed == len(row.tokens), "a token is drawn from the last position"
         token = next_token(self._device.read(row), row.owner[1], self._sampling[step.row].seed)
         row.tokens.append(token)
-        return (SampledToken(token),)
+        return tuple(SampledToken(token) for token in row.tokens[step.start + step.count - step.drafted :])

@@ -14,6 +14,7 @@ from chorus_engine.scheduler.chunks import ChunkPolicy
 from chorus_engine.scheduler.eviction import make_policy
 from tests.engine.scheduler.drive import Drive, footprint, request
 from tests.engine.scheduler.fake_runner import answer
+from tests.engine.scheduler.guessing import Guessing
 from tests.support.often import often
 
 TIGHT = Capacity(
@@ -51,6 +52,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         caching=st.sampled_from([True, True, True, False]),
         policy=st.sampled_from(["demand", "lru"]),
         slots=st.sampled_from([(2, 3), (4, 6)]),
+        right=st.sampled_from([None, None, 0.0, 0.6, 1.0]),
+        verified=st.sampled_from([0, 8, 64]),
     )
     def start(
         self,
@@ -66,6 +69,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         caching: bool,
         policy: str,
         slots: tuple[int, int],
+        right: float | None,
+        verified: int,
     ) -> None:
         capacity = replace(
             TIGHT,
@@ -77,6 +82,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             swap_blocks=swap_blocks,
             swap_seconds=swap_seconds,
             recompute_seconds=1.0,
+            max_verified=verified,
         )
         chunks = ChunkPolicy(tokens=chunk)
         self.drive = Drive(
@@ -87,6 +93,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             prefix_caching=caching,
             chunks=chunks,
             eviction=make_policy(policy),
+            speculator=None if right is None else Guessing(right),
         )
         self.asked = 0  # requests for adapters
         self.texts: list[tuple[int, ...]] = [tuple(range(24)), (*range(9), *range(15))]

@@ -16,6 +16,7 @@ from chorus_engine.core.spec import Capacity
 from chorus_engine.scheduler.chunks import ChunkPolicy
 from tests.engine.scheduler.drive import Drive, footprint, request
 from tests.engine.scheduler.fake_runner import answer
+from tests.engine.scheduler.guessing import Guessing
 
 CAPACITY = Capacity(
     max_model_len=48,
@@ -42,8 +43,11 @@ class Traffic:
             num_blocks=random.choice([12, 16, 24]),
             swap_blocks=random.choice([0, 5, 20]),
             swap_seconds=random.choice([0.1, 1.5]),
+            max_verified=random.choice([0, 16, 64]),
         )
-        self.drive = Drive(capacity, depth, load_steps=1, chunks=ChunkPolicy(tokens=random.choice([2, 512])))
+        self.guessing = Guessing(right=random.choice([0.5, 0.9]), seed=seed) if seed % 2 else None
+        chunks = ChunkPolicy(tokens=random.choice([2, 512]))
+        self.drive = Drive(capacity, depth, load_steps=1, chunks=chunks, speculator=self.guessing)
         self.drive.host(*(footprint(digest, rank) for digest, rank in ADAPTERS.items()))
         self.texts = [tuple(random.randrange(3) for _ in range(24)) for _ in range(3)]
         self.seen: Counter[str] = Counter()
@@ -61,6 +65,10 @@ class Traffic:
         self.drive.run()
         for plan in self.drive.plans:
             self.note(plan)
+        if self.guessing is not None:
+            self.seen["taken"] += self.guessing.taken
+            self.seen["refused"] += self.guessing.drafted - self.guessing.taken
+            assert not self.guessing.live
 
     def add(self) -> None:
         """One prompt once or several times: the beginning of a text, or of a text and what was answered to it."""
@@ -113,5 +121,5 @@ def test_nobody_reads_what_it_would_not_have_written(depth: int) -> None:
         for asked in traffic.drive.requests.values():
             traffic.judge(asked)
         seen += traffic.seen
-    events = {"found", "found while filled", "copied", "swapped out", "swapped in"}
+    events = {"found", "found while filled", "copied", "swapped out", "swapped in", "taken", "refused"}
     assert {event for event in events if seen[event] >= 5} == events, f"traffic that proves little: {seen}"
