@@ -40,7 +40,10 @@ class StepShape:
 
 
 class DeviceInputs:
-    def __init__(self, capacity: Capacity, rows: RowTable, tile_queries: int, device: torch.device) -> None:
+    def __init__(
+        self, capacity: Capacity, rows: RowTable, tile_queries: int, device: torch.device, runs: int = 1
+    ) -> None:
+        """runs: times that inputs are made a step."""
         self._rows = rows
         self._tile_queries = tile_queries
         sequences = padded(capacity.max_drawn, DECODE_TILE)
@@ -66,7 +69,7 @@ class DeviceInputs:
                 Field("positions", I32, (tokens,)),
             ),
             device,
-            STEPS_IN_FLIGHT,
+            STEPS_IN_FLIGHT * runs,
         )
 
     @property

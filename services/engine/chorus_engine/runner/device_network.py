@@ -47,7 +47,9 @@ class DeviceNetwork:
         pool: DevicePool,
         *,
         eager: bool,
+        runs: int = 1,
     ) -> None:
+        """runs: how often a step goes through the model."""
         self._model = model
         self._capacity = capacity
         self._cache = cache
@@ -56,7 +58,7 @@ class DeviceNetwork:
         config = model.decoder.config
         self._window = config.sliding_window
         self._tile_queries = tile_queries(model.dtype, config.num_heads // config.num_kv_heads)
-        self._inputs = DeviceInputs(capacity, rows, self._tile_queries, model.device)
+        self._inputs = DeviceInputs(capacity, rows, self._tile_queries, model.device, runs)
         self._arrivals = new_arrivals(model.device)
         self._starts = torch.arange(capacity.max_drawn + DECODE_TILE, dtype=torch.int32, device=model.device)
         self._ones = torch.ones_like(self._starts)

@@ -4,9 +4,10 @@ It has no adapters. Its keys and values lie in the same blocks of a cache of its
 it does for both. What it guesses changes no token: the model that is served verifies it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from chorus_engine.core.plan import RowStep
 from chorus_engine.core.spec import Capacity
@@ -16,16 +17,19 @@ from chorus_engine.runner.network import Computed, Network
 from chorus_engine.runner.rows import RowTable
 from chorus_kernels.sampling import draw
 
+Guess = Callable[[Tensor, Computed, Sequence[RowStep]], Tensor]  # as Sampler.guess
+
 
 class DraftModel:
     """Prompts go through it when they go through the model that is served, since their blocks may be shared. What a row
     decodes without guesses waits until it guesses again, so that steps without guesses cost nothing."""
 
     def __init__(
-        self, model: LoadedModel, network: Network, cache: KvCache, rows: RowTable, capacity: Capacity
+        self, model: LoadedModel, network: Network, cache: KvCache, rows: RowTable, capacity: Capacity, guess: Guess
     ) -> None:
-        """network: the model's, on the same rows without adapters."""
+        """network: the model's, on the same rows without adapters. guess: one token a row that samples."""
         self._decoder = model.decoder
+        self._guess = guess
         self._device = model.device
         self._network = network
         self._cache = cache
@@ -71,28 +75,28 @@ class DraftModel:
         All of the batch's rows take their next guess at once, and the host waits for none of them.
         """
         guessing = [step for step in steps if step.guesses]
-        computed = self._compute(steps)
+        pieces = self._pieces(steps)
+        computed = self._network.run(pieces) if pieces else None
         ahead = 0
         while guessing:
             assert computed is not None, "who guesses samples"
-            self._guess(computed)
+            self._store(computed, pieces)
             ahead += 1
             # The last guess is computed too: taken, it is part of the context.
-            computed = self._network.run(tuple(RowStep(step.row, step.start + ahead, 1, (), True) for step in guessing))
+            pieces = tuple(RowStep(step.row, step.start + ahead, 1, (), True) for step in guessing)
+            computed = self._network.run(pieces)
             guessing = [step for step in guessing if step.guesses > ahead]
 
-    def _compute(self, steps: Sequence[RowStep]) -> Computed | None:
+    def _pieces(self, steps: Sequence[RowStep]) -> tuple[RowStep, ...]:
         """What rows have beyond what was computed, if they guess or have more than one token."""
-        pieces = [self._piece(step) for step in steps if step.guesses or step.count > 1]
+        wanted = [step for step in steps if step.guesses or step.count > 1]
+        pieces = [self._piece(step) for step in wanted]
         if sum(piece.count for piece in pieces) > self._most_tokens:
             pieces = [self._catch_up(piece) if piece.sample else piece for piece in pieces]
-        computed = self._network.run(tuple(pieces)) if pieces else None
         for step in steps:
-            if step.guesses or step.count > 1:
-                self._known[step.row] = step.start + step.count
-            else:
-                self._known.setdefault(step.row, step.start)
-        return computed
+            self._known.setdefault(step.row, step.start)
+        self._known.update((step.row, step.start + step.count) for step in wanted)
+        return tuple(pieces)
 
     def _piece(self, step: RowStep) -> RowStep:
         # A guess that was not taken is computed anew, as what was drawn instead.
@@ -106,9 +110,8 @@ class DraftModel:
             self._network.run((RowStep(piece.row, start, min(self._most_tokens, last - start), (), False),))
         return RowStep(piece.row, last, 1, (), True)
 
-    def _guess(self, computed: Computed) -> None:
-        """By the noise and temperature that the model served will draw with. A row that has all its guesses gets one
-        more, in whose place a token is drawn in any case."""
-        logits = self._decoder.logits(computed.normed)
-        tokens = draw(logits, computed.temperature, computed.seeds, computed.positions)
-        self._rows.store_sampled(computed.rows, computed.positions, tokens)
+    def _store(self, computed: Computed, pieces: Sequence[RowStep]) -> None:
+        """A guess for each row that sampled. One that had all its guesses gets one more: a token is drawn there in any
+        case."""
+        tokens = self._guess(self._decoder.logits(computed.normed), computed, pieces)
+        self._rows.store_sampled(computed.rows[: len(tokens)], computed.positions[: len(tokens)], tokens)

@@ -13,7 +13,6 @@ from chorus_engine.runner.drafts import Verify, agreeing, spans
 from chorus_engine.runner.streams import Mark
 from chorus_engine.runner.transfer import download
 
-
 Sampled = tuple[SampledToken, ...] | EngineError  # of one row; or why its request cannot go on
 
 

@@ -103,7 +103,9 @@ class Runner:
         self._reader = Reader(capacity.max_num_seqs, config.hidden_size, self._rows.token_ids, self._logits_of)
         way = Way(eager, attention, paged_kernels)
         self._pool, self._network = make_network(model, capacity, self._cache, self._rows, adapters, way)
-        self._draft = None if draft is None else make_draft_model(draft, capacity, self._rows, adapters, way)
+        self._draft = None
+        if draft is not None:
+            self._draft = make_draft_model(draft, capacity, self._rows, adapters, way, self._sampler.guess)
 
     @torch.inference_mode()
     def warm_up(self) -> None:

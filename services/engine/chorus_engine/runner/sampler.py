@@ -12,7 +12,7 @@ from chorus_engine.runner.drawn import Drawn, TopTokens
 from chorus_engine.runner.lot import Lot
 from chorus_engine.runner.network import Computed
 from chorus_engine.runner.ways import Ways
-from chorus_kernels.sampling import draw, sample, top_logprobs
+from chorus_kernels.sampling import SamplingBatch, draw, sample, top_logprobs
 from chorus_kernels.token_mask import allowed
 
 
@@ -72,6 +72,15 @@ class Sampler:
         self._late = LateDraw(lot, bound, drawn)
         self._go_on()
         return drawn
+
+    def guess(self, logits: Tensor, computed: Computed, steps: Sequence[RowStep]) -> Tensor:
+        """A token a row that samples: from the same logits the one that `draw` takes, unless penalties, a bias or a
+        constraint have a say there. Padding may get one too."""
+        chosen = [steps[index] for index in computed.sampling]
+        rows, positions = [step.row for step in chosen], [step.start + step.count for step in chosen]
+        if self._plain(rows):
+            return draw(logits, computed.temperature, computed.seeds, computed.positions)
+        return sample(logits[: len(rows)], SamplingBatch(random=self._ways.random(rows, positions)))
 
     def settle(self) -> None:
         """All rows of the last step are drawn, even if it takes to wait for the steps before it."""

@@ -51,6 +51,10 @@ class Ways:
             random=self._random(params, lot.positions),
         )
 
+    def random(self, rows: Sequence[int], positions: Sequence[int]) -> RandomRows | None:
+        """Temperatures, filters and noise alone."""
+        return self._random([self.of(row) for row in rows], positions)
+
     def count(self, lot: Lot, penalties: Penalties, tokens: Tensor) -> None:
         """Takes down what was drawn for rows with penalties, as far as drafts were right."""
         rows = self.tensor(lot.rows)[penalties.rows]
