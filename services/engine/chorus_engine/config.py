@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 from chorus_engine.core.errors import StartError
+from chorus_engine.core.request import MAX_SPECULATION
 from chorus_engine.presence.redis_url import check as check_redis_url
 
 GIB = 1 << 30
@@ -117,6 +118,15 @@ class Settings(BaseSettings):
         None,
         description="a smaller model that guesses what the model will say, for both base and adapters: a folder or hub "
         "id with the same tokenizer; its weights and KV cache are taken from the same memory",
+    )
+    speculation: Literal["auto", "off", "ngram", "suffix", "draft"] = Field(
+        "auto",
+        description="who guesses tokens ahead, which are verified in one step and change no answer; ngram: what came "
+        "after the same words in prompt and output; suffix: in what the adapter answered the tenant lately, too; draft: "
+        "draft_model; auto: draft where there is a draft_model, else suffix",
+    )
+    speculation_tokens: int = Field(
+        8, ge=1, le=MAX_SPECULATION, description="most tokens guessed ahead of one request in a step"
     )
     enable_prefix_caching: bool = Field(
         True, description="keep the KV blocks of prompts that ended, for requests of the same tenant and adapter"

@@ -57,7 +57,15 @@ from chorus_engine.rpc import (
 from chorus_engine.runner import Runner
 from chorus_engine.scheduler import Scheduler
 from chorus_engine.scheduler.eviction import make_policy as make_slot_policy
-from chorus_engine.startup import HostMemory, Loaded, check_free, device_utilization, digest_cache, load_model
+from chorus_engine.startup import (
+    HostMemory,
+    Loaded,
+    check_free,
+    device_utilization,
+    digest_cache,
+    load_model,
+    make_speculator,
+)
 from chorus_engine.telemetry import EngineMetrics, MetricsServer, Tracing, configure_logging
 from chorus_engine.watchdog import Bounds, Watchdog
 
@@ -117,6 +125,7 @@ class Engine:
             settings.slot_patience,
             prefix_caching=settings.enable_prefix_caching,
             eviction=make_slot_policy(settings.eviction_policy),
+            speculator=make_speculator(settings, self._metrics.speculation),
         )
         layout = Layout(loaded.model.spec, loaded.model.dtype, settings.max_lora_rank)
         supply = self._make_supply(host, layout)

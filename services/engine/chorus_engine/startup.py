@@ -20,9 +20,11 @@ from chorus_engine.core.spec import Capacity
 from chorus_engine.model import LoadedModel, load, load_draft
 from chorus_engine.rpc import TokenizerBundle, read_bundle
 from chorus_engine.runner import RunnerSettings, measure_capacity
+from chorus_engine.speculation import Control, NgramProposer, Proposer, Speculator, SuffixProposer, Tally
 
 log = logging.getLogger(__name__)
 
+MAX_VERIFIED = 64  # tokens that a step may draw although fewer requests may run
 MOST_THREADS = 16  # a step of a few rows has no work for more, and each waits for the slowest
 
 
@@ -69,6 +71,7 @@ class HostMemory:
 
 def load_model(settings: Settings) -> Loaded:
     began = time.monotonic()
+    speculation_way(settings)
     device = choose_device(settings)
     folder = locate(settings.model)
     bundle = read_bundle(folder)
@@ -93,7 +96,7 @@ def load_model(settings: Settings) -> Loaded:
 
 
 def _load_draft(settings: Settings, model: LoadedModel, folder: Path) -> LoadedModel | None:
-    if settings.draft_model is None:
+    if settings.draft_model is None or speculation_way(settings) != "draft":
         return None
     return load_draft(
         locate(settings.draft_model, "CHORUS_DRAFT_MODEL"),
@@ -149,7 +152,29 @@ def runner_settings(settings: Settings, device: torch.device) -> RunnerSettings:
         kv_cache_bytes=int(settings.kv_cache_memory * GIB),
         gpu_memory_utilization=settings.gpu_memory_utilization,
         adapter_pool_bytes=None if pool is None else int(pool * GIB),
+        max_verified=0 if settings.speculation == "off" else MAX_VERIFIED,
     )
+
+
+def speculation_way(settings: Settings) -> str:
+    """off, ngram, suffix or draft. Raises StartError."""
+    way = settings.speculation
+    if way == "draft" and settings.draft_model is None:
+        raise StartError("CHORUS_SPECULATION=draft needs a model that guesses; set CHORUS_DRAFT_MODEL, or use suffix.")
+    if way == "auto":
+        return "suffix" if settings.draft_model is None else "draft"
+    return way
+
+
+def make_speculator(settings: Settings, tally: Tally) -> Speculator | None:
+    """None where nothing is guessed."""
+    proposers: dict[str, Callable[[], Proposer | None]] = {
+        "ngram": NgramProposer,
+        "suffix": SuffixProposer,
+        "draft": lambda: None,  # the runner's
+    }
+    make = proposers.get(speculation_way(settings))
+    return None if make is None else Speculator(make(), Control(settings.speculation_tokens), tally)
 
 
 def check_free(host: str, port: int, variable: str) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is guessed, answers are those without guessing: the demo's model, with an adapter and without, on the CPU."""
+"""Whatever is guessed, answers are those without it: the demo's model, with an adapter and without, on the CPU."""
 
 import json
 from collections.abc import Sequence
@@ -80,7 +80,11 @@ def usages(run: Run) -> Sequence[Usage]:
 
 @pytest.mark.parametrize(("way", "depth"), [("ngram", 1), ("suffix", 2), ("scripted", 1), ("scripted", 2)])
 def test_answers_are_those_without_drafts(demo: Demo, plain: Run, way: str, depth: int) -> None:
-    proposers = {"ngram": NgramProposer(), "suffix": SuffixProposer(), "scripted": scripted(plain, 0.7)}
+    proposers: dict[str, Proposer] = {
+        "ngram": NgramProposer(),
+        "suffix": SuffixProposer(),
+        "scripted": scripted(plain, 0.7),
+    }
     run = demo.run(requests(demo), depth=depth, settings=VERIFYING, speculator=speculate(proposers[way]))
     same(run, plain)
     assert sum(usage.accepted_tokens for usage in usages(run)) > (100 if way == "scripted" else 5)

@@ -13,7 +13,15 @@ from chorus_engine.checkpoint import locate
 from chorus_engine.constraints import ConstraintRoom
 from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import StartError
-from chorus_engine.core.request import FinishReason, Output, Pooling, Request, SampledToken, SamplingParams
+from chorus_engine.core.request import (
+    MAX_SPECULATION,
+    FinishReason,
+    Output,
+    Pooling,
+    Request,
+    SampledToken,
+    SamplingParams,
+)
 from chorus_engine.llm.adapters import Shelf
 from chorus_engine.llm.answers import Completion, Piece
 from chorus_engine.llm.sampling import Sampling
@@ -22,10 +30,12 @@ from chorus_engine.llm.text import Texts, Writer
 from chorus_engine.model import load
 from chorus_engine.runner import Runner, RunnerSettings, measure_capacity
 from chorus_engine.scheduler import Scheduler
+from chorus_engine.speculation import Control, NgramProposer, Speculator
 
 Prompt = str | Sequence[int]  # a text, or token ids
 Adapter = str | None  # a name; None is the base model
 NAMESPACE = b"offline"  # all prompts are the caller's own
+MAX_VERIFIED = 64  # tokens that a step with guesses may draw although fewer requests may run
 PATIENCE = 0.5  # seconds after which a request gets a slot that others use
 
 
@@ -52,14 +62,16 @@ class LLM:
         sizes = settings or _default_settings(chosen, len(adapters or ()))
         loaded = load(folder, name=folder.name, device=chosen, dtype=dtype, max_model_len=sizes.max_model_len)
         self._shelf = Shelf({name: Path(path) for name, path in (adapters or {}).items()}, loaded)
-        sizes = replace(sizes, max_lora_rank=max(1, self._shelf.largest_rank))
+        sizes = replace(sizes, max_lora_rank=max(1, self._shelf.largest_rank), max_verified=MAX_VERIFIED)
         self._texts = Texts(folder)
         self._constraints = ConstraintRoom(self._texts.source, loaded.spec.vocab_size, loaded.spec.eos_token_ids)
         self._close = weakref.finalize(self, self._constraints.close)
         capacity = measure_capacity(loaded, sizes)
         runner = Runner(loaded, capacity, self._shelf, eager=eager, constraints=self._constraints.source)
         runner.warm_up()
-        scheduler = Scheduler(runner.capacity, PATIENCE)
+        scheduler = Scheduler(
+            runner.capacity, PATIENCE, speculator=Speculator(NgramProposer(), Control(MAX_SPECULATION))
+        )
         for adapter in self._shelf.adapters:
             scheduler.adapter_fetched(adapter.footprint)
         self.spec = loaded.spec

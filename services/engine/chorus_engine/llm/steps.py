@@ -46,7 +46,7 @@ class Steps:
             return
         if plan is None or len(self._flights) >= self._depth:
             oldest, pending = self._flights.popleft()
-            self._tell(self._scheduler.commit(oldest, pending.result(), now))
+            self._tell(self._scheduler.commit(oldest, pending.result(), time.monotonic()))
 
     def _tell(self, outputs: tuple[Output, ...]) -> None:
         for output in outputs:

@@ -252,7 +252,9 @@ class Sequence:
         return FinishReason.LENGTH if self.known == self.limit else None
 
     def _usage(self) -> Usage:
-        return Usage(len(self.request.prompt), len(self.produced), self.cached or 0, self._computed, self.drafted, self.accepted)
+        return Usage(
+            len(self.request.prompt), len(self.produced), self.cached or 0, self._computed, self.drafted, self.accepted
+        )
 
     def _timing(self, now: float) -> Timing:
         scheduled = now if self._first_scheduled is None else self._first_scheduled

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from chorus_engine.core.load import Held, Load, Tier
 from chorus_engine.core.plan import StepPlan
 from chorus_engine.core.request import Output
+from chorus_engine.telemetry.speculation import SpeculationMetrics
 
 _LATENCY = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -95,6 +96,7 @@ class EngineMetrics:
         )
         self._usage_dropped = Counter("usage_dropped", "Final usages that nobody took down.", registry=registry)
         self._stalled = Gauge("engine_stalled", "1 while steps fail to end.", registry=registry)
+        self.speculation = SpeculationMetrics(registry)
 
     def step(self, plan: StepPlan, seconds: float) -> None:
         self._busy.add(seconds)
