@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     speculation: Literal["auto", "off", "ngram", "suffix", "draft"] = Field(
         "auto",
         description="who guesses tokens ahead, which are verified in one step and change no answer; ngram: what came "
-        "after the same words in prompt and output; suffix: in what the adapter answered the tenant lately, too; draft: "
+        "after the same words in prompt and output; suffix: and in what the adapter answered the tenant lately; draft: "
         "draft_model; auto: draft where there is a draft_model, else suffix",
     )
     speculation_tokens: int = Field(

@@ -61,7 +61,7 @@ def test_pieces_of_a_stream_make_the_answers(llm: LLM) -> None:
         texts[piece.index] += piece.text
         pieces += 1
     assert texts == [answer.text for answer in whole]
-    assert pieces == 12 * len(PROMPTS)
+    assert len(PROMPTS) < pieces <= 12 * len(PROMPTS)  # a piece has what one step said
 
 
 def test_streams_take_turns_and_one_may_be_left(llm: LLM) -> None:

@@ -16,7 +16,7 @@ class ScriptedProposer:
         self._answers = answers
         self._acceptance = acceptance
         self._vocab = vocab
-        self._random = Random(seed)
+        self._random = Random(seed)  # noqa: S311 - no secret
 
     def propose(self, request: Request, produced: Sequence[int], count: int) -> tuple[int, ...]:
         right = self._answers(request)[len(produced) : len(produced) + count]
