@@ -1,6 +1,7 @@
 """The engine without services, beside transformers + PEFT."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,19 @@ def test_answers_are_the_oracles_whatever_the_adapter(llm: LLM, world: World) ->
     assert [answer.token_ids for answer in llm.generate(PROMPTS, GREEDY, adapter=names)] == [
         answer.token_ids for answer in answers
     ]
+
+
+def test_guesses_of_a_draft_model_change_no_answer(llm: LLM, world: World) -> None:
+    names = ["one", None, "two", None, None, "two"]
+    guessing = LLM(world.folder, world.adapters, device="cpu", settings=SETTINGS, draft=world.folder)
+    for sampling in (GREEDY, replace(GREEDY, temperature=0.9, seed=3, top_k=30)):
+        plain = llm.generate(PROMPTS, replace(sampling, speculation=0), adapter=names)
+        assert not any(answer.drafted_tokens for answer in plain)
+        guessed = guessing.generate(PROMPTS, replace(sampling, speculation=4), adapter=names)
+        assert [answer.token_ids for answer in guessed] == [answer.token_ids for answer in plain]
+        of_the_base = [answer for answer, name in zip(guessed, names, strict=True) if name is None]
+        assert all(answer.accepted_tokens == answer.drafted_tokens > 0 for answer in of_the_base), "it is the model"
+        assert sum(answer.accepted_tokens for answer in guessed) < sum(answer.drafted_tokens for answer in guessed)
 
 
 def test_pieces_of_a_stream_make_the_answers(llm: LLM) -> None:

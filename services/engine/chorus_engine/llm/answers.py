@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from chorus_engine.core.request import FinishReason, SampledToken
+from chorus_engine.core.request import FinishReason, SampledToken, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,7 @@ class Piece:
     tokens: tuple[SampledToken, ...] = ()
     finish: FinishReason | None = None  # with the last one
     prompt: tuple[SampledToken, ...] = ()  # of the prompt's tokens, from the second on, where they were asked for
+    usage: Usage | None = None  # so far; at least with the first one and the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Completion:
     tokens: tuple[SampledToken, ...]  # end-of-text or a stop token included
     finish: FinishReason  # stop or length
     prompt: tuple[SampledToken, ...] = ()
+    drafted_tokens: int = 0  # guessed ahead
+    accepted_tokens: int = 0  # of those, what became part of the answer
 
     @property
     def token_ids(self) -> tuple[int, ...]:

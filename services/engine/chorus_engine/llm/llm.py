@@ -27,7 +27,7 @@ from chorus_engine.llm.answers import Completion, Piece
 from chorus_engine.llm.sampling import Sampling
 from chorus_engine.llm.steps import Steps
 from chorus_engine.llm.text import Texts, Writer
-from chorus_engine.model import load
+from chorus_engine.model import load, load_draft
 from chorus_engine.runner import Runner, RunnerSettings, measure_capacity
 from chorus_engine.scheduler import Scheduler
 from chorus_engine.speculation import Control, NgramProposer, Speculator
@@ -51,11 +51,15 @@ class LLM:
         dtype: str = "auto",
         eager: bool = False,
         settings: RunnerSettings | None = None,
+        draft: str | Path | None = None,
     ) -> None:
         """model: a checkpoint's folder or a hub id. adapters: folders by name. device: "auto", "cpu" or "cuda".
 
         dtype: "auto" is the checkpoint's on CUDA and float32 on CPU. eager: no CUDA graphs. settings: sizes and memory;
-        the largest rank comes from the adapters. Raises StartError or AdapterUnusable.
+        the largest rank comes from the adapters. draft: a smaller checkpoint with the same tokenizer, which guesses
+        what the model will say; without one guesses come from prompt and output.
+
+        Raises StartError or AdapterUnusable.
         """
         chosen = _device(device)
         folder = locate(str(model))
@@ -66,12 +70,13 @@ class LLM:
         self._texts = Texts(folder)
         self._constraints = ConstraintRoom(self._texts.source, loaded.spec.vocab_size, loaded.spec.eos_token_ids)
         self._close = weakref.finalize(self, self._constraints.close)
-        capacity = measure_capacity(loaded, sizes)
-        runner = Runner(loaded, capacity, self._shelf, eager=eager, constraints=self._constraints.source)
+        guesser = None if draft is None else load_draft(locate(str(draft), "CHORUS_DRAFT_MODEL"), loaded, folder)
+        capacity = measure_capacity(loaded, sizes, guesser)
+        constraints = self._constraints.source
+        runner = Runner(loaded, capacity, self._shelf, eager=eager, constraints=constraints, draft=guesser)
         runner.warm_up()
-        scheduler = Scheduler(
-            runner.capacity, PATIENCE, speculator=Speculator(NgramProposer(), Control(MAX_SPECULATION))
-        )
+        speculator = Speculator(NgramProposer() if guesser is None else None, Control(MAX_SPECULATION))
+        scheduler = Scheduler(runner.capacity, PATIENCE, speculator=speculator)
         for adapter in self._shelf.adapters:
             scheduler.adapter_fetched(adapter.footprint)
         self.spec = loaded.spec
@@ -191,7 +196,7 @@ def _piece(index: int, output: Output, writer: Writer) -> Piece:
     ids = [token.token_id for token in output.tokens]
     text = writer.feed(ids, last=output.finish is not None)
     finish = FinishReason.STOP if writer.stopped else output.finish
-    return Piece(index, text, output.tokens, finish, output.prompt)
+    return Piece(index, text, output.tokens, finish, output.prompt, output.usage)
 
 
 def _completion(prompt: tuple[int, ...], pieces: Sequence[Piece]) -> Completion:
@@ -199,7 +204,9 @@ def _completion(prompt: tuple[int, ...], pieces: Sequence[Piece]) -> Completion:
     told = tuple(token for piece in pieces for token in piece.prompt)
     finish = pieces[-1].finish
     assert finish is not None, "the last piece has the end"
-    return Completion(prompt, "".join(piece.text for piece in pieces), tuple(tokens), finish, told)
+    text = "".join(piece.text for piece in pieces)
+    usage = [piece.usage for piece in pieces if piece.usage is not None][-1]
+    return Completion(prompt, text, tuple(tokens), finish, told, usage.drafted_tokens, usage.accepted_tokens)
 
 
 def _device(name: str) -> torch.device:
