@@ -108,7 +108,8 @@ class Timing:
 class Output:
     """News of one request after one step. The last one has `finish`, and with it `usage` and `timing`.
 
-    The first tokens come with a `usage` too: who ends the request at a stop string never sees the last one.
+    The first tokens come with a `usage` too, and all of a request with drafts: who ends the request at a stop string
+    never sees the last one.
     By then all of the prompt's tokens have come, if they were asked for: from the second on, the first one with a past.
     """
 

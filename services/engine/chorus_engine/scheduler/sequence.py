@@ -241,7 +241,8 @@ class Sequence:
     ) -> Output:
         if self.finish is None:
             first = 0 < len(tokens) == len(self.produced)
-            return Output(self.request.id, tokens, usage=self._usage() if first else None, prompt=prompt)
+            usage = self._usage() if first or self.drafted else None
+            return Output(self.request.id, tokens, usage=usage, prompt=prompt)
         return Output(self.request.id, tokens, self.finish, error, self._usage(), self._timing(now), prompt, embedding)
 
     def _ending(self, token: SampledToken) -> FinishReason | None:
