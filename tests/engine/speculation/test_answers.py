@@ -9,7 +9,9 @@ import pytest
 
 from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.request import Request, Usage
+from chorus_engine.model import LoadedModel, load_draft
 from chorus_engine.speculation import Control, NgramProposer, Proposer, ScriptedProposer, Speculator, SuffixProposer
+from scripts.stack.config import DEMO
 from tests.engine.constraints.support.served import SETTINGS, Answer, Demo, Run, schema
 
 ASK = "Turn this into JSON: Brinda bought 12 apples in Velsh and 12 apples in Velsh."
@@ -78,16 +80,27 @@ def usages(run: Run) -> Sequence[Usage]:
     return [answer.usage for answer in run.answers.values() if answer.usage is not None]
 
 
-@pytest.mark.parametrize(("way", "depth"), [("ngram", 1), ("suffix", 2), ("scripted", 1), ("scripted", 2)])
-def test_answers_are_those_without_drafts(demo: Demo, plain: Run, way: str, depth: int) -> None:
-    proposers: dict[str, Proposer] = {
+@pytest.fixture(scope="module")
+def draft(demo: Demo) -> LoadedModel:
+    return load_draft(DEMO / "draft", demo.loaded, DEMO / "model")
+
+
+@pytest.mark.parametrize(
+    ("way", "depth"), [("ngram", 1), ("suffix", 2), ("scripted", 1), ("scripted", 2), ("draft", 1), ("draft", 2)]
+)
+def test_answers_are_those_without_drafts(demo: Demo, draft: LoadedModel, plain: Run, way: str, depth: int) -> None:
+    proposers: dict[str, Proposer | None] = {
+        "draft": None,
         "ngram": NgramProposer(),
         "suffix": SuffixProposer(),
         "scripted": scripted(plain, 0.7),
     }
-    run = demo.run(requests(demo), depth=depth, settings=VERIFYING, speculator=speculate(proposers[way]))
+    guesser = draft if way == "draft" else None
+    speculator = speculate(proposers[way])
+    run = demo.run(requests(demo), depth=depth, settings=VERIFYING, speculator=speculator, draft=guesser)
     same(run, plain)
-    assert sum(usage.accepted_tokens for usage in usages(run)) > (100 if way == "scripted" else 5)
+    accepted = sum(usage.accepted_tokens for usage in usages(run))
+    assert accepted > {"scripted": 100, "draft": 60}.get(way, 5)
     assert run.steps <= plain.steps
     off = run.answers["off"].usage
     assert off is not None
@@ -101,4 +114,15 @@ def test_preemption_and_chunks_change_no_token(demo: Demo, plain: Run, swap: int
     settings = replace(SCARCE, swap_bytes=swap, max_verified=40)
     run = demo.run(requests(demo), depth=2, settings=settings, speculator=speculate(scripted(plain, 0.8)))
     assert run.preemptions > 0
+    same(run, plain)
+
+
+@pytest.mark.parametrize("swap", [0, 1 << 24])
+def test_a_draft_model_goes_through_preemption_and_chunks_too(
+    demo: Demo, draft: LoadedModel, plain: Run, swap: int
+) -> None:
+    settings = replace(SCARCE, swap_bytes=swap, max_verified=40)
+    run = demo.run(requests(demo), depth=2, settings=settings, speculator=speculate(None), draft=draft)
+    assert run.preemptions > 0
+    assert sum(usage.accepted_tokens for usage in usages(run)) > 40
     same(run, plain)

@@ -16,7 +16,7 @@ from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import EngineError
 from chorus_engine.core.plan import StepPlan
 from chorus_engine.core.request import FinishReason, Output, Request, SampledToken, SamplingParams, Usage
-from chorus_engine.model import load
+from chorus_engine.model import LoadedModel, load
 from chorus_engine.runner import Pending, Runner, RunnerSettings, measure_capacity
 from chorus_engine.scheduler import Scheduler
 from chorus_engine.scheduler.drafting import Speculator
@@ -76,23 +76,29 @@ class Demo:
         depth: int = 1,
         settings: RunnerSettings = SETTINGS,
         speculator: Speculator | None = None,
+        draft: LoadedModel | None = None,
     ) -> Run:
         """Up to `depth` steps launched and not committed. Constraints are leased meanwhile, as the gate does it."""
         leased = [request.sampling.constraint for request in requests if request.sampling.constraint is not None]
         for constraint in leased:
             self.room.cache.lease(constraint).result()
         try:
-            return self._run(requests, depth, settings, speculator)
+            return self._run(requests, depth, settings, speculator, draft)
         finally:
             for constraint in leased:
                 self.room.cache.release(constraint)
             self.room.cache.check()
 
     def _run(
-        self, requests: Sequence[Request], depth: int, settings: RunnerSettings, speculator: Speculator | None
+        self,
+        requests: Sequence[Request],
+        depth: int,
+        settings: RunnerSettings,
+        speculator: Speculator | None,
+        draft: LoadedModel | None,
     ) -> Run:
-        capacity = measure_capacity(self.loaded, settings)
-        runner = Runner(self.loaded, capacity, self.adapters, constraints=self.room.source)
+        capacity = measure_capacity(self.loaded, settings, draft)
+        runner = Runner(self.loaded, capacity, self.adapters, constraints=self.room.source, draft=draft)
         if self.loaded.device.type == "cuda":
             runner.warm_up()
         scheduler = Scheduler(runner.capacity, speculator=speculator)
