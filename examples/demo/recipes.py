@@ -17,6 +17,14 @@ ARCHITECTURE: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 
+DRAFT_ARCHITECTURE: dict[str, Any] = {
+    **ARCHITECTURE,
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -61,3 +69,5 @@ PRESETS = {
     "full": Preset(Effort(4800, 160, 2e-3, 400_000, 400), Effort(1600, 256, 3e-3, 200_000, 200)),
     "quick": Preset(Effort(6000, 10, 3e-3, 150_000, 300), Effort(1200, 48, 4e-3, 60_000, 100)),
 }
+
+DRAFT = Effort(1000, 64, 4e-3, 40_000, 100)

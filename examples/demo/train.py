@@ -13,6 +13,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import vocabulary
@@ -57,7 +58,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def train_base(folder: Path, effort: Effort, device: str) -> None:
     tokenizer = vocabulary.save(folder)
-    model = new_model(tokenizer).to(device)
+    model = new_model(tokenizer, ARCHITECTURE).to(device)
     encoded = encode(tokenizer, documents(0, effort.pool))
     rows = Rows.of(pack(encoded, ROW_TOKENS), tokenizer.pad_token_id, device)
     held_out = probes(UNSEEN)
@@ -68,14 +69,14 @@ def train_base(folder: Path, effort: Effort, device: str) -> None:
     fit("base", model, rows, effort, score, lambda: model.save_pretrained(folder))
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast) -> Model:
+def new_model(tokenizer: PreTrainedTokenizerFast, architecture: dict[str, Any]) -> Model:
     torch.manual_seed(0)
     special = {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **ARCHITECTURE, **special))
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **architecture, **special))
     model.generation_config = GenerationConfig(do_sample=False, **special)
     return model
 

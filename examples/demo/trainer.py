@@ -77,8 +77,10 @@ def fit(
     effort: Effort,
     score: Callable[[], float],
     save: Callable[[], None],
+    *,
+    shown: str = "{:6.1%}",
 ) -> None:
-    """Trains what requires gradients; at intervals saves, and prints loss and held-out score."""
+    """Trains what requires gradients; at intervals saves, and prints loss and held-out score, the latter as `shown`."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=effort.rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, effort.steps))
@@ -97,7 +99,7 @@ def fit(
         if step % effort.score_every == 0 or step == effort.steps:
             mean = torch.stack(losses).mean().item()
             losses.clear()
-            _report(name, step, effort.steps, mean, score(), time.monotonic() - started)
+            _report(name, step, effort.steps, mean, shown.format(score()), time.monotonic() - started)
             save()
             model.train()
         if step == effort.steps:
@@ -112,10 +114,10 @@ def _rate(step: int, steps: int) -> float:
     return 0.02 + 0.49 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _report(name: str, step: int, steps: int, loss: float, score: float, elapsed: float) -> None:
+def _report(name: str, step: int, steps: int, loss: float, score: str, elapsed: float) -> None:
     left = elapsed / step * (steps - step)
     print(
-        f"{name:>9}  step {step:>5}/{steps}  loss {loss:.4f}  held-out {score:6.1%}"
+        f"{name:>9}  step {step:>5}/{steps}  loss {loss:.4f}  held-out {score}"
         f"  elapsed {_clock(elapsed)}  left {_clock(left)}",
         flush=True,
     )
