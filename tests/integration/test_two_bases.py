@@ -1,4 +1,5 @@
-"""One gateway, one store, two engines with a base model each, and an adapter on each base."""
+"""One gateway, one store, two engines with a base model each, and adapters on each base. One engine guesses ahead by
+n-grams, the other by a draft model."""
 
 import json
 import shutil
@@ -6,8 +7,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tasks import TASKS
 
 from scripts.stack.config import DEMO, DEMO_NAME
 from tests.support.adapters import Adapter
@@ -21,11 +24,17 @@ OTHER = "other-base"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("bases")
-    stack = prepare(folder / "state", {"CHORUS_PLACEMENT": "off"})
+    stack = prepare(folder / "state", {"CHORUS_PLACEMENT": "off", "CHORUS_SPECULATION": "ngram"})
     widen(stack, {"engine": 2})
     second = stack.services["engine-2"]
-    variables = f"exec env CHORUS_MODEL={another_base(folder / 'model')} CHORUS_SERVED_MODEL_NAME={OTHER} "
-    stack.services["engine-2"] = replace(second, command=second.command.replace("exec env ", variables, 1))
+    variables = {
+        "CHORUS_MODEL": another_base(folder / "model"),
+        "CHORUS_SERVED_MODEL_NAME": OTHER,
+        "CHORUS_SPECULATION": "draft",
+        "CHORUS_DRAFT_MODEL": DEMO / "draft",
+    }
+    command = " ".join(("exec env", *(f"{name}={value}" for name, value in variables.items()), ""))
+    stack.services["engine-2"] = replace(second, command=second.command.replace("exec env ", command, 1))
     try:
         stack.start()
         stack.await_healthy()
@@ -35,10 +44,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def another_base(folder: Path) -> Path:
-    """The demo's weights turned by another angle: a model of its own, which adapters of the same shapes fit."""
+    """The demo's weights turned by a slightly other angle: a model of its own, which the same adapters fit."""
     shutil.copytree(DEMO / "model", folder)
     config = json.loads((folder / "config.json").read_text())
-    config["rope_parameters"]["rope_theta"] *= 1.5
+    config["rope_parameters"]["rope_theta"] *= 1.0001
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -48,8 +57,8 @@ def tenant(stack: Stack) -> Tenant:
     return stack.new_tenant("acme")
 
 
-def publish(tenant: Tenant, name: str, model: str) -> None:
-    adapter = Adapter.read(DEMO / "adapters" / "reverse")
+def publish(tenant: Tenant, name: str, model: str, skill: str = "reverse") -> None:
+    adapter = Adapter.read(DEMO / "adapters" / skill)
     with tenant.stack.http(tenant.stack.admin.key) as http:
         fields = {"tenant": tenant.name, "name": name, "model": model}
         files = {"adapter_config": adapter.config, "adapter_model": adapter.weights}
@@ -88,6 +97,38 @@ def test_each_base_answers_with_its_own_adapter(stack: Stack, tenant: Tenant) ->
             with stack.http(tenant.key) as http:
                 body = {"model": wrong, "prompt": "A", "max_tokens": 1}
                 assert http.post("/v1/completions", json=body).status_code == 404
+
+
+def test_guesses_save_steps_and_change_no_answer(tenant: Tenant) -> None:
+    """Counted by usage: a step brings a token, and those that were guessed rightly."""
+    publish(tenant, "facts", DEMO_NAME, "extract")
+    publish(tenant, "lumi", OTHER, "translate")
+    first, *others = TASKS["extract"].examples("test", 4)
+    told = [{"role": "user", "content": first.prompt}, {"role": "assistant", "content": first.answer}]
+    quoting = [[*told, {"role": "user", "content": other.prompt}] for other in others]
+    fresh = [[{"role": "user", "content": each.prompt}] for each in TASKS["translate"].examples("test", 4)]
+    for model, chats in ((f"{DEMO_NAME}@facts", quoting), (f"{OTHER}@lumi", fresh)):
+        tokens = accepted = 0
+        for chat in chats:
+            plain, nothing = ask(tenant, model, chat, "off")
+            text, usage = ask(tenant, model, chat, 4)
+            assert text == plain
+            assert nothing["completion_tokens_details"] == {
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            }
+            assert usage["completion_tokens"] == nothing["completion_tokens"]
+            tokens += usage["completion_tokens"]
+            accepted += usage["completion_tokens_details"]["accepted_prediction_tokens"]
+        assert tokens / (tokens - accepted) >= 1.5
+
+
+def ask(tenant: Tenant, model: str, chat: list[dict[str, str]], speculation: str | int) -> tuple[str, dict[str, Any]]:
+    with tenant.http() as http:
+        body = {"model": model, "messages": chat, "temperature": 0, "max_tokens": 120, "speculation": speculation}
+        answer = http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["message"]["content"], answer.json()["usage"]
 
 
 def made(stack: Stack, engine: str) -> float:
