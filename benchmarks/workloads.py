@@ -22,6 +22,7 @@ class Item:
     adapter: str | None  # digest; None is the base model
     arrival: float = 0.0  # seconds after the start
     schema: str = ""  # JSON Schema of the answer; empty for any
+    speculation: int | None = None  # drafts a step; None: as many as the engine likes, where it drafts at all
 
 
 @dataclass(frozen=True, slots=True)

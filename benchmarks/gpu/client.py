@@ -117,6 +117,8 @@ def _submit(request_id: str, item: Item) -> pb.Submit:
     sampling = pb.SamplingParams(
         max_tokens=item.output, temperature=0.0, top_p=1.0, repetition_penalty=1.0, ignore_eos=True
     )
+    if item.speculation is not None:
+        sampling.speculation = item.speculation
     if item.schema:
         sampling.constraint.json_schema = item.schema
     return pb.Submit(

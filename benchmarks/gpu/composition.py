@@ -13,6 +13,7 @@ import torch
 from benchmarks.gpu.adapters import random_adapter
 from benchmarks.gpu.engines import EngineConfig
 from benchmarks.gpu.fetching import Fetching
+from benchmarks.gpu.scripted import Script
 from benchmarks.gpu.vocabulary import tokenizer_json
 from chorus_engine.adapters import AdapterSupply, HostAdapter, HostCache, make_policy
 from chorus_engine.constraints import ConstraintRoom
@@ -20,8 +21,11 @@ from chorus_engine.core.plan import StepPlan
 from chorus_engine.loop import EngineLoop, News
 from chorus_engine.model import load
 from chorus_engine.runner import Runner, RunnerSettings, measure_capacity
+from chorus_engine.runner.drafts import agreeing
 from chorus_engine.scheduler import Scheduler
+from chorus_engine.speculation import Control, Speculator
 
+MOST_DRAFTS, MAX_VERIFIED = 8, 64  # as the engine has them
 ENDLESS = 1 << 40  # bytes of host memory: it only counts, and the adapters lie where they were drawn
 
 Publish = Callable[[News], None]
@@ -53,11 +57,15 @@ class Engine:
         cache = self._fetching.cache if self._fetching else self._endless_cache()
         self._constraints = self._make_constraints() if config.constraints else None
         source = self._constraints.source if self._constraints else None
-        runner = Runner(self._model, measure_capacity(self._model, settings), cache, constraints=source)
+        self.script = Script()
+        speculator = Speculator(self.script, Control(MOST_DRAFTS)) if config.speculation else None
+        verify = self.script.verify if config.speculation else agreeing
+        capacity = measure_capacity(self._model, settings)
+        runner = Runner(self._model, capacity, cache, constraints=source, verify=verify)
         runner.warm_up()
         gc.freeze()
         self.capacity = runner.capacity
-        scheduler = Scheduler(self.capacity, prefix_caching=config.prefix_caching)
+        scheduler = Scheduler(self.capacity, prefix_caching=config.prefix_caching, speculator=speculator)
         self.loop = EngineLoop(
             scheduler,
             runner,
@@ -133,6 +141,7 @@ def runner_settings(config: EngineConfig, device: torch.device) -> RunnerSetting
         kv_cache_bytes=config.kv_cache_bytes,
         gpu_memory_utilization=config.gpu_memory_utilization,
         swap_bytes=config.swap_bytes,
+        max_verified=MAX_VERIFIED if config.speculation else 0,
     )
 
 

@@ -4,7 +4,8 @@ usage: python -m benchmarks.gpu.engine_process '{"shape": "llama-8b", "device": 
 
 Orders and answers are lines of JSON. It says {"ready": ...} once it serves and {"adapters": ...} once host memory holds
 them; it ends when its standard input does. Orders: {"do": "limits"}, {"do": "run", "workload": ..., "seed": ...} (the
-same workload without gRPC), {"do": "profile", "seconds": ..., "path": ...}.
+same workload without gRPC), {"do": "script", "acceptance": ...} (of drafts from now on; it says what became of those
+before), {"do": "profile", "seconds": ..., "path": ...}.
 """
 
 import asyncio
@@ -93,6 +94,10 @@ class Host:
                 return [limits.copy_bytes_per_s, limits.stream_bytes_per_s, limits.product_flops_per_s]
             case "run":
                 return self._run(order)
+            case "script":
+                told = self.engine.script.to_json()
+                self.engine.script.begin(order["acceptance"])
+                return told
             case "profile":
                 return profile(order["seconds"], order["path"])
         raise ValueError(f"no such order: {order['do']}")

@@ -25,6 +25,7 @@ class EngineConfig:
     kv_cache_bytes: int = GIB // 16  # on CPU
     swap_bytes: int = 0
     constraints: bool = False  # answers may be bound, where llguidance is installed
+    speculation: bool = False  # by script
     host_bytes: int = 0  # of host memory that adapters are fetched into; 0: all are there, and none is fetched
 
     def to_json(self) -> dict[str, Any]:
@@ -44,4 +45,5 @@ ENGINES: Sequence[EngineConfig] = (
     EngineConfig("loading", slots=36, adapters=56, host_bytes=GIB),
     EngineConfig("prefix", prefix_caching=True),
     EngineConfig("constrained", constraints=True),
+    EngineConfig("speculating", speculation=True),
 )

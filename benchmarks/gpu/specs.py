@@ -8,6 +8,7 @@ from benchmarks.gpu.constrained import constrained
 from benchmarks.gpu.loading import loading
 from benchmarks.gpu.overhead import idle_share, memory, profile, start
 from benchmarks.gpu.row import Row
+from benchmarks.gpu.speculating import accepted, large_batch, refused
 from benchmarks.gpu.station import Station
 from benchmarks.gpu.throughput import in_process, lora_idle, ranks_mixed, throughput
 from benchmarks.gpu.waiting import poisson_arrivals, prefix
@@ -52,4 +53,7 @@ SPECS: Sequence[Spec] = (
     Spec("loading", "loading", loading),
     Spec("prefix", "prefix", prefix),
     Spec("constrained", "constrained", constrained),
+    Spec("spec-accepted", "speculating", accepted),
+    Spec("spec-refused", "speculating", refused),
+    Spec("spec-batch128", "speculating", large_batch),
 )

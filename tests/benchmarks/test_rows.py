@@ -100,6 +100,16 @@ def test_a_second_reader_finds_the_first_ones_blocks(tmp_path: Path) -> None:
     assert measured["cached_tokens"] == measured["shared_tokens"] == 96
 
 
+def test_drafts_are_measured_beside_none(tmp_path: Path) -> None:
+    results, _ = run(tmp_path, "spec-accepted,spec-refused,spec-batch128")
+    accepted = find(results, "spec-accepted")["measured"]
+    assert accepted["tokens_a_drafted_step"] == pytest.approx(3.36, abs=1.2)
+    assert accepted["gain"] > 0
+    assert find(results, "spec-refused")["measured"]["drafted_steps"] > 0
+    assert find(results, "spec-refused")["bounds"] == {"lost_share": 0.05}
+    assert "lost_share" in find(results, "spec-batch128")["measured"]
+
+
 async def test_a_row_that_fails_is_named_and_the_next_one_gets_another_engine(tmp_path: Path) -> None:
     async def lose_the_engine(station: Station) -> Row:
         await station.server.kill()
