@@ -75,6 +75,7 @@ class EngineLoop:
         self._loading: dict[int, float] = {}  # slot -> when its load was launched
         self._live: set[str] = set()
         self._told: Load | None = None  # the load last published
+        self._untold: tuple[Output, ...] = ()  # of a step after which the device waited for the next one
         self._running = True
         self._sound = True  # false once a step has failed
         self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
@@ -142,9 +143,11 @@ class EngineLoop:
             while self._running:
                 self._take_in(wait=not busy)
                 busy = self._advance()
+            self._publish(())
         except Exception:
             log.exception("a step failed; the engine stops")
             self._sound = False
+            self._publish(())
             for request_id in tuple(self._live):
                 self._publish((_internal_error(request_id),))
             self._broken()
@@ -162,6 +165,8 @@ class EngineLoop:
         if plan is not None:
             self._loading.update((load.slot, began) for load in plan.load)
             self._flights.append(_Flight(plan, self._runner.launch(plan), began))
+            if self._untold:
+                self._publish(())
         elif not self._flights:
             self._publish(self._scheduler.take_outputs())
             return False
@@ -172,7 +177,11 @@ class EngineLoop:
     def _commit(self, flight: "_Flight") -> None:
         result = flight.pending.result()
         now = self._clock()
-        self._publish(self._scheduler.commit(flight.plan, result, now))
+        outputs = self._scheduler.commit(flight.plan, result, now)
+        if self._depth > 1 and not self._flights:
+            self._untold += outputs  # the device waits: telling them, and whoever hears them, would keep it waiting
+        else:
+            self._publish(outputs)
         seconds = now - max(flight.began, self._committed)
         self._committed = now
         self._progress.step(seconds)
@@ -205,6 +214,7 @@ class EngineLoop:
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _publish(self, outputs: tuple[Output, ...]) -> None:
+        outputs, self._untold = self._untold + outputs, ()
         load = self._scheduler.load()
         changes = self._inventory.take_changes()
         if outputs or changes or load != self._told:
