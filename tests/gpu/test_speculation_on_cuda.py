@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chorus_engine.core.request import Request
+from chorus_engine.model import LoadedModel
 from chorus_engine.runner import RunnerSettings
 from chorus_engine.scheduler import Scheduler
 from chorus_engine.speculation import Control, NgramProposer, Proposer, ScriptedProposer, Speculator
@@ -24,14 +25,22 @@ SETTINGS = RunnerSettings(
 )
 
 
-def run(world: World, asked: list[Request], settings: RunnerSettings, way: str, proposer: Proposer | None) -> Served:
-    runner = world.runner(settings)
+def run(
+    world: World,
+    asked: list[Request],
+    settings: RunnerSettings,
+    way: str,
+    proposer: Proposer | None,
+    draft: LoadedModel | None = None,
+) -> Served:
+    runner = world.runner(settings, draft=draft)
     swap = 1e-6 if way == "swap" else 1.0
     capacity = replace(runner.capacity, swap_seconds=swap, recompute_seconds=1e-4)
-    speculator = None if proposer is None else Speculator(proposer, Control(6))
+    speculates = proposer is not None or draft is not None
+    speculator = Speculator(proposer, Control(6)) if speculates else None
     scheduler = Scheduler(capacity, slot_patience=0.2, speculator=speculator)
     served = serve(world, scheduler, runner, asked, depth=2)
-    if proposer is not None:
+    if speculates:
         assert scheduler.load().preemptions > 0
         assert sum(usage.accepted_tokens for usage in served.usage.values()) > 0
         assert sum(usage.drafted_tokens - usage.accepted_tokens for usage in served.usage.values()) > 0
@@ -57,3 +66,19 @@ def test_answers_are_the_oracles(world: World, way: str, guesses: str) -> None:
     served = run(world, asked, SETTINGS, way, proposer)
 
     check(world.oracle, [Answer(r.prompt, r.adapter, tuple(served.tokens[r.id])) for r in asked])
+
+
+@pytest.mark.parametrize("way", ["recompute", "swap"])
+def test_the_model_guesses_its_own_answers(world: World, way: str) -> None:
+    """As its own draft model, without adapters: where a request has none, all but the worst ties are guessed."""
+    asked = [
+        fixed(request, place)
+        for place, request in enumerate(make_requests(world, LENGTHS, tokens=TOKENS, namespace=b"a", name="a"))
+    ]
+
+    served = run(world, asked, SETTINGS, way, None, draft=world.model)
+
+    check(world.oracle, [Answer(r.prompt, r.adapter, tuple(served.tokens[r.id])) for r in asked])
+    base = [served.usage[request.id] for request in asked if request.adapter is None]
+    drafted, accepted = sum(usage.drafted_tokens for usage in base), sum(usage.accepted_tokens for usage in base)
+    assert accepted > 0.9 * drafted > 0

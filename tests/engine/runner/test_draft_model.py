@@ -27,8 +27,9 @@ ASKED = (
 class Rows:
     """Requests on rows whose blocks never move, each going its own way."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, prompts: Sequence[tuple[int, ...]] = PROMPTS) -> None:
         self.runner = runner
+        self.asked = prompts
         self.steps = 0
         self.tokens: dict[int, list[int]] = {}
         self.prompts: dict[int, int] = {}
@@ -45,12 +46,12 @@ class Rows:
 
     def begin(self, chunk: int = 64) -> None:
         admit = []
-        for row, (prompt, sampling) in enumerate(zip(PROMPTS, ASKED, strict=True)):
+        for row, (prompt, sampling) in enumerate(zip(self.asked, ASKED, strict=False)):
             admit.append(Admission(row, str(row), prompt, len(prompt), BASE_SLOT, sampling))
             self.tokens[row], self.prompts[row] = [], len(prompt)
-        for start in range(0, max(map(len, PROMPTS)), chunk):
+        for start in range(0, max(map(len, self.asked)), chunk):
             steps = []
-            for row, prompt in enumerate(PROMPTS):
+            for row, prompt in enumerate(self.asked):
                 count = min(chunk, len(prompt) - start)
                 blocks = tuple(range(row * 10, row * 10 + 10)) if start == 0 else ()
                 if count > 0:
@@ -155,12 +156,13 @@ def test_blocks_are_moved_for_both(model: LoadedModel) -> None:
 
 @pytest.mark.usefixtures("in_two_parts")
 def test_cudas_way_guesses_alike(model: LoadedModel) -> None:
-    plain, _ = answers(make(model, None), (0, 0, 0))
-    rows = Rows(make(model, model, device=True))
-    rows.begin()
-    rows.go_on((2, 1, 0))
+    plain, rows = Rows(make(model, None), PROMPTS[:2]), Rows(make(model, model, device=True), PROMPTS[:2])
+    for each, guesses in ((plain, [(0, 0)] * 3), (rows, [(2, 1)])):
+        each.begin()
+        for of_step in guesses:
+            each.go_on(of_step)
     assert (rows.offered, rows.taken) == (3, 3)
-    assert all(tokens == plain[row][: len(tokens)] for row, tokens in rows.tokens.items())
+    assert all(tokens == plain.tokens[row][: len(tokens)] for row, tokens in rows.tokens.items())
 
 
 def test_its_cache_is_counted(model: LoadedModel, other: LoadedModel) -> None:

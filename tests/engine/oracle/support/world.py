@@ -30,8 +30,9 @@ class World:
     memory: Memory
     oracle: Oracle
 
-    def runner(self, settings: RunnerSettings, *, eager: bool = False) -> Runner:
-        runner = Runner(self.model, measure_capacity(self.model, settings), self.memory, eager=eager)
+    def runner(self, settings: RunnerSettings, *, eager: bool = False, draft: LoadedModel | None = None) -> Runner:
+        capacity = measure_capacity(self.model, settings, draft)
+        runner = Runner(self.model, capacity, self.memory, eager=eager, draft=draft)
         runner.warm_up()
         return runner
 
