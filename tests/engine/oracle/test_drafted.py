@@ -19,7 +19,7 @@ SETTINGS = RunnerSettings(
 
 @pytest.mark.parametrize("world", ["mistral"], indirect=True)
 def test_drafted_answers_are_the_oracles(world: World) -> None:
-    """With a window, which both have. The model is its own draft model, which knows of no adapter: it guesses the base's tokens, and others' badly."""
+    """With a window, which both have. The model is its own draft model, which knows of no adapter."""
     runner = world.runner(SETTINGS, draft=world.model)
     capacity = replace(runner.capacity, swap_seconds=1e-6, recompute_seconds=1e-4)
     scheduler = Scheduler(capacity, slot_patience=0.2, speculator=Speculator(None, Control(6)))
