@@ -18,6 +18,9 @@ class Guessing:
         self.taken = 0
         self.live: set[str] = set()
 
+    def drafts_beside(self, rows: int) -> bool:
+        return self._random.random() < 0.9
+
     def expects(self, asking: Sequence[Asking], rows: int) -> bool:
         assert len(asking) <= rows
         return self._random.random() < 0.5

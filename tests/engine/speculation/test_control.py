@@ -83,9 +83,8 @@ def test_large_batches_draft_less_and_the_largest_nothing() -> None:
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > counts[3] > 0
     assert counts[4:] == [0, 0]
-    for fixed in (None, 4):
-        assert drafts(control, 128, fixed) == [0] * 128
-        assert not speculator(control).expects(asking(128, fixed), 128)
+    assert speculator(control).drafts_beside(MOST_ROWS)
+    assert not speculator(control).drafts_beside(MOST_ROWS + 1)
 
 
 def test_a_number_is_kept_to_whatever_pays() -> None:

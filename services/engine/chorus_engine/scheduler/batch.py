@@ -12,6 +12,8 @@ class Batch:
     def __init__(self, budget: int, block_size: int, memory: KvMemory) -> None:
         self.budget = budget  # tokens left
         self.rows: list[RowStep] = []
+        self.drafted = 0  # tokens
+        self.prompts = False  # whether more than rows that decode take part
         self.members: list[Sequence] = []  # aligned with rows
         self._admit: list[Admission] = []
         self._block_size = block_size
@@ -19,6 +21,8 @@ class Batch:
 
     def add(self, sequence: Sequence, count: int, draft: Draft = NO_DRAFT) -> None:
         """The next `count` positions of the sequence, and a draft behind them."""
+        if draft is not NO_DRAFT:
+            self.drafted += len(draft)
         step = sequence.advance(count, draft)
         self.budget -= step.count
         self.rows.append(step)
@@ -31,6 +35,7 @@ class Batch:
 
         The cut is at a block's end if it can be: a few tokens less, and others that wait for the block may share it.
         """
+        self.prompts = True
         count = min(sequence.remaining, sequence.at_once)
         if count <= self.budget:
             self.add(sequence, count)

@@ -14,6 +14,9 @@ from chorus_engine.scheduler.sequence import Sequence as Running
 class Speculator(Protocol):
     """Guesses, and knows what guessing is worth. One scheduler's."""
 
+    def drafts_beside(self, rows: int) -> bool:
+        """Whether any row may have drafts where so many decode. Asked at every step."""
+
     def expects(self, asking: Sequence[Asking], rows: int) -> bool:
         """Whether drafts would likely pay if the tokens that are being drawn were known: these are not in `produced`.
 
@@ -59,6 +62,8 @@ class Drafting:
         """Whether to plan nothing before a commit. last: the last step in flight."""
         if last.drafted:
             return True
+        if not self._speculator.drafts_beside(len(active)):
+            return False
         asking = [_asking(sequence) for sequence in active if sequence.pending and sequence.decodes]
         if not asking or not self._speculator.expects(asking, len(active)):
             return False
@@ -68,6 +73,8 @@ class Drafting:
     def choose(self, active: Sequence[Running], budget: int, entering: int) -> Mapping[int, Draft]:
         """By row. budget: tokens of the step; entering: requests that may yet join it. Blocks are given where there are
         some to spare: no draft takes one that a running row may need next."""
+        if not self._speculator.drafts_beside(len(active)):
+            return {}
         candidates = [sequence for sequence in active if sequence.decodes and not sequence.pending]
         room = min(budget, self._max_drawn - entering) - len(active)
         if not candidates or room <= 0:
@@ -82,8 +89,10 @@ class Drafting:
 
     def launched(self, batch: Batch, now: float) -> "Launched":
         drained, self._drained = self._drained, False
-        decoding = all(step.sample and step.count == 1 + step.drafted for step in batch.rows)
-        return Launched(now, len(batch.rows) if decoding else 0, sum(step.drafted for step in batch.rows), drained)
+        rows = len(batch.rows)
+        if batch.prompts or not self._speculator.drafts_beside(rows):
+            rows = 0
+        return Launched(now, rows, batch.drafted, drained)
 
     def verified(self, sequence: Running, drafted: int, taken: int) -> None:
         self._speculator.verified(sequence.request, len(sequence.produced), drafted, taken)

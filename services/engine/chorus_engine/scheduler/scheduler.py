@@ -190,7 +190,7 @@ class Scheduler:
                 outputs.append(sequence.output(now, tokens, prompt=prompt, embedding=reading.embedding))
                 if sequence.seal_at <= sequence.known and sequence.seal_at <= sequence.scheduled:
                     self._memory.seal(sequence)
-            if self._drafting is not None and row.drafted and sampled:
+            if (row.drafts or row.guesses) and sampled and self._drafting is not None:
                 self._drafting.verified(sequence, row.drafted, len(sampled) - 1)
             if sequence.finish is not None and not ended:
                 self._bury(sequence)

@@ -177,7 +177,8 @@ class Sequence:
             self._untold = 0
         self.pending += sample
         self.in_flight += 1
-        count += len(draft)
+        if draft is not NO_DRAFT:
+            count += len(draft)
         self._computed += count
         read = self.reading and start < len(self.request.prompt)
         return RowStep(self.row, start, count, new_blocks, sample, read, draft.tokens, draft.guesses)
@@ -186,7 +187,8 @@ class Sequence:
         """Commit one row: the tokens that count, up to the one that ends the request. May set `finish`."""
         self.in_flight -= 1
         self.pending -= step.sample
-        self.drafted += step.drafted
+        if step.drafts or step.guesses:
+            self.drafted += step.drafted
         if self.finish is not None or not sampled:
             return ()
         if self._first_token is None:

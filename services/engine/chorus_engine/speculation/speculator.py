@@ -24,12 +24,13 @@ class Speculator:
         self._control = control
         self._tally = tally
 
+    def drafts_beside(self, rows: int) -> bool:
+        return rows <= self._control.most_rows
+
     def expects(self, asking: Sequence[Asking], rows: int) -> bool:
-        return rows <= self._control.most_rows and any(map(len, self._draft(asking, rows)))
+        return any(map(len, self._draft(asking, rows)))
 
     def draft(self, asking: Sequence[Asking], rows: int, room: int) -> Sequence[Draft]:
-        if rows > self._control.most_rows:
-            return [NO_DRAFT] * len(asking)
         drafts: list[Draft] = []
         for draft in self._draft(asking, rows):
             drafts.append(Draft(draft.tokens[:room], min(draft.guesses, room)))
