@@ -35,5 +35,5 @@ async def test_usage_tells_what_was_guessed_right(client: AsyncOpenAI, engine: F
         assert details is not None
         told = details.accepted_prediction_tokens, details.rejected_prediction_tokens
         assert told == (4 * choices, 3 * choices)
-    told_of = response.usage.output_tokens_told_of.model_dump()
+    told_of = response.usage.output_tokens_details.model_dump()
     assert (told_of["accepted_prediction_tokens"], told_of["rejected_prediction_tokens"]) == (4, 3)
