@@ -63,8 +63,8 @@ def probabilities(logits: Tensor, params: SamplingParams, output: Sequence[int],
         scores[token] -= params.frequency_penalty
     for token in set(output):
         scores[token] -= params.presence_penalty
-    for token, value in params.logit_bias:
-        scores[token] += value
+    for token, bias in params.logit_bias:
+        scores[token] += bias
     scores /= params.temperature
     order = scores.argsort(descending=True)
     kept = order[: params.top_k or VOCAB]
