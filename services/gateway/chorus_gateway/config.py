@@ -155,7 +155,11 @@ class Settings(BaseSettings):
         le=1,
         description="how long an adapter's resolved name is kept, in seconds; bounds a missed withdrawal or deletion",
     )
-    max_queue: int = Field(2048, ge=1, description="most requests that wait for an engine, per gateway process")
+    max_queue: int = Field(
+        4096,
+        ge=1,
+        description="most requests that wait for an engine, per gateway process; each of an embedding's 2048 inputs is one",
+    )
     max_queue_bytes: int = Field(
         256 * MIB, ge=MIB, description="most bytes of prompts that wait for an engine, per gateway process"
     )

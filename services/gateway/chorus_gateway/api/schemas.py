@@ -11,6 +11,7 @@ from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.values import Band, Sampling
 
 _SEEDS = 1 << 64
+_LEAST_TOP_P = 1e-6  # the likeliest token is always among those that are left: the engine's word for 0
 MAX_CHOICES = 128
 MAX_TOP_LOGPROBS = 20
 
@@ -44,7 +45,7 @@ class GenerationRequest(ConstrainedRequest):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(None, ge=0, le=2, description="0 always takes the likeliest token.")
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1, description="0 always takes the likeliest token.")
     top_k: int | None = Field(None, ge=-1, le=1_000_000, description="0 and -1 are off.")
     min_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
@@ -76,7 +77,7 @@ class GenerationRequest(ConstrainedRequest):
             min_tokens=self.min_tokens or 0,
             temperature=1.0 if self.temperature is None else self.temperature,
             top_k=max(0, self.top_k or 0),
-            top_p=1.0 if self.top_p is None else self.top_p,
+            top_p=1.0 if self.top_p is None else max(self.top_p, _LEAST_TOP_P),
             min_p=self.min_p or 0.0,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,

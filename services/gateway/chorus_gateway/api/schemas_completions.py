@@ -98,7 +98,7 @@ class CompletionRequest(GenerationRequest):
 class CompletionLogprobs(BaseModel):
     tokens: list[str]
     token_logprobs: list[float | None] = Field(description="null for a prompt's first token, which has no past")
-    top_logprobs: list[dict[str, float] | None] | None
+    top_logprobs: list[dict[str, float] | None] | None = Field(None, exclude_if=lambda tops: tops is None)
     text_offset: list[int]
 
 
