@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chorus_gateway.tools import ToolUse
-from chorus_gateway.values import Band, Pooling, Sampling
+from chorus_gateway.values import Band, BeamSearch, Pooling, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Ask:
     include_stop: bool = False  # deliver the stop string too
     skip_special_tokens: bool = True
     pooling: Pooling | None = None  # the answers are embeddings; `max_tokens` is then 0
+    beams: BeamSearch | None = None  # its width is `n`
     echo: bool = False  # deliver the prompt too, in front of its answers
     tools: ToolUse | None = None  # calls of these are read out of the answers
     band: Band = Band.DEFAULT

@@ -105,7 +105,7 @@ class EngineMetrics:
         self._load_seconds.labels("gpu").observe(seconds)
 
     def publish(self, outputs: Iterable[Output], load: Load, host_evictions: int = 0) -> None:
-        self._generated.inc(sum(len(output.tokens) for output in outputs))
+        self._generated.inc(sum(map(_generated, outputs)))
         self._running.set(load.running)
         self._waiting.set(load.waiting)
         self._kv.set(1 - load.free_blocks / load.total_blocks if load.total_blocks else 0)
@@ -175,3 +175,7 @@ def _count(holdings: Holdings, tier: Tier) -> float:
 
 def _bytes(holdings: Holdings, tier: Tier) -> float:
     return sum(held.bytes for held in holdings.in_tier(tier))
+
+
+def _generated(output: Output) -> int:
+    return len(output.tokens) + sum(len(beam.tokens) for beam in output.beams)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastapi import APIRouter, Request, Response
 
 from chorus_gateway.answer import End, Opening, Piece, TokenEntry
-from chorus_gateway.api.best_of import best
+from chorus_gateway.api.best_of import best, leading
 from chorus_gateway.api.collected import Collected, CollectedChoice
 from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
@@ -48,7 +48,8 @@ def completions_router(pipeline: Pipeline) -> APIRouter:
 
 def _ask(request: Request, body: CompletionRequest) -> Ask:
     # The best of several is told by their log probabilities.
-    ranked = body.made > (body.n or 1) and body.logprobs is None
+    beams = body.beams()
+    ranked = body.made > (body.n or 1) and body.logprobs is None and beams is None
     ask = Ask(
         prompts=body.prompt,
         prompt_field="prompt",
@@ -60,16 +61,17 @@ def _ask(request: Request, body: CompletionRequest) -> Ask:
         echo=bool(body.echo),
         **ask_fields(request, body),
     )
-    return replace(ask, n=body.made)
+    return replace(ask, n=body.made, beams=beams)
 
 
 def _completion(collected: Collected, body: CompletionRequest) -> Completion:
     opening = collected.opening
+    choose = leading if body.use_beam_search else best
     return Completion(
         id=_id(opening),
         created=opening.created,
         model=opening.model.requested,
-        choices=[_choice(choice, body.logprobs) for choice in best(collected.choices(), body.made, body.n or 1)],
+        choices=[_choice(choice, body.logprobs) for choice in choose(collected.choices(), body.made, body.n or 1)],
         usage=UsageView.of(collected.usage),
         service_tier=tier_name(opening.band),
         system_fingerprint=fingerprint(opening),

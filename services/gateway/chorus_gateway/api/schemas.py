@@ -105,7 +105,6 @@ class GenerationRequest(ConstrainedRequest):
 
 # Fields that would change the answer, with the values that ask for nothing.
 UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
-    "use_beam_search": (False,),
     "prompt_logprobs": (),
     "truncate_prompt_tokens": (),
     "allowed_token_ids": (),

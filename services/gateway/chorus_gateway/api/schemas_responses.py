@@ -18,6 +18,7 @@ from chorus_gateway.values import Constraint, ConstraintKind
 LOGPROBS = "message.output_text.logprobs"
 UNSUPPORTED_RESPONSES: Mapping[str, tuple[Any, ...]] = {
     **UNSUPPORTED,
+    "use_beam_search": (False,),
     "previous_response_id": (),
     "conversation": (),
     "background": (False,),
