@@ -17,7 +17,7 @@ from tests.conformance.clients.programs import Program
 from tests.conformance.script import BASE, CALLS, Json
 from tests.support.stack import Stack, running_stack
 
-CLIENT_SECONDS = 240
+CLIENT_SECONDS = 600
 SPENDING = 20  # requests, at most, until a day's tokens are gone
 
 
@@ -80,10 +80,10 @@ def printed(world: World) -> Callable[[Program], dict[str, Json]]:
     """What a client printed, by call. Each client runs once."""
 
     @cache
-    def run(program: Program) -> dict[str, Json]:
+    def ended(program: Program) -> "subprocess.CompletedProcess[str]":
         calls = [call.for_client() for call in CALLS if program.makes(call)]
         given = {"base_url": world.base_url, "keys": world.keys(program.name), "calls": calls}
-        done = subprocess.run(
+        return subprocess.run(
             program.command,
             input=json.dumps(given),
             capture_output=True,
@@ -92,6 +92,9 @@ def printed(world: World) -> Callable[[Program], dict[str, Json]]:
             env=_environment(),
             check=False,
         )
+
+    def run(program: Program) -> dict[str, Json]:
+        done = ended(program)
         assert done.returncode == 0, f"{program.name} ended after {len(done.stdout.splitlines())} calls:\n{done.stderr[-4000:]}"
         return {line["call"]: line for line in map(json.loads, done.stdout.splitlines())}
 

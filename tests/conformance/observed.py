@@ -14,7 +14,7 @@ def observed(kind: str, line: Json) -> Json:
     """Of a line with an `error`, that error; else words that depend on the kind of call."""
     if "error" in line:
         error: Json = line["error"]
-        return {"error": error["class"], **{word: error.get(word) for word in ("status", "param", "code", "said")}}
+        return {"error": error["classes"], **{word: error.get(word) for word in ("status", "param", "code", "said")}}
     answer = line["answer"]
     match kind:
         case "chat" | "completion":

@@ -62,7 +62,8 @@ def chat(name: str, prompt: str = GARDEN, *, key: str = "good", same_as: str = "
 
 
 def refused(kind: str, status: int, **also: Any) -> Expectation:
-    return {"error": kind, "status": status, **also}
+    """`kind` is the error's class, or one above it."""
+    return {"error": lambda classes: kind in classes, "status": status, **also}
 
 
 def is_purchase(texts: list[str]) -> bool:
@@ -150,7 +151,7 @@ CALLS = (
         "embedding",
         "embedding",
         {"model": f"{BASE}@mood", "input": ["I love this garden.", "The train was late again."]},
-        expect={"vectors": lengths(192, 192), "counted": True},
+        expect={"vectors": lengths(192, 192)},
     ),
     Call(
         "embedding as floats",

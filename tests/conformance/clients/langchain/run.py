@@ -7,6 +7,7 @@ from operator import add
 from typing import Any
 
 import openai
+from langchain_core.messages import convert_to_messages
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
 
 Json = dict[str, Any]
@@ -37,7 +38,7 @@ def chat(asked: Json, params: Json, messages: Any) -> Json:
         model = model if tools is None else model.bind_tools(tools, tool_choice=choice)
         found = reduce(add, model.stream(messages, **params)) if streamed else model.invoke(messages, **params)
         return whole([(found, found.response_metadata)])
-    result = model.generate([messages], **params)
+    result = model.generate([convert_to_messages(messages)], **params)
     return whole([(each.message, each.generation_info) for each in result.generations[0]])
 
 
@@ -95,8 +96,9 @@ def embedding(asked: Json, params: Json, texts: Any) -> Json:
 
 
 def refusal(error: openai.APIStatusError) -> Json:
-    kind = next(each for each in type(error).__mro__ if each.__module__ == "openai")
-    return {"class": kind.__name__, "status": error.status_code, "param": error.param, "code": error.code, "said": str(error)}
+    classes = [kind.__name__ for kind in type(error).__mro__]  # it has some of its own below openai-python's
+    told = {"status": error.status_code, "param": error.param, "code": error.code, "said": str(error)}
+    return {"classes": classes, **told}
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import litellm
+import openai
 
 Json = dict[str, Any]
 PROVIDER = {"custom_llm_provider": "openai"}
@@ -18,11 +19,14 @@ def answer(where: Json, kind: str, params: Json) -> Any:
         "embedding": litellm.embedding,
         "response": litellm.responses,
     }.get(kind)
+    if kind == "embedding":
+        params = {**params, "allowed_openai_params": ["dimensions"]}  # it knows OpenAI's models by name
     if call is not None:
         found = call(**where, **PROVIDER, **params)
         return [dumped(each) for each in found] if params.get("stream") else dumped(found)
     if kind == "models":
-        names = litellm.get_valid_models(check_provider_endpoint=True, **PROVIDER, **where)
+        there = {name: where[name] for name in ("api_base", "api_key")}
+        names = litellm.get_valid_models(check_provider_endpoint=True, **PROVIDER, **there)
         return [{"id": name.removeprefix("openai/")} for name in names]
     file = litellm.create_file(file=("requests.jsonl", params["content"].encode()), purpose="batch", **PROVIDER, **where)
     return kept(where, file.id) if kind == "file" else executed(where, file.id)
@@ -53,7 +57,7 @@ def executed(where: Json, file: str) -> Json:
 
 
 def refusal(error: Any) -> Json:
-    return {"class": type(error).__name__, "status": error.status_code, "said": str(error)}
+    return {"classes": [kind.__name__ for kind in type(error).__mro__], "status": error.status_code, "said": str(error)}
 
 
 def main() -> None:
@@ -62,7 +66,7 @@ def main() -> None:
         where = {"api_base": given["base_url"], "api_key": given["keys"][call["key"]], "max_retries": call["retries"]}
         try:
             line = {"answer": answer(where, call["kind"], call["params"])}
-        except litellm.exceptions.openai.APIStatusError as error:
+        except (openai.APIStatusError, litellm.exceptions.APIError) as error:
             line = {"error": refusal(error)}
         print(json.dumps({"call": call["name"], **line}), flush=True)
 

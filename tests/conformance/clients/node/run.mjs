@@ -50,7 +50,7 @@ for (const call of given.calls) {
   } catch (error) {
     if (!(error instanceof APIError)) throw error;
     const { status, param, code, message: said } = error;
-    line = { error: { class: error.constructor.name, status, param, code, said } };
+    line = { error: { classes: [error.constructor.name], status, param, code, said } };
   }
   console.log(JSON.stringify({ call: call.name, ...line }));
 }

@@ -50,7 +50,8 @@ def executed(client: openai.OpenAI, file: str) -> Json:
 
 
 def refusal(error: openai.APIStatusError) -> Json:
-    return {"class": type(error).__name__, "status": error.status_code, "param": error.param, "code": error.code, "said": str(error)}
+    told = {"status": error.status_code, "param": error.param, "code": error.code, "said": str(error)}
+    return {"classes": [kind.__name__ for kind in type(error).__mro__], **told}
 
 
 def main() -> None:
