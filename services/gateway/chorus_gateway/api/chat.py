@@ -23,6 +23,7 @@ from chorus_gateway.api.schemas_chat import (
     LogprobView,
     TopLogprobView,
 )
+from chorus_gateway.api.schemas_events import CHAT_EVENT
 from chorus_gateway.api.schemas_tools import CalledFunction, CallView
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.api.shapes import fingerprint, finite, quoted, tier_name
@@ -36,7 +37,7 @@ from chorus_gateway.values import Usage
 def chat_router(pipeline: Pipeline) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["Chat"], route_class=DirectRoute)
 
-    @router.post("/chat/completions", summary="Answer a conversation", **generation_route(ChatCompletion))
+    @router.post("/chat/completions", summary="Answer a conversation", **generation_route(ChatCompletion, CHAT_EVENT))
     async def create_chat_completion(request: Request, body: ChatRequest) -> Response:
         """With `stream`, server-sent events of `chat.completion.chunk` objects, then `data: [DONE]`."""
         body.check()

@@ -19,6 +19,7 @@ from chorus_gateway.api.schemas_completions import (
     CompletionLogprobs,
     CompletionRequest,
 )
+from chorus_gateway.api.schemas_events import COMPLETION_EVENT
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.api.shapes import fingerprint, finite, legacy_token, quoted, tier_name
 from chorus_gateway.api.sse import ChunkShape, EventStream
@@ -30,7 +31,7 @@ from chorus_gateway.values import Usage
 def completions_router(pipeline: Pipeline) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["Completions"], route_class=DirectRoute)
 
-    @router.post("/completions", summary="Continue a text", **generation_route(Completion))
+    @router.post("/completions", summary="Continue a text", **generation_route(Completion, COMPLETION_EVENT))
     async def create_completion(request: Request, body: CompletionRequest) -> Response:
         """With `stream`, server-sent events of `text_completion` objects, then `data: [DONE]`."""
         body.check()
