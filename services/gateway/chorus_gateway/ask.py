@@ -50,5 +50,6 @@ class Ask:
     any_band: bool = False  # the client leaves the choice to the gateway
     timeout: float = math.inf  # seconds from arrival to the last token
     client: str = ""  # the address that it comes from
+    cache_key: str = ""  # of the tenant's own naming: prompts of one likely begin alike
     user: str = ""  # of the tenant's own naming; empty when the client names none
     trace: Mapping[str, str] = field(default_factory=dict)  # W3C traceparent and tracestate headers, as they came

@@ -77,6 +77,7 @@ def plan_jobs(
                 deadline=deadline,
                 pooling=ask.pooling,
                 beams=ask.beams,
+                cache_key=ask.cache_key,
             )
             jobs.append(job)
     return jobs

@@ -194,6 +194,7 @@ class Job:
     traceparent: str = ""
     aged: bool = False  # its band was passed over too often: it goes before all others
     pooling: Pooling | None = None  # the answer is the prompt's embedding
+    cache_key: str = ""  # of the client's choice: prompts of one key likely begin alike
     beams: BeamSearch | None = None  # all answers to the prompt are this job's
 
     @property

@@ -38,6 +38,7 @@ def ask_fields(request: Request, body: GenerationRequest) -> dict[str, Any]:
         "n": body.n or 1,
         "stop": tuple(body.stop),
         "include_stop": bool(body.include_stop_str_in_output),
+        "cache_key": body.prompt_cache_key or "",
         "skip_special_tokens": body.skip_special_tokens is not False,
     }
 

@@ -59,6 +59,7 @@ class GenerationRequest(ConstrainedRequest):
     min_tokens: int | None = Field(None, ge=0, le=1 << 30, description="No stop before this many tokens.")
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
+    prompt_cache_key: Text | None = Field(None, description="Prompts of one key go where the last one went.")
     user: Text | None = None
     metadata: dict[str, Any] | None = None
     service_tier: ServiceTier | None = Field(None, description="The answer says which was used.")
