@@ -1,7 +1,7 @@
 """OpenAI's published description, laid out for our server: what it says of answers is left as it is, but for what is
 written down here, each with its reason. Read by schemathesis.
 
-usage: openai_file.py <openapi.yaml> <written.json> <model>...
+usage: openai_file.py <openapi.yaml> <written.json>
 """
 
 import json
@@ -28,11 +28,14 @@ IMPLEMENTED = {
 }
 REFUSALS = ("400", "401", "403", "404", "409", "413", "429")  # it has hardly any, and no body for those
 ERROR = {"$ref": "#/components/schemas/ErrorResponse"}
-LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-TOKENS = 8  # of an answer: what it says does not matter here
+REFUSED = {
+    "CreateChatCompletionRequest": ("modalities", "audio", "web_search_options", "functions", "function_call"),
+    "CreateCompletionRequest": ("suffix", "best_of"),
+    "CreateResponse": ("previous_response_id", "conversation", "background", "prompt", "truncation", "reasoning"),
+}
 
 
-def laid_out(description: Json, models: list[str]) -> Json:
+def laid_out(description: Json) -> Json:
     found: Json = with_nulls(description)
     found["paths"] = {
         path: {method: found["paths"][path][method] for method in methods} for path, methods in IMPLEMENTED.items()
@@ -43,7 +46,7 @@ def laid_out(description: Json, models: list[str]) -> Json:
             operation["responses"] |= dict.fromkeys(REFUSALS, refusal)
     schemas = found["components"]["schemas"]
     lay_out_answers(found["paths"], schemas)
-    lay_out_requests(schemas, models)
+    lay_out_requests(schemas)
     return found
 
 
@@ -65,6 +68,9 @@ def lay_out_answers(paths: Json, schemas: Json) -> None:
     scores = logprobs["anyOf"][0]["properties"]
     for name in ("token_logprobs", "top_logprobs"):
         scores[name]["items"] = or_null(scores[name]["items"])
+    # The clients that ask for base64, which is described, decode a text.
+    vector = schemas["Embedding"]["properties"]
+    vector["embedding"] = {"anyOf": [vector["embedding"], {"type": "string"}]}
     # Streams: the file names the objects but not how they are sent, and has no stream of completions at all.
     chunk = json.loads(json.dumps(schemas["CreateCompletionResponse"]))
     reason = chunk["properties"]["choices"]["items"]["properties"]
@@ -88,28 +94,17 @@ def event(name: str) -> Json:
     return {"type": "object", "required": ["data"], "properties": {"data": {"anyOf": [{"const": "[DONE]"}, text]}}}
 
 
-def lay_out_requests(schemas: Json, models: list[str]) -> None:
-    """So that many of them are answered, and soon. What is wrong is sent too, as schemathesis makes it of these."""
-    for name in ("CreateChatCompletionRequest", "CreateCompletionRequest", "CreateEmbeddingRequest", "CreateResponse"):
-        schemas[name] = bounded(schemas[name], schemas, models)
-    purpose = schemas["CreateFileRequest"]["properties"]
-    purpose["purpose"] = {"type": "string", "enum": ["batch"]}
-
-
-def bounded(schema: Json, schemas: Json, models: list[str]) -> Json:
-    """One flat object of the parts that the file puts together."""
-    found: Json = {"type": "object", "properties": properties(schema, schemas), "required": ["model"]}
-    for part in (schema, *schema.get("allOf", ())):
-        found["required"] += [name for name in part.get("required", ()) if name not in found["required"]]
-    found["properties"]["model"] = {"type": "string", "enum": models}
-    for name in LIMITS:
-        if name in found["properties"]:
-            found["properties"][name] = {"type": "integer", "minimum": 1, "maximum": TOKENS}
-            found["required"] = [*dict.fromkeys([*found["required"], name])]
-    for name in ("n", "best_of"):
-        if name in found["properties"]:
-            found["properties"][name] = {"type": "integer", "minimum": 1, "maximum": 2}
-    return found
+def lay_out_requests(schemas: Json) -> None:
+    """Without the fields that are refused by name, so that requests get past them."""
+    for name, refused in REFUSED.items():
+        fields = {field: each for field, each in properties(schemas[name], schemas).items() if field not in refused}
+        parts = (schemas[name], *schemas[name].get("allOf", ()))
+        required = [*dict.fromkeys(field for part in parts for field in part.get("required", ()))]
+        schemas[name] = {"type": "object", "properties": fields, "required": required}
+    schemas["CreateResponse"]["required"].append("input")  # there are no stored prompts to take its place
+    file = schemas["CreateFileRequest"]["properties"]
+    file["purpose"] = {"type": "string", "enum": ["batch"]}
+    del file["expires_after"]  # clients send its fields as two parts, which the file does not say
 
 
 def properties(schema: Json, schemas: Json | None = None) -> Json:
@@ -125,9 +120,9 @@ def or_null(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def main(source: str, target: str, *models: str) -> None:
+def main(source: str, target: str) -> None:
     description = yaml.load(Path(source).read_text(), yaml.CSafeLoader)  # noqa: S506 - a safe loader, in C
-    Path(target).write_text(json.dumps(laid_out(description, list(models)), default=str))
+    Path(target).write_text(json.dumps(laid_out(description), default=str))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""What schemathesis is told of the stack that it asks, so that much of what it sends finds something and is answered soon.
+What is wrong it makes of these descriptions all the same.
+
+CHORUS_CONFORMANCE is JSON: `path` and `fields` have values by the name of a parameter or of a body's field; `kept` is the
+id of the key that it asks with, which it must not lock out.
+"""
+
+import json
+import os
+from typing import Any
+
+import schemathesis
+
+Json = dict[str, Any]
+KNOWN: Json = json.loads(os.environ["CHORUS_CONFORMANCE"])
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+TOKENS = 8  # of an answer: what it says does not matter here
+FEW = ("n", "best_of")
+ONLY_WITH = {"stream_options": "stream", "top_logprobs": "logprobs"}  # which no JSON schema here says
+
+
+@schemathesis.hook
+def before_load_schema(context: Any, raw_schema: Json) -> None:
+    for path in raw_schema["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                values = KNOWN["path"].get(parameter["name"])
+                if parameter["in"] == "path" and values:
+                    parameter["schema"] = {"enum": values}
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if body:
+                bind(resolved(raw_schema, body["schema"]))
+
+
+def resolved(description: Json, schema: Json) -> Json:
+    if "$ref" not in schema:
+        return schema
+    found: Json = description["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return found
+
+
+def bind(body: Json) -> None:
+    fields = body.get("properties", {})
+    for name in fields:
+        if name in KNOWN["fields"]:
+            fields[name] = {"enum": KNOWN["fields"][name]}
+        elif name in FEW:
+            fields[name] = {"type": "integer", "minimum": 1, "maximum": 2}
+        elif name in LIMITS:
+            fields[name] = {"type": "integer", "minimum": 1, "maximum": TOKENS}
+            body["required"] = [*dict.fromkeys([*body.get("required", ()), name])]
+
+
+@schemathesis.hook
+def map_body(context: Any, body: Any) -> Any:
+    if isinstance(body, dict):
+        for name, needed in ONLY_WITH.items():
+            if not body.get(needed):
+                body.pop(name, None)
+    return body
+
+
+@schemathesis.hook
+def filter_path_parameters(context: Any, path_parameters: Json | None) -> bool:
+    return (path_parameters or {}).get("key_id") != KNOWN["kept"]
