@@ -8,9 +8,11 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from chorus_engine.core.errors import ConstraintRefused
 from chorus_engine.core.load import Held, Load, Tier
 from chorus_engine.core.plan import StepPlan
 from chorus_engine.core.request import Output
+from chorus_engine.telemetry.constraints import ConstraintMetrics
 
 _LATENCY = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -94,6 +96,8 @@ class EngineMetrics:
             "usage_unacknowledged", "Final usages that a gateway has not taken down.", registry=registry
         )
         self._usage_dropped = Counter("usage_dropped", "Final usages that nobody took down.", registry=registry)
+        self.constraints = ConstraintMetrics(registry)
+        self._refusals = Counter("constraint_refusals", "Requests ended by their constraint.", registry=registry)
         self._stalled = Gauge("engine_stalled", "1 while steps fail to end.", registry=registry)
 
     def step(self, plan: StepPlan, seconds: float) -> None:
@@ -122,6 +126,7 @@ class EngineMetrics:
 
     def finished(self, output: Output) -> None:
         self._finished.labels(output.finish or "none").inc()
+        self._refusals.inc(isinstance(output.error, ConstraintRefused))
         if output.usage is not None:
             self._prompt.inc(output.usage.prompt_tokens)
             self._cached.inc(output.usage.cached_tokens)
