@@ -36,7 +36,8 @@ class Choices:
         self._inbox = inbox
         self._meter = meter
         self._n = ask.n
-        self._a_job = 1 if ask.beams is None else ask.n  # choices that one job answers
+        self._searches = ask.beams is not None
+        self._a_job = ask.n if self._searches else 1  # choices that one job answers
         self._may_stop = bool(ask.stop) or (ask.tools is not None and not ask.tools.parallel)
         self._all = [self._choice(index, job, ask, tokenizer, tracing) for index, job in enumerate(jobs)]
 
@@ -48,7 +49,7 @@ class Choices:
     @property
     def sinks(self) -> list[tuple[Job, Sink]]:
         """The jobs, each with who hears of it."""
-        if self._a_job == 1:
+        if not self._searches:
             return [(choice.job, choice) for choice in self._all]
         groups = [self._all[at : at + self._a_job] for at in range(0, len(self._all), self._a_job)]
         return [(group[0].job, BeamSink(group)) for group in groups]

@@ -54,7 +54,12 @@ async def test_a_conversation_and_a_stop(client: AsyncOpenAI, engine: FakeEngine
     assert answer.choices[0].message.content == "hello "
     assert answer.choices[0].finish_reason == "stop"
     assert len(answer.choices) == 2
-    (submit,) = engine.submits
+    alone = await client.chat.completions.create(
+        model="chorus-demo", messages=SAYS, extra_body={"use_beam_search": True}
+    )
+    assert [choice.message.content for choice in alone.choices] == ["hello world"]
+    submit, single = engine.submits
+    assert single.beam_search.width == 1
     assert submit.beam_search.width == 2
     assert submit.beam_search.length_penalty == 1
     assert submit.sampling.max_tokens * 2 <= 16_384
