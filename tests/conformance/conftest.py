@@ -54,7 +54,12 @@ class World:
     def _spent(self, name: str) -> str:
         """The key of a tenant that has no tokens left for today."""
         key = self._tenant(name, tokens_per_day=400)
-        body = {"model": BASE, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 64, "ignore_eos": True}
+        body = {
+            "model": BASE,
+            "messages": [{"role": "user", "content": "Hello!"}],
+            "max_tokens": 64,
+            "ignore_eos": True,
+        }
         with self.stack.http(key) as http:
             for _ in range(SPENDING):
                 if http.post("/v1/chat/completions", json=body).status_code == httpx.codes.TOO_MANY_REQUESTS:
@@ -95,7 +100,9 @@ def printed(world: World) -> Callable[[Program], dict[str, Json]]:
 
     def run(program: Program) -> dict[str, Json]:
         done = ended(program)
-        assert done.returncode == 0, f"{program.name} ended after {len(done.stdout.splitlines())} calls:\n{done.stderr[-4000:]}"
+        assert done.returncode == 0, (
+            f"{program.name} ended after {len(done.stdout.splitlines())} calls:\n{done.stderr[-4000:]}"
+        )
         return {line["call"]: line for line in map(json.loads, done.stdout.splitlines())}
 
     return run

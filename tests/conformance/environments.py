@@ -88,7 +88,11 @@ def _install_node(environment: Environment) -> None:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
-        said = [line for line in done.stdout.splitlines() if "rror" in line] or done.stdout.splitlines()[-1:] or ["nothing"]
+        said = (
+            [line for line in done.stdout.splitlines() if "rror" in line]
+            or done.stdout.splitlines()[-1:]
+            or ["nothing"]
+        )
         raise SetupError(f"`{' '.join(command[:4])} …` failed and said: {said[-1].strip()}")
 
 

@@ -47,7 +47,8 @@ class Fuzzing:
             capture_output=True,
             text=True,
             timeout=RUN_SECONDS,
-            env=os.environ | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HOOKS), "CHORUS_CONFORMANCE": json.dumps(self.known)},
+            env=os.environ
+            | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HOOKS), "CHORUS_CONFORMANCE": json.dumps(self.known)},
             check=False,
         )
         assert report.exists(), done.stdout[-4000:] + done.stderr[-4000:]

@@ -38,7 +38,10 @@ def _choices(answer: Json) -> Json:
     messages = [choice.get("message") or {} for choice in choices]
     logprobs = [_scores(choice.get("logprobs") or {}) for choice in choices]
     return {
-        "texts": [choice.get("text") or message.get("content") or "" for choice, message in zip(choices, messages)],
+        "texts": [
+            choice.get("text") or message.get("content") or ""
+            for choice, message in zip(choices, messages, strict=True)
+        ],
         "calls": [[_call(call) for call in message.get("tool_calls") or ()] for message in messages],
         "ends": [choice["finish_reason"] for choice in choices],
         "logprobs": [len(scores) for scores in logprobs],

@@ -5,7 +5,7 @@ they print, whichever client it was, and those are compared with what stands her
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,10 +28,25 @@ FUNCTION: Json = {"name": "buy", "description": "Buy something.", "parameters": 
 TOOL: Json = {"type": "function", "function": FUNCTION}
 NAMED: Json = {"type": "function", "function": {"name": "buy"}}
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "buy", "arguments": '{"item": "a", "count": 1}'}}
-LINES = [
-    {"custom_id": word, "method": "POST", "url": "/v1/chat/completions", "body": {"model": REVERSE, "temperature": 0}}
-    for word in ("garden", "winter")
-]
+WORDS = {"garden": "nedrag", "winter": "retniw"}
+
+
+def batch_of(words: Iterable[str]) -> str:
+    """A file that asks for each word's reverse."""
+    lines = [
+        {
+            "custom_id": word,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": asking(f"Reverse the word {word}."),
+        }
+        for word in words
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def asking(prompt: str) -> Json:
+    return {"model": REVERSE, "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
 
 
 @dataclass(frozen=True)
@@ -57,8 +72,7 @@ class Call:
 def chat(name: str, prompt: str = GARDEN, *, key: str = "good", same_as: str = "", **options: Any) -> Call:
     """With the adapter that reverses words, greedily, where `options` say nothing else."""
     expect = options.pop("expect")
-    params = {"model": REVERSE, "temperature": 0, "messages": [{"role": "user", "content": prompt}], **options}
-    return Call(name, "chat", params, key, expect, same_as)
+    return Call(name, "chat", asking(prompt) | options, key, expect, same_as)
 
 
 def refused(kind: str, status: int, **also: Any) -> Expectation:
@@ -76,9 +90,13 @@ def are_purchases(calls: list[list[list[str]]]) -> bool:
     return all(made and all(name == "buy" and is_purchase([said]) for name, said in made) for made in calls)
 
 
-def lengths(*sizes: int) -> Callable[[list[float]], bool]:
+def lengths(*sizes: int) -> Callable[[list[list[float]]], bool]:
     """Vectors of this many values, each of length 1; `observed.py` tells both."""
-    return lambda found: [size for size, _ in found] == list(sizes) and all(abs(norm - 1) < 1e-3 for _, norm in found)
+
+    def right(found: list[list[float]]) -> bool:
+        return [size for size, _ in found] == list(sizes) and all(abs(length - 1) < 1e-3 for _, length in found)
+
+    return right
 
 
 ANSWERED: Expectation = {"texts": ["nedrag"], "ends": ["stop"]}
@@ -179,20 +197,7 @@ CALLS = (
         expect={"calls": are_purchases},
     ),
     Call("file", "file", {"content": "{}\n"}, expect={"content": "{}\n", "listed": True, "deleted": True}),
-    Call(
-        "batch",
-        "batch",
-        {
-            "content": "".join(
-                json.dumps(
-                    line | {"body": line["body"] | {"messages": [{"role": "user", "content": f"Reverse the word {w}."}]}}
-                )
-                + "\n"
-                for line, w in ((each, each["custom_id"]) for each in LINES)
-            )
-        },
-        expect={"status": "completed", "answers": {"garden": "nedrag", "winter": "retniw"}},
-    ),
+    Call("batch", "batch", {"content": batch_of(WORDS)}, expect={"status": "completed", "answers": WORDS}),
     chat("wrong value", temperature=3, expect=refused("BadRequestError", 400, param="temperature")),
     chat("wrong value in a stream", top_p=2, stream=True, expect=refused("BadRequestError", 400, param="top_p")),
     chat("too long", "word " * 3000, expect=refused("BadRequestError", 400, code="context_length_exceeded")),

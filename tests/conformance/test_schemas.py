@@ -1,5 +1,5 @@
-"""schemathesis asks a whole stack for everything that two descriptions know: OpenAI's published file, for the paths that
-there are here, and the gateway's own. No answer is a fault of the server, and each is what its description says."""
+"""schemathesis asks a whole stack for everything that two descriptions know: OpenAI's published file, for the paths
+that there are here, and the gateway's own. No answer is a fault of the server, and each is what is described."""
 
 import json
 import os
@@ -26,8 +26,8 @@ UNSET = (
 def known(world: World) -> dict[str, Any]:
     """What schemathesis may find: hooks.py says what becomes of it."""
     with world.stack.http(world.key) as http:
-        upload = {"files": {"file": ("lines.jsonl", json.dumps(LINE).encode())}, "data": {"purpose": "batch"}}
-        file = http.post("/v1/files", **upload).json()["id"]
+        lines = {"file": ("lines.jsonl", json.dumps(LINE).encode())}
+        file = http.post("/v1/files", files=lines, data={"purpose": "batch"}).json()["id"]
         asked = {"input_file_id": file, "endpoint": "/v1/embeddings", "completion_window": "24h"}
         batch = http.post("/v1/batches", json=asked).json()["id"]
     path = {"tenant": ["demo"], "name": ["reverse", "upper"], "generation": [1], "batch_id": [batch], "owner": ["demo"]}

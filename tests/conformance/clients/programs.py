@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Program:
-    """`lacks` are kinds of calls that the client does not have. `tells` says which parts of an error it hands on besides
+    """`lacks` are kinds of calls that the client does not have. `tells` says which parts of an error it hands on beside
     class and status, and `calls_it` by what other class it knows a refusal, by the call's name."""
 
     name: str

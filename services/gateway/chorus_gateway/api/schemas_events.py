@@ -46,7 +46,7 @@ _DELTA: Schema = {
 
 
 def _chunk(kind: str, choice: Schema) -> Schema:
-    head = {name: _TEXT for name in ("id", "model", "service_tier", "system_fingerprint")}
+    head = dict.fromkeys(("id", "model", "service_tier", "system_fingerprint"), _TEXT)
     chunk = _object(**head, object={"const": kind}, created=_NUMBER, choices={"type": "array", "items": choice})
     usage = {"description": "with `include_usage`: null but in the last event", **_or_null(_named("UsageView"))}
     return {**chunk, "properties": {**chunk["properties"], "usage": usage}, "additionalProperties": False}

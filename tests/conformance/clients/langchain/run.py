@@ -71,7 +71,10 @@ def response(asked: Json, params: Json, text: str) -> Any:
     pieces = list(model.stream(text, **params)) if streamed else [model.invoke(text, **params)]
     message = reduce(add, pieces)
     output = [{"type": "message", "content": [{"text": message.text}]}]
-    output += [{"type": "function_call", "name": each["name"], "arguments": json.dumps(each["args"])} for each in message.tool_calls]
+    output += [
+        {"type": "function_call", "name": each["name"], "arguments": json.dumps(each["args"])}
+        for each in message.tool_calls
+    ]
     told = {"status": message.response_metadata.get("status"), "output": output}
     deltas = [{"type": "response.output_text.delta", "delta": piece.text} for piece in pieces]
     return [*deltas, {"type": "response.completed", "response": told}] if streamed else told

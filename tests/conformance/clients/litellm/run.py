@@ -28,7 +28,9 @@ def answer(where: Json, kind: str, params: Json) -> Any:
         there = {name: where[name] for name in ("api_base", "api_key")}
         names = litellm.get_valid_models(check_provider_endpoint=True, **PROVIDER, **there)
         return [{"id": name.removeprefix("openai/")} for name in names]
-    file = litellm.create_file(file=("requests.jsonl", params["content"].encode()), purpose="batch", **PROVIDER, **where)
+    file = litellm.create_file(
+        file=("requests.jsonl", params["content"].encode()), purpose="batch", **PROVIDER, **where
+    )
     return kept(where, file.id) if kind == "file" else executed(where, file.id)
 
 

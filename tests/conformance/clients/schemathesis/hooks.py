@@ -1,8 +1,8 @@
-"""What schemathesis is told of the stack that it asks, so that much of what it sends finds something and is answered soon.
-What is wrong it makes of these descriptions all the same.
+"""What schemathesis is told of the stack that it asks, so that much of what it sends finds something and is soon
+answered. What is wrong it makes of these descriptions all the same.
 
-CHORUS_CONFORMANCE is JSON: `path` and `fields` have values by the name of a parameter or of a body's field; `kept` is the
-id of the key that it asks with, which it must not lock out.
+CHORUS_CONFORMANCE is JSON: `path` and `fields` have values by the name of a parameter or of a body's field; `kept` is
+the id of the key that it asks with, which it must not lock out.
 """
 
 import json
@@ -62,4 +62,4 @@ def map_body(context: Any, body: Any) -> Any:
 
 @schemathesis.hook
 def filter_path_parameters(context: Any, path_parameters: Json | None) -> bool:
-    return (path_parameters or {}).get("key_id") != KNOWN["kept"]
+    return bool((path_parameters or {}).get("key_id") != KNOWN["kept"])
