@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ CHECKS = (
     "response_schema_conformance",
 )
 OUR_CHECKS = (*CHECKS, "negative_data_rejection", "ignored_auth", "unsupported_method")
+Json = dict[str, Any]
 HOOKS = CLIENTS / "schemathesis"
 RUN_SECONDS = 3600
 
@@ -28,19 +32,25 @@ class Fuzzing:
     description: Path
     url: str
     key: str
-    known: dict[str, Any]
+    known: Json
     checks: tuple[str, ...]
     paths: str = ""  # an expression: those alone
     examples: int = 20  # of each kind and operation
 
+    def operations(self) -> frozenset[str]:
+        """Those that are described, such as `GET /v1/models`."""
+        paths = json.loads(self.description.read_text())["paths"]
+        found = [(path, method) for path, methods in paths.items() for method in methods if re.search(self.paths, path)]
+        return frozenset(f"{method.upper()} {path}" for path, method in found)
+
     def run(self) -> "Ended":
-        report = self.description.with_name(f"{self.description.stem}-{abs(hash(self.paths))}-report.json")
+        report = self.description.with_name("report.ndjson")
         only = ["--include-path-regex", self.paths] if self.paths else []
         command = [str(SCHEMATHESIS.python), "-m", "schemathesis.cli", "--no-color", "run", str(self.description)]
         command += ["--url", self.url, "--header", f"Authorization: Bearer {self.key}", *only]
         command += ["--checks", ",".join(self.checks), "--max-examples", str(self.examples), "--continue-on-failure"]
         command += ["--no-shrink", "--generation-deterministic"]
-        command += ["--suppress-health-check", "all", "--report", "json", "--report-json-path", str(report)]
+        command += ["--suppress-health-check", "all", "--report", "ndjson", "--report-ndjson-path", str(report)]
         done = subprocess.run(
             command,
             cwd=self.description.parent,
@@ -52,13 +62,36 @@ class Fuzzing:
             check=False,
         )
         assert report.exists(), done.stdout[-4000:] + done.stderr[-4000:]
-        told = json.loads(report.read_text())
-        return Ended(len(told["operations"]), told["test_cases"]["generated"], done.returncode, done.stdout)
+        with report.open() as lines:
+            answers = Counter(answer for line in lines for answer in _answers(json.loads(line)))
+        return Ended(done.returncode, done.stdout, answers)
 
 
 @dataclass(frozen=True)
 class Ended:
-    operations: int
-    cases: int
+    """`answers` counts them by operation and status; with methods that are not described, too."""
+
     status: int
     said: str
+    answers: Counter[tuple[str, int]]
+
+    @property
+    def good(self) -> set[str]:
+        """Operations that were answered well at least once."""
+        return {operation for operation, status in self.answers if status < 300}
+
+    def __str__(self) -> str:
+        statuses: Counter[int] = Counter()
+        for (_, status), count in self.answers.items():
+            statuses[status] += count
+        told = ", ".join(f"{count} times {status}" for status, count in sorted(statuses.items()))
+        return f"{statuses.total()} requests were answered: {told}"
+
+
+def _answers(line: Json) -> Iterator[tuple[str, int]]:
+    """Of a line of the report; those that came to nothing are its failures."""
+    recorder = line.get("ScenarioFinished", {}).get("recorder", {})
+    for number, interaction in recorder.get("interactions", {}).items():
+        case, response = recorder["cases"][number]["value"], interaction.get("response")
+        if response is not None:
+            yield f"{case['method']} {case['path']}", response["status_code"]
