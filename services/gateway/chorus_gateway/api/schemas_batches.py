@@ -40,8 +40,8 @@ class BatchRequest(BaseModel):
 class BatchErrorView(BaseModel):
     code: str
     message: str
-    param: str | None
-    line: int | None
+    param: str | None = None
+    line: int | None = None
 
     @classmethod
     def of(cls, problem: Problem) -> "BatchErrorView":
@@ -91,12 +91,12 @@ class BatchView(BaseModel):
     object: Literal["batch"] = "batch"
     endpoint: str
     model: str | None = Field(description="That all of its lines name.")
-    errors: BatchErrors | None
+    errors: BatchErrors | None = None
     input_file_id: str
     completion_window: str = WINDOW
     status: Status
-    output_file_id: str | None
-    error_file_id: str | None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
     created_at: int
     in_progress_at: int | None = None
     expires_at: int
@@ -107,8 +107,8 @@ class BatchView(BaseModel):
     cancelling_at: int | None = None
     cancelled_at: int | None = None
     request_counts: CountsView
-    usage: BatchUsage | None
-    metadata: dict[str, str] | None
+    usage: BatchUsage | None = None
+    metadata: dict[str, str] | None = None
 
     @classmethod
     def of(cls, batch: Batch) -> "BatchView":
@@ -135,8 +135,8 @@ class BatchView(BaseModel):
 class BatchList(BaseModel):
     object: Literal["list"] = "list"
     data: list[BatchView]
-    first_id: str | None
-    last_id: str | None
+    first_id: str | None = None
+    last_id: str | None = None
     has_more: bool
 
     @classmethod
