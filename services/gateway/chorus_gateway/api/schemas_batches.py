@@ -90,7 +90,7 @@ class BatchView(BaseModel):
     id: str
     object: Literal["batch"] = "batch"
     endpoint: str
-    model: str | None = Field(description="That all of its lines name.")
+    model: str | None = Field(None, description="That all of its lines name.")
     errors: BatchErrors | None = None
     input_file_id: str
     completion_window: str = WINDOW
