@@ -1,8 +1,8 @@
 """What schemathesis is told of the stack that it asks, so that much of what it sends finds something and is soon
 answered. What is wrong it makes of these descriptions all the same.
 
-CHORUS_CONFORMANCE is JSON: `path` and `fields` have values by the name of a parameter or of a body's field; `kept` is
-the id of the key that it asks with, which it must not lock out.
+CHORUS_CONFORMANCE is JSON: `path` and `fields` have values by the name of a parameter or of a body's field; `kept` are
+ids of what it must not change, such as the key that it asks with.
 """
 
 import json
@@ -16,6 +16,7 @@ KNOWN: Json = json.loads(os.environ["CHORUS_CONFORMANCE"])
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 TOKENS = 8  # of an answer: what it says does not matter here
 FEW = ("n", "best_of")
+CHANGES = ("DELETE", "PATCH", "POST")
 ONLY_WITH = {"stream_options": "stream", "top_logprobs": "logprobs"}  # which no JSON schema here says
 
 
@@ -26,10 +27,15 @@ def before_load_schema(context: Any, raw_schema: Json) -> None:
             for parameter in operation.get("parameters", ()):
                 values = KNOWN["path"].get(parameter["name"])
                 if parameter["in"] == "path" and values:
-                    parameter["schema"] = {"enum": values}
+                    parameter["schema"] = either(values, parameter["schema"])
             body = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if body:
                 bind(resolved(raw_schema, body["schema"]))
+
+
+def either(values: list[Any], schema: Json) -> Json:
+    """One of these, or whatever was right before: what is neither is wrong."""
+    return {"anyOf": [{"enum": values}, schema]}
 
 
 def resolved(description: Json, schema: Json) -> Json:
@@ -43,7 +49,7 @@ def bind(body: Json) -> None:
     fields = body.get("properties", {})
     for name in fields:
         if name in KNOWN["fields"]:
-            fields[name] = {"enum": KNOWN["fields"][name]}
+            fields[name] = either(KNOWN["fields"][name], fields[name])
         elif name in FEW:
             fields[name] = {"type": "integer", "minimum": 1, "maximum": 2}
         elif name in LIMITS:
@@ -52,14 +58,11 @@ def bind(body: Json) -> None:
 
 
 @schemathesis.hook
-def map_body(context: Any, body: Any) -> Any:
-    if isinstance(body, dict):
+def before_call(context: Any, case: Any, kwargs: Json) -> None:
+    if isinstance(case.body, dict):
         for name, needed in ONLY_WITH.items():
-            if not body.get(needed):
-                body.pop(name, None)
-    return body
-
-
-@schemathesis.hook
-def filter_path_parameters(context: Any, path_parameters: Json | None) -> bool:
-    return bool((path_parameters or {}).get("key_id") != KNOWN["kept"])
+            if case.body.get(name) and case.body.get(needed) in (None, False):
+                case.body[needed] = True
+    for name, value in (case.path_parameters or {}).items():
+        if case.method in CHANGES and value in KNOWN["kept"]:
+            case.path_parameters[name] = "another"

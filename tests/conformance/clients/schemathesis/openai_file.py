@@ -12,6 +12,11 @@ from typing import Any
 import yaml
 
 Json = dict[str, Any]
+TEXT_ONLY = {
+    "ChatCompletionRequestUserMessageContentPart": "ChatCompletionRequestMessageContentPartText",
+    "ChatCompletionRequestAssistantMessageContentPart": "ChatCompletionRequestMessageContentPartText",
+    "InputContent": "InputTextContent",
+}
 IMPLEMENTED = {
     "/chat/completions": ("post",),
     "/completions": ("post",),
@@ -95,12 +100,16 @@ def event(name: str) -> Json:
 
 
 def lay_out_requests(schemas: Json) -> None:
-    """Without the fields that are refused by name, so that requests get past them."""
+    """Without what is refused by name, so that requests get past it."""
     for name, refused in REFUSED.items():
         fields = {field: each for field, each in properties(schemas[name], schemas).items() if field not in refused}
         parts = (schemas[name], *schemas[name].get("allOf", ()))
         required = [*dict.fromkeys(field for part in parts for field in part.get("required", ()))]
         schemas[name] = {"type": "object", "properties": fields, "required": required}
+    for name, text in TEXT_ONLY.items():
+        schemas[name] = reference(text)
+    schemas["CreateChatCompletionRequest"]["properties"]["tools"]["items"] = reference("ChatCompletionTool")
+    schemas["CreateResponse"]["properties"]["tools"] = {"type": "array", "items": reference("FunctionTool")}
     schemas["CreateResponse"]["required"].append("input")  # there are no stored prompts to take its place
     file = schemas["CreateFileRequest"]["properties"]
     file["purpose"] = {"type": "string", "enum": ["batch"]}
@@ -114,6 +123,10 @@ def properties(schema: Json, schemas: Json | None = None) -> Json:
     for part in schema.get("allOf", ()):
         found |= properties(part, schemas)
     return found
+
+
+def reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def or_null(schema: Json) -> Json:
