@@ -7,6 +7,7 @@ ids of what it must not change, such as the key that it asks with.
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import schemathesis
@@ -22,19 +23,25 @@ ONLY_WITH = {"stream_options": "stream", "top_logprobs": "logprobs"}  # which no
 
 @schemathesis.hook
 def before_load_schema(context: Any, raw_schema: Json) -> None:
-    for path in raw_schema["paths"].values():
-        for operation in path.values():
+    for path, methods in raw_schema["paths"].items():
+        known = either if path.startswith("/admin") else one_of
+        for operation in methods.values():
             for parameter in operation.get("parameters", ()):
                 values = KNOWN["path"].get(parameter["name"])
                 if parameter["in"] == "path" and values:
-                    parameter["schema"] = either(values, parameter["schema"])
+                    parameter["schema"] = known(values, parameter["schema"])
             body = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if body:
-                bind(resolved(raw_schema, body["schema"]))
+                bind(resolved(raw_schema, body["schema"]), known)
+
+
+def one_of(values: list[Any], schema: Json) -> Json:
+    """What is none of these is refused."""
+    return {"enum": values}
 
 
 def either(values: list[Any], schema: Json) -> Json:
-    """One of these, or whatever was right before: what is neither is wrong."""
+    """One of these, or whatever was right before: administrators may speak of what does not exist yet."""
     return {"anyOf": [{"enum": values}, schema]}
 
 
@@ -45,11 +52,11 @@ def resolved(description: Json, schema: Json) -> Json:
     return found
 
 
-def bind(body: Json) -> None:
+def bind(body: Json, known: Callable[[list[Any], Json], Json]) -> None:
     fields = body.get("properties", {})
     for name in fields:
         if name in KNOWN["fields"]:
-            fields[name] = either(KNOWN["fields"][name], fields[name])
+            fields[name] = known(KNOWN["fields"][name], fields[name])
         elif name in FEW:
             fields[name] = {"type": "integer", "minimum": 1, "maximum": 2}
         elif name in LIMITS:
@@ -61,7 +68,7 @@ def bind(body: Json) -> None:
 def before_call(context: Any, case: Any, kwargs: Json) -> None:
     if isinstance(case.body, dict):
         for name, needed in ONLY_WITH.items():
-            if case.body.get(name) and case.body.get(needed) in (None, False):
+            if case.body.get(name) is not None and case.body.get(needed) in (None, False):
                 case.body[needed] = True
     for name, value in (case.path_parameters or {}).items():
         if case.method in CHANGES and value in KNOWN["kept"]:
