@@ -48,9 +48,6 @@ def test_beams_are_those_of_transformers(world: World) -> None:
     for search in searches:
         _check(world, search, served.beams[search.id])
         assert served.usage[search.id].prompt_tokens == len(search.prompt)
-    # What a path has in full blocks is computed once; of the rest less than a block at each of its tokens.
-    usage = served.usage["base"]
-    assert usage.computed_tokens < len(searches[0].prompt) + 16 * usage.completion_tokens
 
 
 def _check(world: World, search: Request, beams: Any) -> None:

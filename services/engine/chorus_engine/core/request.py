@@ -87,6 +87,7 @@ class Request:
     deadline: float | None = None  # the same clock
     traceparent: str = ""
     pooling: Pooling | None = None  # answered by the prompt's embedding, with max_tokens 0
+    goes_on: bool = False  # others will come whose prompts begin with all of this one's
     beams: BeamParams | None = None  # answered by beams; of `sampling` lengths, stops and log probabilities count
 
     @property

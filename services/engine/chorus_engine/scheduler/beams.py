@@ -1,8 +1,9 @@
 """Beam searches: one request for who asks, many short ones for who computes.
 
-In each round every path of a search is a request for one token, whose prompt is the path. It finds the path's full
-blocks in the prefix cache, where all paths share them, and computes the tokens in the last one again. So paths need no
-memory of their own between rounds, and rows, blocks, slots, preemption and order are those of any request.
+In each round every path of a search is a request for one token, whose prompt is the path. It finds the path's blocks
+in the prefix cache, where all paths share the full ones. Of those that go on from one path the first takes over its
+last, partial block, and the others copy it. So paths need no memory of their own between rounds, and rows, blocks,
+slots, preemption and order are those of any request.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,7 +38,7 @@ class _Search:
         self.ends = {}
         sampling = SamplingParams(max_tokens=1, temperature=0.0, logprobs=self.search.breadth)
         # The search has the deadline: deadlines of requests are remembered until they pass, and these are many.
-        shared = replace(self.request, sampling=sampling, beams=None, deadline=None)
+        shared = replace(self.request, sampling=sampling, beams=None, deadline=None, goes_on=True)
         return [
             replace(shared, id=name, prompt=self.request.prompt + path.token_ids)
             for name, path in zip(names, self.search.paths, strict=True)
