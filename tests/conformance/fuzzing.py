@@ -50,7 +50,16 @@ class Fuzzing:
         command += ["--url", self.url, "--header", f"Authorization: Bearer {self.key}", *only]
         command += ["--checks", ",".join(self.checks), "--max-examples", str(self.examples), "--continue-on-failure"]
         command += ["--no-shrink", "--generation-deterministic"]
-        command += ["--suppress-health-check", "all", "--report", "ndjson", "--report-ndjson-path", str(report)]
+        command += [
+            "--request-timeout",
+            "300",
+            "--suppress-health-check",
+            "all",
+            "--report",
+            "ndjson",
+            "--report-ndjson-path",
+            str(report),
+        ]
         done = subprocess.run(
             command,
             cwd=self.description.parent,

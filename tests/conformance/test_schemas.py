@@ -12,7 +12,7 @@ import pytest
 from tests.conformance.conftest import World
 from tests.conformance.environments import CLIENTS, SCHEMATHESIS
 from tests.conformance.fuzzing import CHECKS, OUR_CHECKS, Fuzzing
-from tests.conformance.script import BASE, REVERSE
+from tests.conformance.script import BASE, GARDEN, REVERSE
 
 pytestmark = [pytest.mark.conformance, pytest.mark.stack, pytest.mark.timeout(4000)]
 LINE = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": BASE, "input": "A garden."}}
@@ -51,7 +51,9 @@ def known(world: World) -> dict[str, Any]:
     path = {"tenant": ["demo"], "name": ["reverse", "upper"], "generation": [1], "batch_id": [batch], "owner": ["demo"]}
     path |= {"alias": ["stable"], "file": ["adapter_config.json"], "tenant_id": ["demo"], "model": [BASE, REVERSE]}
     fields = {"model": [BASE, REVERSE], "input_file_id": [file], "endpoint": ["/v1/embeddings"], "version": ["latest"]}
-    return {"path": path, "fields": fields, "kept": [world.admin_key.split("_")[1], file]}
+    question = {"model": REVERSE, "messages": [{"role": "user", "content": GARDEN}], "max_tokens": 8}
+    examples = {"/v1/chat/completions": [question, question | {"stream": True, "logprobs": True}]}
+    return {"examples": examples, "path": path, "fields": fields, "kept": [world.admin_key.split("_")[1], file]}
 
 
 @pytest.fixture(scope="module")

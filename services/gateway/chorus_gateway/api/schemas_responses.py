@@ -73,7 +73,7 @@ class ResponseRequest(GenerationRequest):
     tool_choice: Json = Field(None, description="`none`, `auto`, `required`, or which function.")
     parallel_tool_calls: bool | None = None
     metadata: JsonObject | None = Field(None, description="Part of the answer.")
-    safety_identifier: Text | None = Field(None, description="Accepted and ignored.")
+    safety_identifier: Text | None = Field(None, max_length=64, description="Accepted and ignored.")
 
     def prompt(self, use: ToolUse | None) -> ChatPrompt:
         tools = () if use is None else tuple(tool.for_template() for tool in use.tools)

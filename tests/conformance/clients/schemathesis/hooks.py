@@ -1,8 +1,8 @@
 """What schemathesis is told of the stack that it asks, so that much of what it sends finds something and is soon
 answered. What is wrong it makes of these descriptions all the same.
 
-CHORUS_CONFORMANCE is JSON: `path` and `fields` have values by the name of a parameter or of a body's field; `kept` are
-ids of what it must not change, such as the key that it asks with.
+CHORUS_CONFORMANCE is JSON: `path` and `fields` have values by the name of a parameter or of a body's field,
+`examples` bodies by path; `kept` are ids of what it must not change, such as the key that it asks with.
 """
 
 import json
@@ -32,6 +32,8 @@ def before_load_schema(context: Any, raw_schema: Json) -> None:
                     parameter["schema"] = known(values, parameter["schema"])
             body = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if body:
+                examples = KNOWN["examples"].get(path, ())
+                body["examples"] = {str(number): {"value": each} for number, each in enumerate(examples)}
                 bind(resolved(raw_schema, body["schema"]), known)
 
 
