@@ -63,6 +63,7 @@ def refusal(error: Any) -> Json:
 
 
 def main() -> None:
+    litellm.suppress_debug_info = True  # which it would print among the lines
     given = json.load(sys.stdin)
     for call in given["calls"]:
         where = {"api_base": given["base_url"], "api_key": given["keys"][call["key"]], "max_retries": call["retries"]}

@@ -32,8 +32,8 @@ def before_load_schema(context: Any, raw_schema: Json) -> None:
                     parameter["schema"] = known(values, parameter["schema"])
             body = operation.get("requestBody", {}).get("content", {}).get("application/json")
             if body:
-                examples = KNOWN["examples"].get(path, ())
-                body["examples"] = {str(number): {"value": each} for number, each in enumerate(examples)}
+                if examples := KNOWN["examples"].get(path):
+                    body["examples"] = {str(number): {"value": each} for number, each in enumerate(examples)}
                 bind(resolved(raw_schema, body["schema"]), known)
 
 
