@@ -78,6 +78,6 @@ RESPONSE_EVENT = {
 
 def stream_of(event: Schema) -> Schema:
     """A stream's events, each with such an object, or with an error in the middle."""
-    carried = {"type": "string", "contentMediaType": "application/json"}
+    carried: Schema = {"type": "string", "contentMediaType": "application/json"}
     carried["contentSchema"] = {"anyOf": [event, _named("ErrorBody")]}
     return _object(data={"anyOf": [{"const": "[DONE]"}, carried]})
