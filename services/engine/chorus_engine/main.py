@@ -109,7 +109,9 @@ class Engine:
         )
         host.pin(loaded.model.device)
         spec = loaded.model.spec
-        self._constraints = ConstraintRoom(loaded.bundle.tokenizer, spec.vocab_size, spec.eos_token_ids)
+        self._constraints = ConstraintRoom(
+            loaded.bundle.tokenizer, spec.vocab_size, spec.eos_token_ids, watcher=self._metrics.constraints
+        )
         runner = self._warm_runner(loaded)
         description = describe(self._engine_id, settings, loaded.model, runner.capacity)
         self._scheduler = Scheduler(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from chorus_engine.constraints import ConstraintRoom
 from chorus_engine.constraints.cache import BASE_BYTES, GrammarCache
@@ -15,6 +16,7 @@ from chorus_engine.constraints.gate import ConstraintGate
 from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import ConstraintRefused, EngineError
 from chorus_engine.core.request import Request, SamplingParams
+from chorus_engine.telemetry.constraints import ConstraintMetrics
 from tests.engine.constraints.support.served import schema
 
 TOKENIZER = Path(__file__).parents[3] / "examples" / "demo" / "model" / "tokenizer.json"
@@ -84,7 +86,12 @@ class Shelf:
     def __init__(self, **bounds: int) -> None:
         self.waiting: list[Any] = []
         self.compiled: list[str] = []
-        self.cache = GrammarCache(self._compile, self.waiting.append, **bounds)
+        self._registry = CollectorRegistry()
+        metrics = ConstraintMetrics(self._registry)
+        self.cache = GrammarCache(self._compile, self.waiting.append, watcher=metrics, **bounds)
+
+    def counted(self, name: str, **labels: str) -> float | None:
+        return self._registry.get_sample_value(f"constraint_{name}", labels)
 
     def work(self) -> None:
         while self.waiting:
@@ -108,6 +115,8 @@ def test_all_who_ask_meanwhile_wait_for_one_compilation() -> None:
     shelf.work()
     assert [future.result() for future in futures] == ["a"] * 3
     assert shelf.compiled == ["a"]
+    assert shelf.counted("compile_seconds_count", result="ok") == 1
+    assert shelf.counted("cache_hits_total") == 2
 
 
 @pytest.mark.parametrize("bounds", [{"max_grammars": 2}, {"max_bytes": 2 * BASE_BYTES + 1000}])
@@ -121,6 +130,7 @@ def test_what_nobody_leases_goes_first_leased_first_gone(bounds: dict[str, int])
         shelf.cache.release(regex(name))
         shelf.cache.check()
     assert len(shelf.cache) == 2
+    assert shelf.counted("cache_evictions_total") == 2
     shelf.cache.lease(regex("d"))
     shelf.cache.lease(regex("a"))
     shelf.work()
@@ -136,6 +146,8 @@ def test_a_refused_constraint_is_forgotten_with_its_last_lease() -> None:
         shelf.cache.release(regex("bad"))
         assert len(shelf.cache) == 0
     assert shelf.compiled == ["bad", "bad"]
+    assert shelf.counted("compile_seconds_count", result="refused") == 2
+    assert shelf.counted("cache_evictions_total") == 0
 
 
 class Loop:

@@ -1,6 +1,7 @@
 """Compiled constraints: one for all requests with the same, kept while one of them lives and for a while after."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from chorus_engine.constraints.watcher import NOBODY, Watcher
 from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import ConstraintRefused
 
@@ -41,11 +43,13 @@ class GrammarCache:
         *,
         max_grammars: int = MAX_GRAMMARS,
         max_bytes: int = MAX_BYTES,
+        watcher: Watcher = NOBODY,
     ) -> None:
         """compile_grammar: raises ConstraintRefused. start: runs a call on another thread."""
         self._compile = compile_grammar
         self._start = start
         self._max_grammars, self._max_bytes = max_grammars, max_bytes
+        self._watcher = watcher
         self._lock = threading.Lock()
         self._entries: OrderedDict[Constraint, _Entry] = OrderedDict()  # least recently leased first
         self._bytes = 0
@@ -66,6 +70,8 @@ class GrammarCache:
             self._entries.move_to_end(constraint)
         if fresh:
             self._start(partial(self._fill, constraint, entry.compiled))
+        else:
+            self._watcher.found()
         return entry.compiled
 
     def release(self, constraint: Constraint) -> None:
@@ -90,14 +96,17 @@ class GrammarCache:
                 assert self._bytes <= self._max_bytes
 
     def _fill(self, constraint: Constraint, compiled: "Future[llguidance.LLMatcher]") -> None:
+        began = time.perf_counter()
         try:
             matcher = self._compile(constraint)
         except ConstraintRefused as error:
+            self._watcher.compiled(time.perf_counter() - began, ok=False)
             compiled.set_exception(error)
         except BaseException:
             compiled.set_exception(ConstraintRefused("it could not be compiled."))
             raise
         else:
+            self._watcher.compiled(time.perf_counter() - began, ok=True)
             compiled.set_result(matcher)
 
     def _trim(self) -> None:
@@ -106,6 +115,7 @@ class GrammarCache:
             if len(self._entries) <= self._max_grammars and self._bytes <= self._max_bytes:
                 return
             self._drop(constraint)
+            self._watcher.evicted()
 
     def _drop(self, constraint: Constraint) -> None:
         self._bytes -= self._entries.pop(constraint).bytes

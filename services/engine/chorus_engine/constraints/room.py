@@ -10,6 +10,7 @@ from chorus_engine.constraints.grammar import compile_grammar
 from chorus_engine.constraints.source import Constraints
 from chorus_engine.constraints.tokenizer import TokenTable, library
 from chorus_engine.constraints.trial import Trial
+from chorus_engine.constraints.watcher import NOBODY, Watcher
 from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import ConstraintRefused
 
@@ -22,12 +23,14 @@ COMPILERS = 2  # threads; a usual schema takes a millisecond, the worst that llg
 class ConstraintRoom:
     """`source` is the runner's, `gate` stands before the loop."""
 
-    def __init__(self, tokenizer_json: str, vocab_size: int, eos_token_ids: tuple[int, ...]) -> None:
+    def __init__(
+        self, tokenizer_json: str, vocab_size: int, eos_token_ids: tuple[int, ...], *, watcher: Watcher = NOBODY
+    ) -> None:
         self._table = TokenTable(tokenizer_json, vocab_size, eos_token_ids)
         self._pool = ThreadPoolExecutor(COMPILERS, "constraints")
         self._trial = Trial(self._table)
-        self.cache = GrammarCache(self._compile, self._pool.submit)
-        self.source = Constraints(self.cache)
+        self.cache = GrammarCache(self._compile, self._pool.submit, watcher=watcher)
+        self.source = Constraints(self.cache, watcher=watcher)
 
     def gate(self, engine: Engine) -> ConstraintGate:
         return ConstraintGate(engine, self.cache)

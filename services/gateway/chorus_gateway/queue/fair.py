@@ -239,7 +239,7 @@ class FairQueue:
 
     def _expected(self, job: Job) -> float:
         """Output tokens."""
-        return min(self._guesses.get(job.tenant.id, _FIRST_GUESS), job.sampling.max_tokens)
+        return min(self._guesses.get(job.tenant.id, _FIRST_GUESS), job.most_tokens)
 
     def _front(self, lane: Lane, band: Band) -> Front:
         values = self.counters[band].values

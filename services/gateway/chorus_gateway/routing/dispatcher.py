@@ -170,7 +170,8 @@ class Dispatcher:
             if not ticket.started and ticket.member is not None:
                 self._pool.ejector.answered(ticket.member, ticket.trial)
             ticket.started = True
-            ticket.advance = self._queue.produced(ticket.job, len(delta.token_ids), ticket.advance)
+        if produced := ticket.produced(delta):
+            ticket.advance = self._queue.produced(ticket.job, produced, ticket.advance)
         if delta.finish is not None:
             if delta.usage is not None:
                 self._queue.learn(ticket.job.tenant, delta.usage.completion_tokens)
@@ -229,7 +230,7 @@ class Dispatcher:
         ticket.advance = self._turns.take(turn)
         if job.model.adapter is not None:
             self._sent.labels(turn.tier.name.lower()).inc()
-        ticket.place, ticket.session = None, session
+        ticket.place, ticket.session, ticket.drawn = None, session, 0
         ticket.member, ticket.trial = turn.member, turn.member.health.sent()
         self._running += 1
         traced = replace(job, traceparent=ticket.sink.dispatched() or job.traceparent, aged=turn.aged)
