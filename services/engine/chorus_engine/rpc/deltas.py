@@ -21,6 +21,7 @@ _CODES: dict[type[Exception], pb.ErrorCode] = {
     errors.AdapterUnusable: pb.ERROR_CODE_ADAPTER_UNUSABLE,
     errors.AdapterUnavailable: pb.ERROR_CODE_ADAPTER_UNAVAILABLE,
     errors.NoCredit: pb.ERROR_CODE_NO_CREDIT,
+    errors.Crowded: pb.ERROR_CODE_NO_CREDIT,  # as if it had not been let in
     errors.Draining: pb.ERROR_CODE_DRAINING,
 }
 

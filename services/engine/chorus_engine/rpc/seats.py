@@ -34,8 +34,15 @@ class Seats:
     back while there were several tenants, or requests of the top band, in the last minutes.
     """
 
-    def __init__(self, plan: SeatPlan, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        plan: SeatPlan,
+        clock: Callable[[], float] = time.monotonic,
+        outside: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`outside`: requests that have taken a seat and do not need it yet, as they wait before the engine's door."""
         self._plan = plan
+        self._outside = outside
         self._clock = clock
         self._taken: dict[str, tuple[str, bool, int]] = {}  # by request: tenant, whether of the top band, seats
         self._count = 0  # seats
@@ -45,7 +52,7 @@ class Seats:
         self._last_tenant: str | None = None
 
     def __len__(self) -> int:
-        return self._count
+        return max(0, self._count - self._outside())
 
     @property
     def common(self) -> int:

@@ -32,7 +32,7 @@ def not_executed(line: Line, code: str, message: str) -> Result:
     return Result(line.number, False, _entry(line, b"null", error))
 
 
-def refused(line: Line, error: Mapping[str, Any]) -> Answered:
+def refused(error: Mapping[str, Any]) -> Answered:
     """As the gateway's own answer to a line that is not asked at all."""
     return Answered(f"req_{uuid.uuid4().hex}", 400, {}, json.dumps(error).encode())
 

@@ -16,6 +16,7 @@ from chorus_gateway.queue.lane import Place
 from chorus_gateway.queue.refusals import outwaited, refuse_late
 from chorus_gateway.queue.room import QueueFull
 from chorus_gateway.routing.claims import Claims
+from chorus_gateway.routing.convoy import Convoy
 from chorus_gateway.routing.demand import Demand
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.pool import EnginePool
@@ -93,6 +94,25 @@ class Dispatcher:
             place = self._turns.enter(job)
         except QueueFull as full:
             raise Overloaded(f"The gateway is overloaded ({full}): try again in a second.", retry_after=1.0) from full
+        return self._begin(job, sink, account, place)
+
+    def follow(self, job: Job, sink: Sink, account: Account) -> Ticket:
+        """As `submit`, for a request of which one job has just ended: no bound refuses it half done. It goes behind
+        what has come meanwhile."""
+        return self._begin(job, sink, account, self._turns.follow(job))
+
+    @contextmanager
+    def carrying(self, jobs: Sequence[tuple[Job, Sink]], account: Account = UNKEPT) -> Iterator[Convoy]:
+        """Submits as many as a convoy has at once; whatever has not ended by the end of the block is cancelled."""
+        convoy = Convoy(self, jobs, account)
+        try:
+            convoy.start()
+            yield convoy
+        finally:
+            convoy.cancel()
+
+    def _begin(self, job: Job, sink: Sink, account: Account, place: Place) -> Ticket:
+        model = job.model.base.digest
         ticket = Ticket(job, sink, place.order, self, account)
         self._open(ticket)
         self._await_turn(ticket, place)
@@ -102,18 +122,6 @@ class Dispatcher:
         if ticket.place is not None:
             self._later(ticket, self._limits.max_wait, self._outwait)
         return ticket
-
-    @contextmanager
-    def carrying(self, jobs: Sequence[tuple[Job, Sink]], account: Account = UNKEPT) -> Iterator[list[Ticket]]:
-        """Submits all; whatever has not ended by the end of the block is cancelled."""
-        tickets: list[Ticket] = []
-        try:
-            for job, sink in jobs:
-                tickets.append(self.submit(job, sink, account))
-            yield tickets
-        finally:
-            for ticket in tickets:
-                self.cancel(ticket)
 
     def cancel(self, ticket: Ticket) -> None:
         """Wherever the job is. Its sink hears no more; one that has ended is left alone."""

@@ -75,6 +75,10 @@ class Turns:
         """QueueFull when a bound is reached."""
         return self._watch(self._queue.push(job, self._aim(job)))
 
+    def follow(self, job: Job) -> Place:
+        """A further job of a request that was let in: whatever the bounds."""
+        return self._watch(self._queue.follow(job, self._aim(job)))
+
     def reenter(self, job: Job, order: int) -> Place:
         """A job that was sent and is to be sent again."""
         return self._watch(self._queue.requeue(job, order, self._aim(job)))
