@@ -105,9 +105,10 @@ class Bench:
                     through = self._paced(native, target, rate)
                     pairs[target.name].append((through, self._paced(native, face, rate)))
         self.say(*compared.latencies([pairs[target.name] for target in targets]))
-        rate = compared.SHARE * compared.REQUESTS
-        with progress(f"latency at {rate:.0f} requests/s"):
-            self.say(compared.at_pace(self._paced(native, ours, rate), self._paced(native, face, rate), rate))
+        for rate in (compared.SHARE * compared.REQUESTS, compared.ALONE):
+            with progress(f"latency at {rate:.0f} requests/s"):
+                runs = [self._paced(native, ours, rate) for _ in range(self.plan.rounds)]
+                self.say(compared.at_pace(runs, self._paced(native, face, rate), rate))
 
     def _streams(self, native: Native, ours: "Target") -> None:
         body = {**_body(ours, self.plan.stream_tokens), "stream": True, "seed": self.plan.step}

@@ -6,6 +6,7 @@ import pytest
 
 from chorus_gateway.api.errors import STATUS
 from chorus_gateway.api.schemas import UNSUPPORTED, GenerationRequest
+from chorus_gateway.api.schemas_beams import BeamRequest
 from chorus_gateway.api.schemas_chat import UNSUPPORTED_CHAT, ChatRequest
 from chorus_gateway.api.schemas_completions import UNSUPPORTED_COMPLETIONS, CompletionRequest
 from chorus_gateway.api.schemas_embeddings import EmbeddingRequest
@@ -14,6 +15,7 @@ from tests.docs.pages import DOCS, ROOT, section
 API = DOCS / "api.md"
 FIELDS: Mapping[str, tuple[type[GenerationRequest], Mapping[str, object]]] = {
     "### Fields of both": (GenerationRequest, UNSUPPORTED),
+    "### Beam search": (BeamRequest, {}),
     "### Fields of chat": (ChatRequest, UNSUPPORTED_CHAT),
     "### Fields of completions": (CompletionRequest, UNSUPPORTED_COMPLETIONS),
 }
@@ -33,9 +35,10 @@ def test_every_route_is_listed_and_no_other(openapi: dict[str, Any]) -> None:
 @pytest.mark.parametrize("heading", FIELDS)
 def test_every_field_is_listed_and_no_other(heading: str) -> None:
     listed = {name for row in cells(heading) for name in re.findall(r"`(\w+)`", row[0])}
-    known = set(FIELDS[heading][0].model_fields)
-    common = set() if heading == "### Fields of both" else set(GenerationRequest.model_fields)
-    assert listed == known - common
+    schema = FIELDS[heading][0]
+    (inherited,) = schema.__bases__
+    common = inherited.model_fields if issubclass(inherited, GenerationRequest) else {}
+    assert listed == schema.model_fields.keys() - common.keys()
 
 
 def test_every_field_of_embeddings_is_listed_and_no_other() -> None:

@@ -45,14 +45,17 @@ def _watch(admin: ChorusAdmin, interval: float, tenants: int) -> None:
     """Until Ctrl-C. What fails is shown and tried again, but for the first look."""
     board = Board()
     board.add(admin.engines.live(most=tenants))
-    try:
-        with Screen(board.screen(HINT), console=console(), screen=True, auto_refresh=False) as screen:
-            while True:
-                screen.update(board.screen(HINT), refresh=True)
-                time.sleep(interval)
-                try:
-                    board.add(admin.engines.live(most=tenants))
-                except ChorusError as error:
-                    board.problem = sentence(error)
+    screen = Screen(board.screen(HINT), console=console(), screen=True, auto_refresh=False)
+    try:  # not `with`: an interrupt while it begins must give the terminal back too
+        screen.start()
+        while True:
+            screen.update(board.screen(HINT), refresh=True)
+            time.sleep(interval)
+            try:
+                board.add(admin.engines.live(most=tenants))
+            except ChorusError as error:
+                board.problem = sentence(error)
     except KeyboardInterrupt:
         return
+    finally:
+        screen.stop()

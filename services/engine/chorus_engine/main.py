@@ -117,7 +117,9 @@ class Engine:
         )
         host.pin(loaded.model.device)
         spec = loaded.model.spec
-        self._constraints = ConstraintRoom(loaded.bundle.tokenizer, spec.vocab_size, spec.eos_token_ids)
+        self._constraints = ConstraintRoom(
+            loaded.bundle.tokenizer, spec.vocab_size, spec.eos_token_ids, watcher=self._metrics.constraints
+        )
         runner = self._warm_runner(loaded)
         description = describe(self._engine_id, settings, loaded.model, runner.capacity)
         self._scheduler = Scheduler(
@@ -330,10 +332,11 @@ class Engine:
 
     def _make_sessions(self, description: Description) -> Sessions:
         spec, rows = description.spec, description.max_num_seqs
+        seats = Seats(self._seat_plan(rows), outside=lambda: self._gate.waiting)
         return Sessions(
             self._gate,
             Limits(description.max_model_len, spec.vocab_size, spec.eos_token_ids),
-            CreditLedger(Seats(self._seat_plan(rows)), patience=self._settings.band_patience, standing=STANDING),
+            CreditLedger(seats, patience=self._settings.band_patience, standing=STANDING),
             finished=self._finished,
             book=self._book,
         )

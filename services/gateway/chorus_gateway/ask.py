@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chorus_gateway.tools import ToolUse
-from chorus_gateway.values import Band, Pooling, Sampling
+from chorus_gateway.values import Band, BeamSearch, Pooling, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,13 @@ class Ask:
     include_stop: bool = False  # deliver the stop string too
     skip_special_tokens: bool = True
     pooling: Pooling | None = None  # the answers are embeddings; `max_tokens` is then 0
+    beams: BeamSearch | None = None  # its width is `n`
     echo: bool = False  # deliver the prompt too, in front of its answers
     tools: ToolUse | None = None  # calls of these are read out of the answers
     band: Band = Band.DEFAULT
     any_band: bool = False  # the client leaves the choice to the gateway
     timeout: float = math.inf  # seconds from arrival to the last token
     client: str = ""  # the address that it comes from
+    cache_key: str = ""  # of the tenant's own naming: prompts of one likely begin alike
     user: str = ""  # of the tenant's own naming; empty when the client names none
     trace: Mapping[str, str] = field(default_factory=dict)  # W3C traceparent and tracestate headers, as they came

@@ -6,9 +6,11 @@ from functools import partial
 
 from chorus_gateway.answer import Answer
 from chorus_gateway.ask import Ask
+from chorus_gateway.beams import BeamSink
 from chorus_gateway.choice import Choice
 from chorus_gateway.engine_client.inbox import Inbox, News
 from chorus_gateway.meter import RequestMeter
+from chorus_gateway.routing.ticket import Sink
 from chorus_gateway.telemetry import Tracing
 from chorus_gateway.text.echo import Echo
 from chorus_gateway.text.stop_strings import StopStrings
@@ -34,6 +36,8 @@ class Choices:
         self._inbox = inbox
         self._meter = meter
         self._n = ask.n
+        self._searches = ask.beams is not None
+        self._a_job = ask.n if self._searches else 1  # choices that one job answers
         self._may_stop = bool(ask.stop) or (ask.tools is not None and not ask.tools.parallel)
         self._all = [self._choice(index, job, ask, tokenizer, tracing) for index, job in enumerate(jobs)]
 
@@ -43,12 +47,16 @@ class Choices:
         return Choice(index, job, writer, self._inbox, self._meter, tracing, _calls(ask, tokenizer), echo)
 
     @property
-    def sinks(self) -> list[tuple[Job, Choice]]:
-        return [(choice.job, choice) for choice in self._all]
+    def sinks(self) -> list[tuple[Job, Sink]]:
+        """The jobs, each with who hears of it."""
+        if not self._searches:
+            return [(choice.job, choice) for choice in self._all]
+        groups = [self._all[at : at + self._a_job] for at in range(0, len(self._all), self._a_job)]
+        return [(group[0].job, BeamSink(group)) for group in groups]
 
     async def deliver(self, answer: Answer, ended: Callable[[int], None]) -> None:
         """Writes news of all choices as they come, until each has ended; `ended` hears of each before its last piece is
-        written. Raises the error that ended any of them.
+        written, by its job's place among `sinks`. Raises the error that ended any of them.
 
         What is neither the first nor the last news of a choice, and can be written without waiting, is written as it
         arrives, in the engine's turn.
@@ -63,7 +71,7 @@ class Choices:
                     continue
                 if piece.end is not None:
                     unfinished -= 1
-                    ended(piece.index)
+                    ended(piece.index // self._a_job)
                 await answer.write(piece)
         finally:
             self._inbox.offer_to(None)  # which would keep all of this until the collector comes

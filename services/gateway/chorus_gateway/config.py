@@ -155,7 +155,11 @@ class Settings(BaseSettings):
         le=1,
         description="how long an adapter's resolved name is kept, in seconds; bounds a missed withdrawal or deletion",
     )
-    max_queue: int = Field(2048, ge=1, description="most requests that wait for an engine, per gateway process")
+    max_queue: int = Field(
+        4096,
+        ge=1,
+        description="most requests that wait for an engine, per gateway process; each input of an embedding is one",
+    )
     max_queue_bytes: int = Field(
         256 * MIB, ge=MIB, description="most bytes of prompts that wait for an engine, per gateway process"
     )
@@ -210,7 +214,7 @@ class Settings(BaseSettings):
         le=36_500,
         description="how long a row for each request is kept, in days; 0 is for ever. Sums by day are always kept",
     )
-    tool_format: Literal["auto", "hermes", "llama3", "mistral", "mistral-args"] = Field(
+    tool_format: Literal["auto", "hermes", "llama3", "mistral", "mistral-args", "qwen3-coder"] = Field(
         "auto",
         description="how the models write calls of tools; auto: as their chat templates tell",
     )

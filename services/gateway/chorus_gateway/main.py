@@ -113,9 +113,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     stack.push_async_callback(quota.aclose)
     settling = SettlesBehind(DegradingQuota(quota, MemoryQuota(), metrics.quota_degraded))
     stack.push_async_callback(settling.aclose)
-    shared = RedisLedger(redis, uuid.uuid4().hex)
-    stack.push_async_callback(shared.aclose)
-    routing = _routing(settings, engines, redis, shared, metrics)
+    routing = _routing(settings, engines, redis, metrics, stack)
     dispatcher = routing.dispatcher
     tokenizers = TokenizerCache(engines.fetch_tokenizer, settings.tool_format)
     build_pipeline = partial(
@@ -305,8 +303,11 @@ class Routing:
     sharing: Sharing
 
 
-def _routing(settings: Settings, engines: EnginePool, redis: Redis, ledger: RedisLedger, metrics: Metrics) -> Routing:
+def _routing(settings: Settings, engines: EnginePool, redis: Redis, metrics: Metrics, stack: AsyncExitStack) -> Routing:
     promises, demand = Promises(), Demand()
+    book, ledger = RedisClaims(redis), RedisLedger(redis, uuid.uuid4().hex)
+    for each in (book, ledger):
+        stack.push_async_callback(each.aclose)
 
     def look(model: str) -> View:
         return View(engines.members(model), promises)
@@ -314,7 +315,7 @@ def _routing(settings: Settings, engines: EnginePool, redis: Redis, ledger: Redi
     rules = QueueRules(settings.band_patience, shortest_first=settings.queue_order == "shortest")
     queue = FairQueue(max_jobs=settings.max_queue, max_bytes=settings.max_queue_bytes, rules=rules)
     turns = Turns(queue, look, promises, Patience(settings.adapter_patience), deficit=settings.locality_deficit)
-    claims = Claims(RedisClaims(redis), look, promises, metrics.adapter_claims_total, timeout=REDIS_TIMEOUT)
+    claims = Claims(book, look, promises, metrics.adapter_claims_total, timeout=REDIS_TIMEOUT)
     sent, limits = metrics.adapter_requests_total, DispatchLimits(max_wait=settings.max_queue_wait)
     dispatcher = Dispatcher(queue, engines, turns, claims, demand, sent, limits)
     sharing = Sharing(queue, ledger, changed=dispatcher.reorder, degraded=metrics.fairness_degraded)

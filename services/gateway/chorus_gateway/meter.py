@@ -51,7 +51,7 @@ class RequestMeter:
         for reason in reasons:
             self._metrics.request_success_total.labels(finished_reason=reason).inc()
         self._metrics.prompt_tokens_total.inc(prompt_tokens)
-        if self._first_token is not None and self._tokens > len(reasons):
+        if self._first_token is not None and self._tokens > len(reasons) and self._last_token > self._first_token:
             spent = self._last_token - self._first_token
             # Choices run at once, each with a first token that waited for its prompt.
             self._metrics.time_per_output_token_seconds.observe(spent * len(reasons) / (self._tokens - len(reasons)))

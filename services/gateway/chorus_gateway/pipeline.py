@@ -102,10 +102,9 @@ class Pipeline:
                     # An adapter that no engine has is loaded by one of them, whichever gateway asks first.
                     await self._claims.settle(model)
                     # Each job waits for its turn and a credit, and goes to the engine that suits it best.
-                    with choices.open(), self._dispatcher.carrying(choices.sinks, entry) as tickets:
+                    with choices.open(), self._dispatcher.carrying(choices.sinks, entry) as convoy:
                         answer.begin(_opening(ask, model, reservation))
-                        # After a stop string a choice's job would run on.
-                        await choices.deliver(answer, lambda index: self._dispatcher.cancel(tickets[index]))
+                        await choices.deliver(answer, convoy.ended)
             await answer.finish(choices.usage())
 
     def _plan(

@@ -8,6 +8,7 @@ from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.values import Job, ResolvedModel, Sampling, Tenant, Usage
 
 _SEEDS = 1 << 64
+MAX_BEAM_TOKENS = 16_384  # of all answers of a search, which an engine sends at once
 
 
 # A normalizer may shorten a text before it is cut into tokens, by less than this.
@@ -55,6 +56,7 @@ def plan_jobs(
 
     `largest`: of a prompt's tokens and a number of answers, the most tokens of each that quotas could ever grant.
     """
+    _check_beams(ask)
     jobs: list[Job] = []
     for prompt in prompts:
         most = _max_tokens(ask, model, len(prompt), default_max_tokens, largest)
@@ -74,6 +76,8 @@ def plan_jobs(
                 band=ask.band,
                 deadline=deadline,
                 pooling=ask.pooling,
+                beams=ask.beams,
+                cache_key=ask.cache_key,
             )
             jobs.append(job)
     return jobs
@@ -82,6 +86,25 @@ def plan_jobs(
 def upper_bound(jobs: Sequence[Job], n: int) -> Usage:
     """Most that the jobs can be billed: each prompt once, each answer in full."""
     return Usage(sum(len(job.prompt) for job in jobs[::n]), sum(job.sampling.max_tokens for job in jobs))
+
+
+def _check_beams(ask: Ask) -> None:
+    """InvalidRequest for what a search does not know how to keep to."""
+    constraint = ask.sampling.constraint
+    if ask.beams is None:
+        return
+    if constraint is not None:
+        raise InvalidRequest(
+            f"{constraint.param}: an answer that must have a form cannot be searched for by beams: leave out"
+            " use_beam_search.",
+            param=constraint.param,
+        )
+    if (ask.max_tokens or 0) * ask.n > MAX_BEAM_TOKENS:
+        raise InvalidRequest(
+            f"{ask.max_tokens_field}: {ask.n} beams of {ask.max_tokens} tokens are over the {MAX_BEAM_TOKENS} that a"
+            " beam search may have in all: ask for fewer beams or tokens.",
+            param=ask.max_tokens_field,
+        )
 
 
 def _max_tokens(
@@ -105,6 +128,8 @@ def _max_tokens(
             ask.prompt_field,
         )
     left = context - prompt
+    if ask.beams is not None:
+        default = min(default, MAX_BEAM_TOKENS // ask.n)
     if ask.max_tokens is None:
         # A true upper bound is reserved: one that could never be granted would refuse every request.
         granted = largest(prompt, ask.n)

@@ -164,6 +164,23 @@ class Pooling(StrEnum):
     LAST = "last"
 
 
+class EarlyStopping(IntEnum):
+    """When a beam search ends that has as many answers as its width. The numbers are those of engine.proto."""
+
+    GUESS = 0  # once the likeliest path would not score better if it ended now
+    AT_ONCE = 1
+    NEVER = 2  # once no path can become better
+
+
+@dataclass(frozen=True, slots=True)
+class BeamSearch:
+    """Instead of draws: the likeliest answers, `width` of them."""
+
+    width: int
+    length_penalty: float = 1.0
+    early_stopping: EarlyStopping = EarlyStopping.GUESS
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What the queue orders and an engine runs: one request, all of its names resolved."""
@@ -178,6 +195,13 @@ class Job:
     traceparent: str = ""
     aged: bool = False  # its band was passed over too often: it goes before all others
     pooling: Pooling | None = None  # the answer is the prompt's embedding
+    cache_key: str = ""  # of the client's choice: prompts of one key likely begin alike
+    beams: BeamSearch | None = None  # all answers to the prompt are this job's
+
+    @property
+    def most_tokens(self) -> int:
+        """That may be produced for it."""
+        return self.sampling.max_tokens * (1 if self.beams is None else self.beams.width)
 
 
 class FinishReason(StrEnum):
@@ -215,8 +239,19 @@ class Timing:
     decode: float = 0.0
 
 
+class Beam(NamedTuple):
+    """One answer of a beam search."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...]  # as many as token_ids, or none
+    finish: FinishReason
+
+
 class Delta(NamedTuple):
-    """News of one job from its engine. The first tokens come with `usage`, the last delta with it and `finish`."""
+    """News of one job from its engine. The first tokens come with `usage`, the last delta with it and `finish`.
+
+    Of a beam search nothing but `usage` comes before its end: in `completion_tokens` are those of all paths until then.
+    """
 
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()  # as many as token_ids, or none
@@ -225,6 +260,7 @@ class Delta(NamedTuple):
     timing: Timing | None = None
     prompt: tuple[TokenLogprob, ...] = ()  # of the prompt's tokens, from the second on
     embedding: bytes = b""  # float32 values, little-endian; with `finish`
+    beams: tuple[Beam, ...] = ()  # the best first; with `finish`
 
     @property
     def answers(self) -> bool:

@@ -1,4 +1,4 @@
-from benchmarks.gateway.compared import Run, latencies, rates, streamed
+from benchmarks.gateway.compared import Run, at_pace, latencies, rates, streamed
 from benchmarks.gateway.native import Load, Spread
 from benchmarks.slots.figures import Figure
 
@@ -29,6 +29,14 @@ def test_what_is_added_is_beyond_what_the_stub_takes_at_the_same_pace() -> None:
     assert round(found["added latency at 70% load, p50"], 6) == 1.5
     assert round(found["added latency at 70% load, p99"], 6) == 8.0
     assert round(found["added latency, p50, as a share of LiteLLM's"], 6) == 0.1
+
+
+def test_at_a_given_pace_the_run_that_was_disturbed_least_counts() -> None:
+    calm, disturbed = load(p50=0.003, p99=0.006), load(p50=0.002, p99=0.060)
+    found = at_pace([disturbed, calm], load(p50=0.001, p99=0.002), 700.0)
+    assert found.name == "added latency at 700 requests/s, p50"
+    assert round(found.value, 6) == 2.0
+    assert round(found.detail["p99"], 6) == 4.0
 
 
 def test_tokens_that_share_an_event_are_told() -> None:

@@ -2,19 +2,26 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from chorus_engine.constraints import ConstraintRoom
 from chorus_engine.constraints.cache import BASE_BYTES, GrammarCache
-from chorus_engine.constraints.gate import ConstraintGate
+from chorus_engine.constraints.compilers import Compilers
+from chorus_engine.constraints.gate import MOST_WAITING, ConstraintGate
 from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import ConstraintRefused, EngineError
 from chorus_engine.core.request import Request, SamplingParams
+from chorus_engine.telemetry.constraints import ConstraintMetrics
 from tests.engine.constraints.support.served import schema
 
 TOKENIZER = Path(__file__).parents[3] / "examples" / "demo" / "model" / "tokenizer.json"
@@ -83,8 +90,19 @@ class Shelf:
 
     def __init__(self, **bounds: int) -> None:
         self.waiting: list[Any] = []
+        self.tenants: list[str] = []
         self.compiled: list[str] = []
-        self.cache = GrammarCache(self._compile, self.waiting.append, **bounds)
+        self.now = 0.0
+        self._registry = CollectorRegistry()
+        metrics = ConstraintMetrics(self._registry)
+        self.cache = GrammarCache(self._compile, self._start, watcher=metrics, clock=lambda: self.now, **bounds)
+
+    def _start(self, tenant: str, call: Callable[[], None]) -> None:
+        self.tenants.append(tenant)
+        self.waiting.append(call)
+
+    def counted(self, name: str, **labels: str) -> float | None:
+        return self._registry.get_sample_value(f"constraint_{name}", labels)
 
     def work(self) -> None:
         while self.waiting:
@@ -108,6 +126,8 @@ def test_all_who_ask_meanwhile_wait_for_one_compilation() -> None:
     shelf.work()
     assert [future.result() for future in futures] == ["a"] * 3
     assert shelf.compiled == ["a"]
+    assert shelf.counted("compile_seconds_count", result="ok") == 1
+    assert shelf.counted("cache_hits_total") == 2
 
 
 @pytest.mark.parametrize("bounds", [{"max_grammars": 2}, {"max_bytes": 2 * BASE_BYTES + 1000}])
@@ -121,21 +141,85 @@ def test_what_nobody_leases_goes_first_leased_first_gone(bounds: dict[str, int])
         shelf.cache.release(regex(name))
         shelf.cache.check()
     assert len(shelf.cache) == 2
+    assert shelf.counted("cache_evictions_total") == 2
     shelf.cache.lease(regex("d"))
     shelf.cache.lease(regex("a"))
     shelf.work()
     assert shelf.compiled == [*"abcd", "a"]
 
 
-def test_a_refused_constraint_is_forgotten_with_its_last_lease() -> None:
+def test_what_another_tenant_waits_for_too_is_compiled_in_the_first_turn_of_either() -> None:
     shelf = Shelf()
-    for _ in range(2):
+    for tenant in ("a", "b", "a"):
+        shelf.cache.lease(regex("x"), tenant)
+    assert shelf.tenants == ["a", "b"]
+    shelf.work()
+    shelf.cache.lease(regex("x"), "c")
+    assert (shelf.compiled, shelf.tenants) == (["x"], ["a", "b"])
+
+
+def test_what_nobody_waits_for_any_more_is_not_compiled() -> None:
+    shelf = Shelf()
+    shelf.cache.lease(regex("x"))
+    shelf.cache.release(regex("x"))
+    assert len(shelf.cache) == 0
+    shelf.work()
+    assert shelf.compiled == []
+
+
+def test_a_refusal_is_remembered_for_a_minute() -> None:
+    shelf = Shelf()
+    for now, tries in ((0.0, 1), (59.0, 1), (61.0, 2)):
+        shelf.now = now
         future = shelf.cache.lease(regex("bad"))
         shelf.work()
         assert isinstance(future.exception(), ConstraintRefused)
         shelf.cache.release(regex("bad"))
-        assert len(shelf.cache) == 0
-    assert shelf.compiled == ["bad", "bad"]
+        assert shelf.compiled == ["bad"] * tries
+    shelf.cache.check()
+    assert shelf.counted("compile_seconds_count", result="refused") == 2
+    assert shelf.counted("cache_evictions_total") == 0
+
+
+def test_tenants_have_turns_and_one_thread_each() -> None:
+    compilers = Compilers(2)
+    order: list[str] = []
+    gates = {tenant: Event() for tenant in "abc"}
+    done = {tenant: Event() for tenant in "abc"}
+
+    def call(name: str) -> None:
+        order.append(name)
+        assert gates[name[0]].wait(10)
+        if name in ("a3", "b2", "c1"):
+            done[name[0]].set()
+
+    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        compilers.start(name[0], partial(call, name))
+    gates["b"].set()
+    assert done["b"].wait(10), "b has the thread that a may not have"
+    gates["c"].set()
+    assert done["c"].wait(10)
+    assert sorted(order[:2]) == ["a1", "b1"]
+    assert order[2:] == ["c1", "b2"] or order[2:] == ["b2", "c1"]
+    gates["a"].set()
+    assert done["a"].wait(10)
+    compilers.close()
+
+
+def test_a_grammar_that_costs_much_to_follow_is_ended_by_its_limits(room: ConstraintRoom) -> None:
+    """Each token takes longer than the one before, and all rows of a step wait for it."""
+    ambiguous = Constraint(ConstraintKind.LARK, "start: s\ns: s s s | s s | /[a-z ]/ |")
+    assert room.cache.lease(ambiguous).exception() is None
+    matcher = room.source.matcher(ambiguous, ())
+    masks = np.zeros((1, 12), np.int32)
+    for _ in range(40):
+        room.source.fill([(matcher, 0, ())], masks)
+        if matcher.error is not None:
+            break
+        allowed = np.flatnonzero(np.unpackbits(masks.view(np.uint8)[0], bitorder="little"))
+        matcher.take(int(allowed[allowed != 2][0]))
+    assert "could not be constrained any further" in str(matcher.error)
+    room.cache.release(ambiguous)
 
 
 class Loop:
@@ -164,14 +248,30 @@ def test_requests_enter_once_compiled_and_others_at_once() -> None:
         gate.submit(ask(name, source))
     gate.cancel("gone")
     gate.cancel("free")
-    assert loop.said == [("submit", "free"), ("cancel", "free")]
+    assert loop.said == [("submit", "free"), ("refuse", "gone"), ("cancel", "free")]
     loop.said.clear()
+    assert gate.waiting == 2
     shelf.work()
-    assert loop.said == [("submit", "bound"), ("submit", "gone"), ("cancel", "gone"), ("refuse", "bad")]
+    assert loop.said == [("submit", "bound"), ("refuse", "bad")]
+    assert gate.waiting == 0
     for name in ("bound", "free", "gone", "bad"):
         gate.ended(name)
         gate.ended(name)  # of what is no longer known
     shelf.cache.check()
-    assert len(shelf.cache) == 1, "the good one stays for the next"
+    assert len(shelf.cache) == 2, "the good one stays for the next, and the refusal for a minute"
     gate.submit(ask("again", "a"))
     assert loop.said[-1] == ("submit", "again"), "nothing is to be waited for"
+
+
+def test_one_tenants_waiting_requests_are_bounded() -> None:
+    shelf, loop = Shelf(), Loop()
+    gate = ConstraintGate(loop, shelf.cache)
+    for number in range(MOST_WAITING + 1):
+        gate.submit(replace(ask(str(number), str(number)), tenant="a"))
+    gate.submit(replace(ask("other", "0"), tenant="b"))
+    assert loop.said == [("refuse", str(MOST_WAITING))]
+    assert gate.waiting == MOST_WAITING + 1
+    gate.ended(str(MOST_WAITING))
+    shelf.work()
+    assert gate.waiting == 0
+    assert len(loop.said) == MOST_WAITING + 2

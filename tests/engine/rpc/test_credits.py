@@ -295,3 +295,16 @@ def test_an_engine_without_room_lets_none_stand() -> None:
     assert one.ledger.review()
     assert one.ledger.review(full=True)
     assert one.ledger.standing == 0
+
+
+def test_who_waits_before_the_door_takes_nobodys_seat() -> None:
+    outside = 0
+    seats = Seats(SeatPlan(4, 4), outside=lambda: outside)
+    ledger = CreditLedger(seats)
+    ledger.open(1)
+    for number in range(4):
+        seats.take(str(number), "a", top=False)
+    ledger.advertise(1, Head(5, tenant="b"))
+    assert ledger.grant() == {}
+    outside = 3
+    assert ledger.grant() == {1: 3}

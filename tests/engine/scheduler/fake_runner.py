@@ -20,6 +20,13 @@ def next_token(tokens: Iterable[int], digest: str | None, seed: int) -> int:
     return crc32(repr((list(tokens), digest, seed)).encode()) % VOCAB
 
 
+def likeliest(tokens: Iterable[int], digest: str | None, count: int) -> tuple[tuple[int, float], ...]:
+    """Tokens with something like log probabilities, the best first."""
+    tokens = list(tokens) if count else []
+    worths = [(-crc32(repr((tokens, digest, token)).encode()) / 2**30, token) for token in range(VOCAB if count else 0)]
+    return tuple((token, worth) for worth, token in sorted(worths, reverse=True)[:count])
+
+
 def answer(request: Request) -> tuple[list[int], FinishReason]:
     """The oracle: what the request must get, whatever runs beside it."""
     sampling = request.sampling
@@ -94,13 +101,14 @@ class FakeRunner:
         return tuple(loaded)
 
     def _admit(self, admission: Admission) -> None:
-        request = self._requests[admission.request_id]
+        request = self._requests[admission.request_id.partition("\0")[0]]  # a path of a search is named after it
         assert 0 <= admission.row < self._capacity.max_num_seqs
         assert admission.row not in self._rows, "a row admitted twice"
         assert admission.slot == BASE_SLOT or admission.slot in self._ready, "a row on a slot that is not ready"
         digest = None if admission.slot == BASE_SLOT else self._slots[admission.slot].digest
         assert digest == request.adapter
-        assert admission.token_ids[: admission.prompt_len] == request.prompt
+        assert admission.token_ids[: len(request.prompt)] == request.prompt
+        assert admission.prompt_len == len(request.prompt) or request.beams is not None
         owner = (request.namespace or request.id.encode(), digest)
         self._rows[admission.row] = Row(owner, list(admission.token_ids), list(admission.blocks))
         self._row_slots[admission.row] = admission.slot
@@ -176,6 +184,9 @@ class FakeRunner:
             return ()
         row = self._rows[step.row]
         assert row.computed == len(row.tokens), "a token is drawn from the last position"
-        token = next_token(self._device.read(row), row.owner[1], self._sampling[step.row].seed)
+        sampling, read = self._sampling[step.row], self._device.read(row)
+        token = next_token(read, row.owner[1], sampling.seed)
         row.tokens.append(token)
-        return tuple(SampledToken(token) for token in row.tokens[step.start + step.count - step.drafted :])
+        if step.drafted:
+            return tuple(SampledToken(token) for token in row.tokens[step.start + step.count - step.drafted :])
+        return (SampledToken(token, top=likeliest(read, row.owner[1], sampling.logprobs or 0)),)

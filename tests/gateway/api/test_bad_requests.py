@@ -43,7 +43,7 @@ CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"model": 5}, "model", "string"),
     ({"temperature": 2.5}, "temperature", "less than or equal to 2"),
     ({"temperature": "hot"}, "temperature", "number"),
-    ({"top_p": 0}, "top_p", "greater than 0"),
+    ({"top_p": -0.1}, "top_p", "greater than or equal to 0"),
     ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
     ({"max_tokens": True}, "max_tokens", "integer"),
     ({"max_completion_tokens": 1.5}, "max_completion_tokens", "integer"),

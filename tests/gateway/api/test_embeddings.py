@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.gateway.support.fake_engine import FakeEngine
 from tests.gateway.support.fake_logprobs import embedding_of
-from tests.gateway.support.gateway import KEY, Gateway
+from tests.gateway.support.gateway import KEY, Gateway, GatewaySettings, running_gateway
 from tests.gateway.support.tokenizers import ids
 
 
@@ -28,6 +28,20 @@ async def test_each_input_has_its_vector_in_order(client: AsyncOpenAI, engine: F
     tokens = sum(len(ids(text)) for text in inputs)
     assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (tokens, tokens)
     assert {(submit.pooling, submit.sampling.max_tokens) for submit in engine.submits} == {(pb.POOLING_MEAN, 0)}
+
+
+async def test_more_inputs_than_the_queue_has_places(engine: FakeEngine) -> None:
+    inputs = [[1 + number % 300] for number in range(400)]
+    async with running_gateway([engine], GatewaySettings(max_jobs=200)) as gateway:
+        transport = httpx.ASGITransport(gateway.app)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as http:
+            answer = await http.post("/v1/embeddings", json={"model": "chorus-demo", "input": inputs})
+        assert answer.status_code == 200, answer.text
+        assert [each["index"] for each in answer.json()["data"]] == list(range(400))
+        assert [each["embedding"] for each in answer.json()["data"]] == [vector(tokens) for tokens in inputs]
+        await gateway.settles()
+        assert (gateway.quota.reserved, gateway.quota.settled) == ([400], [400])
 
 
 async def test_token_ids_and_the_last_tokens_state(client: AsyncOpenAI, engine: FakeEngine) -> None:

@@ -202,8 +202,8 @@ async def test_wrong_requests(client: AsyncOpenAI, engine: FakeEngine) -> None:
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"n": 2}, "n"),
         ({"input": "refuse me"}, "input"),
-        ({"metadata": {"a": math.nan}}, "metadata"),
-        ({"metadata": {"a": "\ud800"}}, "metadata"),
+        ({"metadata": {"a": math.nan}}, "metadata.a"),
+        ({"metadata": {"a": "\ud800"}}, "metadata.a"),
         ({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"a": math.inf}}}}, "text.format.schema"),
         ({"max_output_tokens": 5000}, "max_output_tokens"),
     ]

@@ -10,6 +10,7 @@ import pytest
 from chorus_gateway.batches.asking import Answered
 from chorus_gateway.batches.values import Status
 from chorus_gateway.db import Database
+from chorus_gateway.values import Usage
 from tests.gateway.support.batches import TENANT, FakeAsks, Ground, bad, custom_ids, good, line, lines, reached
 
 
@@ -29,7 +30,10 @@ async def test_every_line_is_in_one_of_the_files(any_database: Database) -> None
     output, errors = await ground.entries(batch.output_file_id), await ground.entries(batch.error_file_id)
     assert [each["custom_id"] for each in output] == [f"c{n}" for n in range(1, 11) if n not in (3, 7)], "input's order"
     assert [each["custom_id"] for each in errors] == ["c3", "c7"]
-    assert output[0]["response"] == {"status_code": 200, "request_id": "req_1", "body": {"text": "p1"}}
+    assert output[0]["response"]["status_code"] == 200
+    assert output[0]["response"]["request_id"] == "req_1"
+    assert output[0]["response"]["body"]["text"] == "p1"
+    assert (batch.usage, batch.model) == (Usage(8 * 5, 8 * 2, 8), "chorus-demo")
     assert output[0]["error"] is None
     assert errors[0]["response"]["status_code"] == 400
     assert errors[0]["response"]["body"]["error"]["message"] == "no"

@@ -27,6 +27,13 @@ async def test_a_new_batch(any_desk: Desk) -> None:
             "completion_window": "24h",
             "status": "validating",
             "request_counts": {"total": 0, "completed": 0, "failed": 0},
+            "usage": {
+                "input_tokens": 0,
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": 0,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": 0,
+            },
             "metadata": {"job": "nightly"},
         }
         assert any_desk.woken == 1

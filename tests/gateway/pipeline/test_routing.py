@@ -41,6 +41,22 @@ def fetches(engines: list[FakeEngine]) -> int:
     return sum(engine.adapters.fetches.total() for engine in engines)
 
 
+async def test_requests_of_a_key_go_to_one_engine_while_it_is_not_busy(engines: list[FakeEngine]) -> None:
+    async with running_gateway(engines) as gateway:
+
+        async def keyed(name: str) -> str:
+            heard = Heard()
+            await gateway.pipeline.run(ask(name, cache_key="conversation"), heard)
+            return heard.text
+
+        assert len({await keyed(f"r{at}") for at in range(6)}) == 1
+        for engine in engines:
+            engine.replier = lambda submit: Reply([*TEXT, END], pause=0.02)
+        await asyncio.gather(*(keyed(f"together{at}") for at in range(12)))
+        assert all(len(engine.submits) >= 3 for engine in engines), "a key is no reason to wait"
+        await gateway.settles()
+
+
 async def test_a_request_goes_where_its_adapter_is_and_asks_nobody(engines: list[FakeEngine]) -> None:
     engines[1].adapters.put(ADAPTER, pb.TIER_GPU)
     claims = HeldClaims()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 from redis.asyncio import Redis
@@ -32,7 +32,8 @@ async def roomy_engines() -> AsyncIterator[list[FakeEngine]]:
 @pytest.fixture
 async def gateways(roomy_engines: list[FakeEngine], redis: Redis) -> AsyncIterator[list[Gateway]]:
     async with AsyncExitStack() as stack:
-        settings = [GatewaySettings(claims=RedisClaims(redis)) for _ in range(10)]
+        books = [await stack.enter_async_context(aclosing(RedisClaims(redis))) for _ in range(10)]
+        settings = [GatewaySettings(claims=book) for book in books]
         gateways = [await stack.enter_async_context(running_gateway(roomy_engines, each)) for each in settings]
         for gateway in gateways:
             gateway.models.adapters |= ADAPTERS

@@ -126,11 +126,17 @@ async def test_every_attempt_is_computed_and_the_last_is_delivered(engines: list
 async def test_a_stream_that_breaks(engines: list[FakeEngine], tokens: int) -> None:
     """The engine is asked when it is back; the gateway had no final frame of it."""
     engine = engines[0]
-    engine.replier = lambda submit: Reply(TEXT[:tokens], hang=True)
+    taken: list[pb.Submit] = []
+
+    def hangs(submit: pb.Submit) -> Reply:
+        taken.append(submit)
+        return Reply(TEXT[:tokens], hang=True)
+
+    engine.replier = hangs
     async with running_gateway([engine]) as gateway:
         heard = Heard()
         task = asyncio.create_task(gateway.pipeline.run(ask(), heard))
-        await eventually(lambda: bool(engine.running) and len(heard.pieces) == tokens)
+        await eventually(lambda: bool(taken) and len(heard.pieces) == tokens)
         engine.replier = lambda submit: Reply([*TEXT, END])
         await engine.stop()
         await engine.start()

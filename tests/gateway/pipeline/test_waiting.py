@@ -73,7 +73,7 @@ async def test_a_deadline_ends_the_waiting_too(slow: FakeEngine) -> None:
 async def test_lower_bands_come_to_their_turn_under_a_flood(slow: FakeEngine) -> None:
     slow.replier = lambda submit: Reply([END])
     slow.granting = False
-    async with running_gateway([slow], settings(max_wait=60.0)) as gateway:
+    async with running_gateway([slow], settings(max_wait=3600.0)) as gateway:
         asks = [replace(ask(f"{band.name}{at}"), band=band) for band in Band for at in range(40)]
         tasks = [asyncio.create_task(gateway.pipeline.run(each, Heard())) for each in asks]
         await eventually(lambda: gateway.dispatcher.waiting == len(asks))

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -124,9 +125,10 @@ async def test_a_redis_that_takes_connections_and_says_nothing() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         redis: Redis = redis_url.connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", 0.1)
-        asking = Asking(book=RedisClaims(redis))
-        await asyncio.wait_for(asking.claims.settle(model()), 60)
-        assert asking.results("unavailable") == 1
+        async with aclosing(RedisClaims(redis)) as book:
+            asking = Asking(book=book)
+            await asyncio.wait_for(asking.claims.settle(model()), 60)
+            assert asking.results("unavailable") == 1
         await redis.aclose()
 
 

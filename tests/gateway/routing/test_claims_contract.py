@@ -1,6 +1,8 @@
 """What every book of claims answers: the one in Redis, and the one that other tests use."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 from redis.asyncio import Redis
@@ -12,8 +14,12 @@ BOTH = ["one", "two"]
 
 
 @pytest.fixture(params=[HeldClaims, RedisClaims])
-def book(request: pytest.FixtureRequest, redis: Redis) -> ClaimBook:
-    return HeldClaims() if request.param is HeldClaims else RedisClaims(redis)
+async def book(request: pytest.FixtureRequest, redis: Redis) -> AsyncIterator[ClaimBook]:
+    if request.param is HeldClaims:
+        yield HeldClaims()
+        return
+    async with aclosing(RedisClaims(redis)) as book:
+        yield book
 
 
 async def test_the_first_to_ask_decides(book: ClaimBook) -> None:
@@ -33,8 +39,8 @@ async def test_a_claim_for_an_engine_that_is_away_is_taken_over_once(book: Claim
 
 
 async def test_claims_in_redis_lapse(redis: Redis) -> None:
-    book = RedisClaims(redis, lease=0.05)
-    assert (await book.claim("d", "one", BOTH)).won
-    assert 0 < await redis.pttl("chorus:claim:{d}") <= 50
-    await asyncio.sleep(0.1)
-    assert (await book.claim("d", "two", BOTH)).engine == "two"
+    async with aclosing(RedisClaims(redis, lease=0.05)) as book:
+        assert (await book.claim("d", "one", BOTH)).won
+        assert await redis.pttl("chorus:claim:{d}") <= 50
+        await asyncio.sleep(0.1)
+        assert (await book.claim("d", "two", BOTH)).engine == "two"

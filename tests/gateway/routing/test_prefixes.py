@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from chorus_gateway.engine_client.residency import Tier
 from chorus_gateway.routing.prefixes import Prefixes
 from chorus_gateway.routing.promises import Promises
@@ -37,6 +39,21 @@ def test_the_longest_beginning_counts() -> None:
     assert prefixes.engines(prompt(*range(1000, 1300), 7)) == {"one"}
     assert prefixes.engines(prompt(*range(3000, 3300))) == {"one", "two"}
     assert prefixes.engines(prompt(*range(3000, 3800))) == frozenset(), "128 tokens of 1000 are not worth it"
+
+
+def test_a_key_goes_where_its_last_request_went_inside_a_namespace() -> None:
+    prefixes = Prefixes(most=40)
+    prefixes.note(replace(prompt(1), cache_key="k"), "one")
+    prefixes.note(prompt(1), "two")
+    assert prefixes.engines(replace(prompt(1), cache_key="k")) == {"one"}
+    assert prefixes.engines(replace(job(prompt=(1, 2)), cache_key="k")) == {"one"}, "however short its prompt"
+    assert prefixes.engines(replace(prompt(1), cache_key="other")) == {"one", "two"}, "by its beginning"
+    assert prefixes.engines(replace(prompt(1, namespace=b"x" * 32), cache_key="k")) == frozenset()
+    prefixes.note(replace(prompt(1), cache_key="k"), "two")
+    assert prefixes.engines(replace(prompt(1), cache_key="k")) == {"two"}
+    for at in range(60):
+        prefixes.note(replace(job(prompt=(1,)), cache_key=f"key {at}"), "one")
+    assert len(prefixes) == 40
 
 
 def test_memory_is_bounded() -> None:

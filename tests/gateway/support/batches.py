@@ -36,7 +36,8 @@ def lines(count: int) -> bytes:
 
 
 def good(body: Mapping[str, Any]) -> Answered:
-    return Answered("req_1", 200, {}, json.dumps({"text": body["prompt"]}).encode())
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}
+    return Answered("req_1", 200, {}, json.dumps({"text": body["prompt"], "usage": usage}).encode())
 
 
 def bad(status: int, headers: Mapping[str, str] | None = None, code: str | None = None) -> Answered:

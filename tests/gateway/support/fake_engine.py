@@ -12,6 +12,7 @@ import grpc.aio
 
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from chorus_proto.engine.v1 import engine_pb2_grpc
+from tests.gateway.support.fake_beams import beams_of
 from tests.gateway.support.fake_logprobs import HIDDEN, logprobs_of, read_of
 from tests.gateway.support.fake_refusals import refusal
 from tests.gateway.support.fake_residency import FakeResidency, joined
@@ -275,6 +276,8 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         submit = running.submit
         await self.adapters.need(submit.adapter_digest)
         reply = self.replier(submit)
+        if submit.HasField("beam_search"):
+            return await self._beams(stream, running, reply)
         tokens, finish = _cut(reply, submit.sampling)
         for at in range(0, len(tokens), reply.together):
             await asyncio.sleep(reply.pause)
@@ -290,6 +293,20 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
         last.usage.drafted_tokens, last.usage.accepted_tokens = reply.drafted, reply.accepted
         if not tokens and reply.error is None:
             last.MergeFrom(pb.Delta(**read_of(submit)))
+        return last
+
+    async def _beams(self, stream: Stream, running: Running, reply: Reply) -> pb.Delta:
+        """Only usage comes before all of them."""
+        beams = beams_of(running.submit, reply.tokens)
+        for _ in max(beams, key=lambda beam: len(beam.token_ids)).token_ids:
+            await asyncio.sleep(reply.pause)
+            running.produced += len(beams)
+            self._send(stream, running.delta(usage=running.usage(reply.cached)))
+        if reply.hang:
+            await asyncio.sleep(3600)
+        running.produced = sum(len(beam.token_ids) for beam in beams)
+        last = running.end(pb.FINISH_REASON_STOP)
+        last.beams.extend(beams)
         return last
 
     def _send(self, stream: Stream, delta: pb.Delta) -> None:

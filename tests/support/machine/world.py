@@ -83,6 +83,8 @@ class World:
     async def stop(self) -> None:
         for heart in self.hearts:
             await heart.kill()
+        for book in self._claims:
+            await book.aclose()
 
     async def run(self, operations: int) -> None:
         """As many, drawn as often as their weights say."""

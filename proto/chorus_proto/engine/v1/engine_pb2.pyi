@@ -13,6 +13,12 @@ class Band(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BAND_DEFAULT: _ClassVar[Band]
     BAND_FLEX: _ClassVar[Band]
 
+class EarlyStopping(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EARLY_STOPPING_GUESS: _ClassVar[EarlyStopping]
+    EARLY_STOPPING_AT_ONCE: _ClassVar[EarlyStopping]
+    EARLY_STOPPING_NEVER: _ClassVar[EarlyStopping]
+
 class Pooling(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     POOLING_UNSPECIFIED: _ClassVar[Pooling]
@@ -51,6 +57,9 @@ BAND_UNSPECIFIED: Band
 BAND_PRIORITY: Band
 BAND_DEFAULT: Band
 BAND_FLEX: Band
+EARLY_STOPPING_GUESS: EarlyStopping
+EARLY_STOPPING_AT_ONCE: EarlyStopping
+EARLY_STOPPING_NEVER: EarlyStopping
 POOLING_UNSPECIFIED: Pooling
 POOLING_MEAN: Pooling
 POOLING_LAST: Pooling
@@ -246,7 +255,7 @@ class Head(_message.Message):
     def __init__(self, waiting: _Optional[int] = ..., band: _Optional[_Union[Band, str]] = ..., counter: _Optional[float] = ..., tenant_tag: _Optional[str] = ..., stride: _Optional[float] = ..., aged: bool = ..., alike: _Optional[int] = ...) -> None: ...
 
 class Submit(_message.Message):
-    __slots__ = ("request_id", "attempt", "cache_namespace", "adapter_digest", "band", "counter", "tenant_tag", "prompt_token_ids", "sampling", "timeout_ms", "traceparent", "aged", "pooling")
+    __slots__ = ("request_id", "attempt", "cache_namespace", "adapter_digest", "band", "counter", "tenant_tag", "prompt_token_ids", "sampling", "timeout_ms", "traceparent", "aged", "pooling", "beam_search")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     CACHE_NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -260,6 +269,7 @@ class Submit(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     AGED_FIELD_NUMBER: _ClassVar[int]
     POOLING_FIELD_NUMBER: _ClassVar[int]
+    BEAM_SEARCH_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     attempt: int
     cache_namespace: bytes
@@ -273,7 +283,18 @@ class Submit(_message.Message):
     traceparent: str
     aged: bool
     pooling: Pooling
-    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., cache_namespace: _Optional[bytes] = ..., adapter_digest: _Optional[str] = ..., band: _Optional[_Union[Band, str]] = ..., counter: _Optional[float] = ..., tenant_tag: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ..., aged: bool = ..., pooling: _Optional[_Union[Pooling, str]] = ...) -> None: ...
+    beam_search: BeamSearch
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., cache_namespace: _Optional[bytes] = ..., adapter_digest: _Optional[str] = ..., band: _Optional[_Union[Band, str]] = ..., counter: _Optional[float] = ..., tenant_tag: _Optional[str] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., traceparent: _Optional[str] = ..., aged: bool = ..., pooling: _Optional[_Union[Pooling, str]] = ..., beam_search: _Optional[_Union[BeamSearch, _Mapping]] = ...) -> None: ...
+
+class BeamSearch(_message.Message):
+    __slots__ = ("width", "length_penalty", "early_stopping")
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    EARLY_STOPPING_FIELD_NUMBER: _ClassVar[int]
+    width: int
+    length_penalty: float
+    early_stopping: EarlyStopping
+    def __init__(self, width: _Optional[int] = ..., length_penalty: _Optional[float] = ..., early_stopping: _Optional[_Union[EarlyStopping, str]] = ...) -> None: ...
 
 class SamplingParams(_message.Message):
     __slots__ = ("max_tokens", "min_tokens", "temperature", "top_k", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed", "stop_token_ids", "ignore_eos", "logprobs", "constraint", "prompt_logprobs", "speculation")
@@ -380,7 +401,7 @@ class Held(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., tier: _Optional[_Union[Tier, str]] = ...) -> None: ...
 
 class Delta(_message.Message):
-    __slots__ = ("request_id", "attempt", "token_ids", "logprobs", "finish_reason", "usage", "error", "timing", "prompt_logprobs", "embedding")
+    __slots__ = ("request_id", "attempt", "token_ids", "logprobs", "finish_reason", "usage", "error", "timing", "prompt_logprobs", "embedding", "beams")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -391,6 +412,7 @@ class Delta(_message.Message):
     TIMING_FIELD_NUMBER: _ClassVar[int]
     PROMPT_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    BEAMS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     attempt: int
     token_ids: _containers.RepeatedScalarFieldContainer[int]
@@ -401,7 +423,20 @@ class Delta(_message.Message):
     timing: Timing
     prompt_logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprobs]
     embedding: bytes
-    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., prompt_logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., embedding: _Optional[bytes] = ...) -> None: ...
+    beams: _containers.RepeatedCompositeFieldContainer[Beam]
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., prompt_logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., embedding: _Optional[bytes] = ..., beams: _Optional[_Iterable[_Union[Beam, _Mapping]]] = ...) -> None: ...
+
+class Beam(_message.Message):
+    __slots__ = ("token_ids", "logprobs", "finish_reason", "score")
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprobs]
+    finish_reason: FinishReason
+    score: float
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., score: _Optional[float] = ...) -> None: ...
 
 class TokenLogprobs(_message.Message):
     __slots__ = ("logprob", "top_token_ids", "top_logprobs")

@@ -1,13 +1,15 @@
 """Compiled constraints: one for all requests with the same, kept while one of them lives and for a while after."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from chorus_engine.constraints.watcher import NOBODY, Watcher
 from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import ConstraintRefused
 
@@ -18,6 +20,7 @@ MAX_GRAMMARS = 512
 MAX_BYTES = 256 << 20
 # Measured: a schema of 500 characters takes 80 KB compiled.
 BASE_BYTES, BYTES_A_CHARACTER = 32 << 10, 128
+REFUSED_SECONDS = 60.0  # for which what was refused is not tried again: that may cost more than what is good
 
 
 @dataclass(slots=True)
@@ -25,10 +28,9 @@ class _Entry:
     compiled: "Future[llguidance.LLMatcher]"
     bytes: int
     leases: int = 0
-
-    @property
-    def failed(self) -> bool:
-        return self.compiled.done() and self.compiled.exception() is not None
+    begun: bool = False
+    waits_for: set[str] = field(default_factory=set)  # tenants in whose turn it will be compiled
+    refused_at: float | None = None
 
 
 class GrammarCache:
@@ -37,15 +39,19 @@ class GrammarCache:
     def __init__(
         self,
         compile_grammar: "Callable[[Constraint], llguidance.LLMatcher]",
-        start: Callable[[Callable[[], None]], object],
+        start: Callable[[str, Callable[[], None]], object],
         *,
         max_grammars: int = MAX_GRAMMARS,
         max_bytes: int = MAX_BYTES,
+        watcher: Watcher = NOBODY,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """compile_grammar: raises ConstraintRefused. start: runs a call on another thread."""
+        """compile_grammar: raises ConstraintRefused. start: runs a call on another thread, in a tenant's turn."""
         self._compile = compile_grammar
         self._start = start
         self._max_grammars, self._max_bytes = max_grammars, max_bytes
+        self._watcher = watcher
+        self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[Constraint, _Entry] = OrderedDict()  # least recently leased first
         self._bytes = 0
@@ -53,19 +59,26 @@ class GrammarCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def lease(self, constraint: Constraint) -> "Future[llguidance.LLMatcher]":
+    def lease(self, constraint: Constraint, tenant: str = "") -> "Future[llguidance.LLMatcher]":
         """Compiled now or later, or ConstraintRefused. In any case `release` follows, once."""
         with self._lock:
             entry = self._entries.get(constraint)
-            fresh = entry is None
+            if entry is not None and self._stale(entry):
+                self._drop(constraint)
+                entry = None
+            found = entry is not None
             if entry is None:
                 entry = _Entry(Future(), BASE_BYTES + BYTES_A_CHARACTER * len(constraint.source))
                 self._entries[constraint] = entry
                 self._bytes += entry.bytes
             entry.leases += 1
             self._entries.move_to_end(constraint)
-        if fresh:
-            self._start(partial(self._fill, constraint, entry.compiled))
+            asks = not entry.begun and tenant not in entry.waits_for  # nobody waits for another tenant's turn
+            entry.waits_for.add(tenant)
+        if asks:
+            self._start(tenant, partial(self._fill, constraint, entry))
+        if found:
+            self._watcher.found()
         return entry.compiled
 
     def release(self, constraint: Constraint) -> None:
@@ -73,8 +86,8 @@ class GrammarCache:
             entry = self._entries[constraint]
             entry.leases -= 1
             assert entry.leases >= 0, "released more often than leased"
-            if not entry.leases and entry.failed:
-                self._drop(constraint)
+            if not entry.leases and not entry.begun:
+                self._drop(constraint)  # nobody wants it any more
             self._trim()
 
     def leased(self, constraint: Constraint) -> "llguidance.LLMatcher":
@@ -89,16 +102,31 @@ class GrammarCache:
                 assert len(self._entries) <= self._max_grammars
                 assert self._bytes <= self._max_bytes
 
-    def _fill(self, constraint: Constraint, compiled: "Future[llguidance.LLMatcher]") -> None:
+    def _fill(self, constraint: Constraint, entry: _Entry) -> None:
+        with self._lock:
+            if entry.begun or not entry.leases:
+                return
+            entry.begun = True
+        began = time.perf_counter()
         try:
             matcher = self._compile(constraint)
         except ConstraintRefused as error:
-            compiled.set_exception(error)
+            self._watcher.compiled(time.perf_counter() - began, ok=False)
+            self._refuse(entry, error)
         except BaseException:
-            compiled.set_exception(ConstraintRefused("it could not be compiled."))
+            self._refuse(entry, ConstraintRefused("it could not be compiled."))
             raise
         else:
-            compiled.set_result(matcher)
+            self._watcher.compiled(time.perf_counter() - began, ok=True)
+            entry.compiled.set_result(matcher)
+
+    def _refuse(self, entry: _Entry, error: ConstraintRefused) -> None:
+        entry.refused_at = self._clock()
+        entry.compiled.set_exception(error)
+
+    def _stale(self, entry: _Entry) -> bool:
+        refused = entry.refused_at is not None and self._clock() - entry.refused_at > REFUSED_SECONDS
+        return refused and not entry.leases
 
     def _trim(self) -> None:
         """While there are too many or they take too much, those go that were leased longest ago."""
@@ -106,6 +134,7 @@ class GrammarCache:
             if len(self._entries) <= self._max_grammars and self._bytes <= self._max_bytes:
                 return
             self._drop(constraint)
+            self._watcher.evicted()
 
     def _drop(self, constraint: Constraint) -> None:
         self._bytes -= self._entries.pop(constraint).bytes

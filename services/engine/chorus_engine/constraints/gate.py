@@ -1,17 +1,21 @@
 """What stands before the loop: a request goes in once its constraint is compiled."""
 
 import threading
+from collections import Counter
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from chorus_engine.constraints.cache import GrammarCache
 from chorus_engine.core.constraint import Constraint
-from chorus_engine.core.errors import EngineError
+from chorus_engine.core.errors import ConstraintRefused, Crowded, EngineError
 from chorus_engine.core.request import Request
 
 if TYPE_CHECKING:
     import llguidance
+
+
+MOST_WAITING = 256  # requests of a tenant whose constraints are not compiled yet
 
 
 class Engine(Protocol):
@@ -32,8 +36,14 @@ class ConstraintGate:
         self._engine = engine
         self._cache = cache
         self._lock = threading.Lock()
-        self._compiling: dict[str, bool] = {}  # request id → whether it was cancelled meanwhile
+        self._compiling: dict[str, str] = {}  # request id → tenant
+        self._waiting: Counter[str] = Counter()  # requests that compile, by tenant
         self._leased: dict[str, Constraint] = {}  # request id → until it ends
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have not gone in."""
+        return len(self._compiling)
 
     def submit(self, request: Request) -> None:
         constraint = request.sampling.constraint
@@ -41,14 +51,23 @@ class ConstraintGate:
             self._engine.submit(request)
             return
         with self._lock:
-            self._compiling[request.id] = False
-            self._leased[request.id] = constraint
-        self._cache.lease(constraint).add_done_callback(partial(self._compiled, request))
+            crowded = self._waiting[request.tenant] >= MOST_WAITING
+            if not crowded:
+                self._compiling[request.id] = request.tenant
+                self._waiting[request.tenant] += 1
+                self._leased[request.id] = constraint
+        if crowded:
+            message = f"{MOST_WAITING} requests wait for their constraints to be compiled: try again in a moment."
+            self._engine.refuse(request.id, Crowded(message))
+            return
+        compiled = self._cache.lease(constraint, request.tenant)
+        compiled.add_done_callback(partial(self._compiled, request))
 
     def cancel(self, request_id: str) -> None:
+        """At once, also where a constraint takes long to compile; nobody hears the error."""
         with self._lock:
-            if request_id in self._compiling:
-                self._compiling[request_id] = True
+            if self._leave(request_id):
+                self._engine.refuse(request_id, ConstraintRefused("its request was cancelled."))
             else:
                 self._engine.cancel(request_id)
 
@@ -62,10 +81,19 @@ class ConstraintGate:
         """On the thread that compiled, or at once."""
         error = compiled.exception()
         with self._lock:
-            cancelled = self._compiling.pop(request.id)
+            if not self._leave(request.id):
+                return  # it was cancelled meanwhile
             if isinstance(error, EngineError):
                 self._engine.refuse(request.id, error)
                 return
             self._engine.submit(request)
-            if cancelled:
-                self._engine.cancel(request.id)
+
+    def _leave(self, request_id: str) -> bool:
+        """False where it does not wait here."""
+        tenant = self._compiling.pop(request_id, None)
+        if tenant is None:
+            return False
+        self._waiting[tenant] -= 1
+        if not self._waiting[tenant]:
+            del self._waiting[tenant]
+        return True

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 # answer with blanks.
 WHITESPACE = r"[ ]|\n[ ]{0,64}"
 MAX_SOURCE = 1 << 18  # characters
+LEXER_STATES = 20_000  # of 2 KB each; five thousand values or a date of every form need some hundreds
+# What may follow at once. Schemas are not ambiguous, and have as many items as optional properties; in grammars the
+# time of a token grows with its square.
+SCHEMA_ITEMS, LARK_ITEMS = 2000, 200
 
 
 def compile_grammar(constraint: Constraint, table: TokenTable) -> "llguidance.LLMatcher":
@@ -22,21 +26,26 @@ def compile_grammar(constraint: Constraint, table: TokenTable) -> "llguidance.LL
     if len(constraint.source) > MAX_SOURCE:
         raise ConstraintRefused(f"it has {len(constraint.source)} characters; at most {MAX_SOURCE} are allowed.")
     guide, tokens = library(), table.get()
+    bounds = limits(guide, constraint.kind)
     try:
         text = _grammar(constraint, guide)
     except ValueError as error:
         raise ConstraintRefused(f"{error}.") from error
-    matcher: llguidance.LLMatcher = guide.LLMatcher(tokens, text, log_level=0, limits=limits(guide))
+    matcher: llguidance.LLMatcher = guide.LLMatcher(tokens, text, log_level=0, limits=bounds)
     if matcher.is_error():
-        reason = guide.LLMatcher.validate_grammar(text, tokens, limits=limits(guide)) or matcher.get_error()
+        reason = guide.LLMatcher.validate_grammar(text, tokens, limits=bounds) or matcher.get_error()
         raise ConstraintRefused(_sentence(constraint, reason, guide))
     matcher.compute_bitmask()  # what this makes all copies share
+    if matcher.is_error():
+        raise ConstraintRefused(_sentence(constraint, matcher.get_error(), guide))
     return matcher
 
 
-def limits(guide: Any) -> Any:
-    """What one constraint may cost: llguidance's defaults, with short errors."""
-    return guide.LLParserLimits(verbose_errors=False)
+def limits(guide: Any, kind: ConstraintKind = ConstraintKind.JSON_SCHEMA) -> Any:
+    """What one constraint may cost while it is followed, which all rows of a step wait for. With llguidance's defaults
+    a line of an ambiguous grammar takes a second a token, and 450 MB a row."""
+    items = LARK_ITEMS if kind is ConstraintKind.LARK else SCHEMA_ITEMS
+    return guide.LLParserLimits(max_items_in_row=items, max_lexer_states=LEXER_STATES, verbose_errors=False)
 
 
 def _grammar(constraint: Constraint, guide: Any) -> str:

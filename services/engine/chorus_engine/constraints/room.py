@@ -1,15 +1,17 @@
 """The room's parts, put together."""
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from queue import LifoQueue
 from typing import TYPE_CHECKING
 
 from chorus_engine.constraints.cache import GrammarCache
+from chorus_engine.constraints.compilers import Compilers
 from chorus_engine.constraints.gate import ConstraintGate, Engine
 from chorus_engine.constraints.grammar import compile_grammar
 from chorus_engine.constraints.source import Constraints
 from chorus_engine.constraints.tokenizer import TokenTable, library
 from chorus_engine.constraints.trial import Trial
+from chorus_engine.constraints.watcher import NOBODY, Watcher
 from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import ConstraintRefused
 
@@ -17,17 +19,23 @@ if TYPE_CHECKING:
     import llguidance
 
 COMPILERS = 2  # threads; a usual schema takes a millisecond, the worst that llguidance allows a second or so
+WARM = ""  # the tenant that has the tokenizer made
 
 
 class ConstraintRoom:
     """`source` is the runner's, `gate` stands before the loop."""
 
-    def __init__(self, tokenizer_json: str, vocab_size: int, eos_token_ids: tuple[int, ...]) -> None:
+    def __init__(
+        self, tokenizer_json: str, vocab_size: int, eos_token_ids: tuple[int, ...], *, watcher: Watcher = NOBODY
+    ) -> None:
         self._table = TokenTable(tokenizer_json, vocab_size, eos_token_ids)
-        self._pool = ThreadPoolExecutor(COMPILERS, "constraints")
-        self._trial = Trial(self._table)
-        self.cache = GrammarCache(self._compile, self._pool.submit)
-        self.source = Constraints(self.cache)
+        self._compilers = Compilers(COMPILERS)
+        self._trials = [Trial(self._table) for _ in range(COMPILERS)]
+        self._idle: LifoQueue[Trial] = LifoQueue()  # the one that was used last is started
+        for trial in reversed(self._trials):
+            self._idle.put(trial)
+        self.cache = GrammarCache(self._compile, self._compilers.start, watcher=watcher)
+        self.source = Constraints(self.cache, watcher=watcher)
 
     def gate(self, engine: Engine) -> ConstraintGate:
         return ConstraintGate(engine, self.cache)
@@ -35,19 +43,25 @@ class ConstraintRoom:
     def warm(self) -> None:
         """So that the first constraint does not wait for a large tokenizer. Returns at once."""
         if self._table.large:
-            self._pool.submit(self._warm)
+            self._compilers.start(WARM, self._warm)
 
     def close(self) -> None:
         """What waits to be compiled never is."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._trial.close()
+        self._compilers.close()
+        for trial in self._trials:
+            trial.close()
 
     def _warm(self) -> None:
         with suppress(ConstraintRefused):  # whoever asks for a constraint hears of it
             self._table.get()
-            self._trial.start()
+            for trial in self._trials:
+                trial.start()
 
     def _compile(self, constraint: Constraint) -> "llguidance.LLMatcher":
         library()  # where there is none, that is why
-        self._trial.check(constraint)
+        trial = self._idle.get()  # there is one for each thread
+        try:
+            trial.check(constraint)
+        finally:
+            self._idle.put(trial)
         return compile_grammar(constraint, self._table)

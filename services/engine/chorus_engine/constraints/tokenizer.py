@@ -1,6 +1,7 @@
 """The bytes of each token, as llguidance wants them."""
 
-import re
+import json
+import secrets
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -55,38 +56,38 @@ class TokenTable:
     def _make(self) -> "llguidance.LLTokenizer":
         guide = library()
         try:
-            plain = guide.LLTokenizer(self._json, n_vocab=self.vocab_size, eos_token=self._eos or None)
-            wrapped = _PlainText(plain, self._eos)
-            made: llguidance.LLTokenizer = guide.LLTokenizer(
-                wrapped, n_vocab=self.vocab_size, eos_token=self._eos or None
-            )
+            eos = self._eos or guide.LLTokenizer(self._json, n_vocab=self.vocab_size).eos_token
+            text = without_special_names(self._json)
+            made: llguidance.LLTokenizer = guide.LLTokenizer(text, n_vocab=self.vocab_size, eos_token=eos)
         except Exception as error:  # its errors have no type of their own
             reason = str(error).partition("\n")[0]
             raise ConstraintRefused(f"this model's tokenizer does not allow to constrain outputs: {reason}.") from error
         return made
 
 
-class _PlainText:
-    """What llguidance asks a tokenizer written in Python for.
+def without_special_names(tokenizer_json: str) -> str:
+    """The same tokenizer, with names for its special tokens that no text contains.
 
-    Its own, made of tokenizer.json, reads the name of a special token in a text as that token: a schema whose strings
-    contain "<|end|>" would end there.
+    llguidance reads the name of a special token in a text as that token: a schema whose strings contain "<|end|>" would
+    end there. A tokenizer of our own around it would be asked on each of its threads, and each would wait for Python's
+    lock.
     """
+    tokenizer = json.loads(tokenizer_json)
+    nonce = secrets.token_hex(16)
+    names = {token["content"]: f"<|{nonce}-{token['id']}|>" for token in _special(tokenizer)}
+    for token in _special(tokenizer):
+        token["content"] = names[token["content"]]
+    model = tokenizer["model"]
+    vocab = model["vocab"]
+    if isinstance(vocab, dict):
+        model["vocab"] = {names.get(piece, piece): at for piece, at in vocab.items()}
+    else:  # of a Unigram model, in order of the ids
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocab]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    tokenizer["post_processor"] = None  # names special tokens too, and adds what no output has
+    return json.dumps(tokenizer)
 
-    is_tokenizer_wrapper = True
-    bos_token_id = None
 
-    def __init__(self, plain: "llguidance.LLTokenizer", eos: list[int]) -> None:
-        size = plain.vocab_size
-        self.eos_token_id = eos[0] if eos else plain.eos_token
-        self.tokens = [plain.decode_bytes([token]) for token in range(size)]
-        self.special_token_ids = [token for token in range(size) if plain.is_special_token(token)]
-        names = sorted({self.tokens[token] for token in self.special_token_ids} - {b""}, key=len, reverse=True)
-        self._names = re.compile(b"|".join(map(re.escape, names)) if names else b"(?!)")
-        self._plain = plain
-
-    def __call__(self, text: str | bytes) -> list[int]:
-        data = text.encode() if isinstance(text, str) else text
-        if self._names.search(data):
-            return self._plain.greedy_tokenize(data.decode(errors="replace"))
-        return self._plain.tokenize_bytes(data)
+def _special(tokenizer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [token for token in tokenizer.get("added_tokens") or () if token["special"]]

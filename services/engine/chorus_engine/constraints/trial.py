@@ -59,6 +59,7 @@ class Trial:
             line = b""
         if not line:
             self._kill()
+            self._running()  # whoever is next need not wait until it has begun
             return None
         return str(json.loads(line))
 

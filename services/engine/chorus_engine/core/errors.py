@@ -8,6 +8,7 @@ EngineError
 │   ├── AdapterUnusable     its bytes do not match its digest or this model, or do not fit the pool
 │   └── AdapterUnavailable  the store did not answer; worth another attempt
 ├── NoCredit              a submit without a credit
+├── Crowded               too much of a tenant's waits here already; worth another attempt
 ├── Draining              the engine is going away; worth another attempt elsewhere
 └── StartError            configuration, checkpoint or device; ends the process with one sentence
 
@@ -44,6 +45,10 @@ class AdapterUnavailable(AdapterError):
 
 
 class NoCredit(EngineError):
+    pass
+
+
+class Crowded(EngineError):
     pass
 
 

@@ -54,6 +54,27 @@ class SamplingParams:
     speculation: int | None = None  # drafts a step, at most MAX_SPECULATION; 0: none; None: as many as pay
 
 
+class EarlyStopping(IntEnum):
+    """When a beam search that has as many answers as its width ends: transformers' `early_stopping`.
+    The numbers are those of engine.proto."""
+
+    GUESS = 0  # false: once the likeliest path would not score better if it ended now
+    AT_ONCE = 1  # true
+    NEVER = 2  # "never": once no path can become better, however long
+
+
+@dataclass(frozen=True, slots=True)
+class BeamParams:
+    """Instead of a draw: the `width` likeliest answers that a beam search finds, as transformers searches.
+
+    An answer's score is the sum of its tokens' log probabilities / its length ** length_penalty.
+    """
+
+    width: int
+    length_penalty: float = 1.0
+    early_stopping: EarlyStopping = EarlyStopping.GUESS
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One submission. `id` is unique in the engine for as long as the submission lives."""
@@ -70,6 +91,8 @@ class Request:
     deadline: float | None = None  # the same clock
     traceparent: str = ""
     pooling: Pooling | None = None  # answered by the prompt's embedding, with max_tokens 0
+    goes_on: bool = False  # others will come whose prompts begin with all of this one's
+    beams: BeamParams | None = None  # answered by beams; of `sampling` lengths, stops and log probabilities count
 
     @property
     def reads_prompt(self) -> bool:
@@ -86,9 +109,18 @@ class SampledToken:
 
 
 @dataclass(frozen=True, slots=True)
+class Beam:
+    """One answer of a beam search."""
+
+    tokens: tuple[SampledToken, ...]
+    finish: FinishReason  # STOP or LENGTH
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     prompt_tokens: int
-    completion_tokens: int
+    completion_tokens: int  # of a beam search, drawn for all paths so far; with its end, of its beams
     cached_tokens: int = 0  # prompt tokens taken from the prefix cache
     computed_tokens: int = 0  # tokens that passed through the model, recomputation included
     drafted_tokens: int = 0  # guessed ahead and verified
@@ -111,6 +143,7 @@ class Output:
     The first tokens come with a `usage` too, and all of a request with drafts: who ends the request at a stop string
     never sees the last one.
     By then all of the prompt's tokens have come, if they were asked for: from the second on, the first one with a past.
+    A beam search has a `usage` after each of its rounds, and its `beams`, the best first, with `finish`.
     """
 
     request_id: str
@@ -121,3 +154,4 @@ class Output:
     timing: Timing | None = None
     prompt: tuple[SampledToken, ...] = ()  # of the prompt, with their log probabilities
     embedding: bytes = b""  # [hidden] float32, little-endian; with `finish`
+    beams: tuple[Beam, ...] = ()

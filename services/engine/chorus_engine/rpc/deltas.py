@@ -2,7 +2,7 @@
 
 from chorus_engine.core import errors
 from chorus_engine.core.load import Load
-from chorus_engine.core.request import FinishReason, Output, SampledToken, Timing, Usage
+from chorus_engine.core.request import Beam, FinishReason, Output, SampledToken, Timing, Usage
 from chorus_engine.rpc.usage import SubmissionId
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
@@ -21,6 +21,7 @@ _CODES: dict[type[Exception], pb.ErrorCode] = {
     errors.AdapterUnusable: pb.ERROR_CODE_ADAPTER_UNUSABLE,
     errors.AdapterUnavailable: pb.ERROR_CODE_ADAPTER_UNAVAILABLE,
     errors.NoCredit: pb.ERROR_CODE_NO_CREDIT,
+    errors.Crowded: pb.ERROR_CODE_NO_CREDIT,  # as if it had not been let in
     errors.Draining: pb.ERROR_CODE_DRAINING,
 }
 
@@ -32,6 +33,7 @@ def to_delta(request_id: str, attempt: int, output: Output) -> pb.Delta:
         token_ids=[token.token_id for token in output.tokens],
         logprobs=[to_logprobs(token) for token in output.tokens if token.logprob is not None],
         finish_reason=_FINISH[output.finish],
+        beams=[to_beam(beam) for beam in output.beams],
         prompt_logprobs=[to_logprobs(token) for token in output.prompt],
         embedding=output.embedding,
     )
@@ -40,6 +42,15 @@ def to_delta(request_id: str, attempt: int, output: Output) -> pb.Delta:
     if output.finish is not None:
         _end(delta, output.timing, output.error)
     return delta
+
+
+def to_beam(beam: Beam) -> pb.Beam:
+    return pb.Beam(
+        token_ids=[token.token_id for token in beam.tokens],
+        logprobs=[to_logprobs(token) for token in beam.tokens if token.logprob is not None],
+        finish_reason=_FINISH[beam.finish],
+        score=beam.score,
+    )
 
 
 def to_logprobs(token: SampledToken) -> pb.TokenLogprobs:

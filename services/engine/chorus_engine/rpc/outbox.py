@@ -102,5 +102,7 @@ class Outbox:
 
 
 def _extend(unsent: pb.Delta, later: pb.Delta) -> None:
-    """Protobuf's merge appends tokens and takes over what only a last delta has."""
+    """Protobuf's merge appends tokens and takes over what only a last delta has, but no number that has become 0."""
+    if later.HasField("usage"):
+        unsent.ClearField("usage")
     unsent.MergeFrom(later)

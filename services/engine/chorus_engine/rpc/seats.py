@@ -34,17 +34,25 @@ class Seats:
     back while there were several tenants, or requests of the top band, in the last minutes.
     """
 
-    def __init__(self, plan: SeatPlan, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        plan: SeatPlan,
+        clock: Callable[[], float] = time.monotonic,
+        outside: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`outside`: requests that have taken a seat and do not need it yet, as they wait before the engine's door."""
         self._plan = plan
+        self._outside = outside
         self._clock = clock
-        self._taken: dict[str, tuple[str, bool]] = {}  # tenant and whether of the top band, by request
+        self._taken: dict[str, tuple[str, bool, int]] = {}  # by request: tenant, whether of the top band, seats
+        self._count = 0  # seats
         self._tenants: dict[str, int] = {}  # requests
-        self._top = 0  # requests of the top band
+        self._top = 0  # seats of the top band
         self._top_seen = self._others_seen = float("-inf")
         self._last_tenant: str | None = None
 
     def __len__(self) -> int:
-        return len(self._taken)
+        return max(0, self._count - self._outside())
 
     @property
     def common(self) -> int:
@@ -61,16 +69,19 @@ class Seats:
                 self._others_seen = now
             self._last_tenant = tenant
 
-    def take(self, request: str, tenant: str, *, top: bool) -> None:
+    def take(self, request: str, tenant: str, *, top: bool, seats: int = 1) -> None:
+        """`seats`: rows that it runs in at once."""
         assert request not in self._taken
         self.see(tenant, top=top)
-        self._taken[request] = (tenant, top)
+        self._taken[request] = (tenant, top, seats)
+        self._count += seats
         self._tenants[tenant] = self._tenants.get(tenant, 0) + 1
-        self._top += top
+        self._top += top * seats
 
     def leave(self, request: str) -> None:
-        tenant, top = self._taken.pop(request)
-        self._top -= top
+        tenant, top, seats = self._taken.pop(request)
+        self._count -= seats
+        self._top -= top * seats
         self._tenants[tenant] -= 1
         if not self._tenants[tenant]:
             del self._tenants[tenant]
@@ -87,6 +98,7 @@ class Seats:
 
     def check(self) -> None:
         """What is counted is what sits."""
-        tenants = [tenant for tenant, _ in self._taken.values()]
+        tenants = [tenant for tenant, _, _ in self._taken.values()]
         assert self._tenants == {tenant: tenants.count(tenant) for tenant in tenants}
-        assert self._top == sum(top for _, top in self._taken.values())
+        assert self._top == sum(top * seats for _, top, seats in self._taken.values())
+        assert self._count == sum(seats for _, _, seats in self._taken.values())

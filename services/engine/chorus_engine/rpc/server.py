@@ -20,7 +20,8 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 2_000),
     # A frame of submits carries prompts: 16 MiB is some four million tokens.
     ("grpc.max_receive_message_length", 16 << 20),
-    ("grpc.max_send_message_length", 4 << 20),
+    # A frame is all that a stream's outbox holds, and gateways take as much.
+    ("grpc.max_send_message_length", 64 << 20),
     # Two engines on one port would share its connections at random.
     ("grpc.so_reuseport", 0),
 )

@@ -199,7 +199,8 @@ class Sessions:
             self._put(stream, to_delta(submit.request_id, submit.attempt, refusal))
             return
         self._live[request_id] = Submission(stream, submit.request_id, submit.attempt, request)
-        self._credits.seats.take(request_id, request.tenant, top=submit.band == pb.BAND_PRIORITY)
+        seats = 1 if request.beams is None else request.beams.width
+        self._credits.seats.take(request_id, request.tenant, top=submit.band == pb.BAND_PRIORITY, seats=seats)
         self.empty.clear()
         stream.ids.add(request_id)
         self._engine.submit(request)

@@ -9,14 +9,34 @@ from dataclasses import dataclass
 
 from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import InvalidRequest
-from chorus_engine.core.request import MAX_SPECULATION, Band, Pooling, Request, SamplingParams
+from chorus_engine.core.request import (
+    MAX_SPECULATION,
+    Band,
+    BeamParams,
+    EarlyStopping,
+    Pooling,
+    Request,
+    SamplingParams,
+)
 from chorus_proto.engine.v1 import engine_pb2 as pb
 
 MAX_LOGPROBS = 20
+MAX_BEAMS = 32
+MAX_LENGTH_PENALTY = 10.0
+MAX_BEAM_TOKENS = 16_384  # of all answers of a search, which come in one frame
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAMESPACE_BYTES = 32
 _MAX_ID_LENGTH = 256
 _POOLING = {pb.POOLING_UNSPECIFIED: None, pb.POOLING_MEAN: Pooling.MEAN, pb.POOLING_LAST: Pooling.LAST}
+_PLAIN = SamplingParams(max_tokens=0)
+_NOT_SEARCHED = (
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "constraint",
+    "prompt_logprobs",
+)
 _BANDS = {pb.BAND_PRIORITY: Band.PRIORITY, pb.BAND_DEFAULT: Band.DEFAULT, pb.BAND_FLEX: Band.FLEX}
 
 
@@ -55,6 +75,7 @@ def to_request(submit: pb.Submit, request_id: str, now: float, limits: Limits) -
         deadline=now + submit.timeout_ms / 1000 if submit.timeout_ms else None,
         traceparent=submit.traceparent,
         pooling=_to_pooling(submit, sampling),
+        beams=_to_beams(submit, sampling, limits) if submit.HasField("beam_search") else None,
     )
 
 
@@ -68,6 +89,26 @@ def _to_pooling(submit: pb.Submit, sampling: SamplingParams) -> Pooling | None:
             "prompt_logprobs."
         )
     return pooling
+
+
+def _to_beams(submit: pb.Submit, sampling: SamplingParams, limits: Limits) -> BeamParams:
+    search = submit.beam_search
+    width, stops, most = search.width, len(sampling.stop_token_ids), sampling.max_tokens
+    _check("beam_search.width", width, 1 <= width <= MAX_BEAMS, f"from 1 to {MAX_BEAMS}")
+    _check("beam_search.width", width, width + stops <= limits.vocab_size, "smaller than the vocabulary")
+    penalty = search.length_penalty
+    in_words = f"from -{MAX_LENGTH_PENALTY} to {MAX_LENGTH_PENALTY}"
+    _check("beam_search.length_penalty", penalty, abs(penalty) <= MAX_LENGTH_PENALTY, in_words)
+    early = search.early_stopping
+    _check("beam_search.early_stopping", early, early in pb.EarlyStopping.values(), "0, 1 or 2")
+    _check("max_tokens", most, most * width <= MAX_BEAM_TOKENS, f"at most {MAX_BEAM_TOKENS} times the beams' number")
+    _check("max_tokens", most, most >= 1, "at least 1 with beam_search")
+    for name in _NOT_SEARCHED:
+        if getattr(sampling, name) != getattr(_PLAIN, name):
+            raise InvalidRequest(f"{name} is given with beam_search, which knows nothing of it; leave it out.")
+    if submit.pooling:
+        raise InvalidRequest("pooling is given with beam_search; an embedding has no beams.")
+    return BeamParams(width, penalty, EarlyStopping(int(early)))
 
 
 def to_sampling(sampling: pb.SamplingParams, limits: Limits) -> SamplingParams:

@@ -62,9 +62,11 @@ class BlockPool:
                     self._blank.append(block)
 
     def name(self, block: int, name: bytes) -> None:
-        """The held block can be found from now on, unless another of this name can."""
+        """The held block can be found from now on, unless another of this name can; by an older name no more."""
         assert self._holders[block], f"a name for block {block}, which is free"
         if name not in self._named:
+            if (older := self._names.get(block)) is not None:
+                del self._named[older]
             self._named[name] = block
             self._names[block] = name
 

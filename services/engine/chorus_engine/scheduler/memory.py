@@ -126,6 +126,8 @@ class KvMemory:
         host: tuple[int, ...] = ()
         if sequence.finish is None and self._should_swap(sequence, computed):
             host = self._swap.swap_out(computed)
+        elif sequence.request.goes_on and sequence.scheduled % self._size and self._shares(sequence):
+            self._pool.name(computed[-1], self._names.part(sequence, sequence.scheduled))
         self._pool.release(sequence.blocks)
         sequence.leave(host)
         return bool(host)
@@ -143,12 +145,15 @@ class KvMemory:
     # ---------------------------------------------------------------- how
 
     def _fit(self, sequence: Sequence) -> Fit:
-        """The last token must be computed in any case. When its block is full and others hold it, it is copied; when
-        this very step fills it, it cannot be; when nobody holds it, the request may write into it.
+        """The last token must be computed in any case. When its block has all before it and others hold it, it is
+        copied; when this very step fills it, it cannot be; when nobody holds it, the request may write into it.
         """
-        found = self._find(sequence) if self._shares(sequence) else ()
+        found: tuple[int, ...] = ()
+        if self._shares(sequence):
+            found = self._find(sequence)
+            found += self._find_part(sequence, found)
         source = None
-        if found and len(found) * self._size == sequence.known:
+        if found and len(found) * self._size >= sequence.known:
             last = found[-1]
             if last in self._filling or self._pool.holders(last):
                 found = found[:-1]
@@ -172,6 +177,14 @@ class KvMemory:
                 found.append(block)
         return tuple(found)
 
+    def _find_part(self, sequence: Sequence, found: tuple[int, ...]) -> tuple[int, ...]:
+        """The block behind those `found` that has all but the last token, where a request that goes on left it."""
+        end = sequence.known - 1
+        if not sequence.request.goes_on or len(found) != end // self._size or not end % self._size:
+            return ()
+        block = self._pool.find(self._names.part(sequence, end))
+        return () if block is None else (block,)
+
     def _is_still_short(self, sequence: Sequence, spare: int) -> bool:
         """Whether `enter` would fail again, known without a look at every block.
 
@@ -186,7 +199,7 @@ class KvMemory:
     def _next_name(self, sequence: Sequence, fit: Fit) -> bytes | None:
         """The name of the first block that was not found."""
         found = len(fit.found)
-        if not self._shares(sequence) or fit.source is not None or found == sequence.known // self._size:
+        if not self._shares(sequence) or fit.source is not None or found >= sequence.known // self._size:
             return None
         return self._names.first(sequence, found + 1)[found]
 

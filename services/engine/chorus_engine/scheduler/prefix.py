@@ -28,6 +28,13 @@ class PrefixNames:
                 names.append(last)
         return names
 
+    def part(self, sequence: Sequence, end: int) -> bytes:
+        """Of the known tokens up to `end` and behind the last full block before it, of which there is one at least."""
+        full = end // self._size
+        before = self.first(sequence, full)[full - 1] if full else _root(sequence.request)
+        tokens = sequence.tokens(full * self._size, end)
+        return sha256(b"part" + before + Struct(f"<{len(tokens)}I").pack(*tokens)).digest()
+
 
 def _root(request: Request) -> bytes:
     owner = b"base" if request.adapter is None else b"adapter " + request.adapter.encode()

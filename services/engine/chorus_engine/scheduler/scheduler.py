@@ -16,6 +16,7 @@ from chorus_engine.core.plan import Reading, StepPlan, StepResult
 from chorus_engine.core.request import FinishReason, Output, Request
 from chorus_engine.core.spec import AdapterFootprint, Capacity
 from chorus_engine.scheduler.batch import Batch
+from chorus_engine.scheduler.beams import BeamSearches
 from chorus_engine.scheduler.chunks import ChunkPolicy
 from chorus_engine.scheduler.deadlines import Deadlines
 from chorus_engine.scheduler.drafting import Drafting, Launched, Speculator
@@ -81,9 +82,10 @@ class Scheduler:
         )
         self.slots = SlotTier(self._slots, self._where, self._placement)
         self._deadlines = Deadlines()
+        self._beams = BeamSearches()
         self._live: dict[str, Sequence] = {}  # request id -> not ended
         self._flights: deque[_Flight] = deque()
-        self._outputs: list[Output] = []  # ends that no step brought about
+        self._outputs: list[Output] = []  # that nobody took yet
         self._now = 0.0  # of the last call that said it
         self._serial = 0
         self._step = 0
@@ -95,24 +97,21 @@ class Scheduler:
 
     def add(self, request: Request) -> None:
         """Raises InvalidRequest or AdapterUnusable for what can never be served."""
-        if request.id in self._live:
+        if request.id in self._live or request.id in self._beams:
             raise InvalidRequest(f"request id {request.id} is in use; choose another")
         check_request(request, self._capacity)
         if request.adapter is not None:
             if (refusal := self._where.refusal(request.adapter)) is not None:
                 raise AdapterUnusable(refusal)
             self._placement.asked(request.adapter, request.arrival)
-        self._now = max(self._now, request.arrival)
-        self._serial += 1
-        sequence = Sequence(request, self._serial)
-        self._live[request.id] = sequence
-        self._wait(sequence)
-        self._deadlines.push(sequence)
+        for each in (request,) if request.beams is None else self._beams.begin(request, request.beams):
+            self._start(each)
 
     def cancel(self, request_id: str, reason: FinishReason = FinishReason.CANCELLED) -> None:
         """End a request; unknown ones are ignored, since an end and a cancel may cross."""
-        if (sequence := self._live.get(request_id)) is not None:
-            self._end(sequence, reason)
+        for name in self._beams.open(request_id) if request_id in self._beams else (request_id,):
+            if (sequence := self._live.get(name)) is not None:
+                self._end(sequence, reason)
 
     def wanted_adapters(self) -> tuple[str, ...]:
         """Digests to fetch, the first needed first; each is named once until fetched, failed or evicted."""
@@ -159,6 +158,8 @@ class Scheduler:
         self._memory.begin_step()
         for sequence in self._deadlines.pop_due(now):
             self._end(sequence, FinishReason.DEADLINE)
+        for request_id in self._beams.due(now):
+            self.cancel(request_id, FinishReason.DEADLINE)
         self._short_of_blocks = not self._grow()
         loads = self._placement.place(now)
         batch = Batch(self._capacity.max_num_batched_tokens, self._capacity.block_size, self._memory)
@@ -172,11 +173,10 @@ class Scheduler:
         return batch.plan(self._step, self._rows.take_released(), loads)
 
     def commit(self, plan: StepPlan, result: StepResult, now: float) -> tuple[Output, ...]:
-        """Take in the result of the oldest step in flight. Outputs that waited in `take_outputs` come first."""
+        """Take in the result of the oldest step in flight. Outputs that waited for `take_outputs` come first."""
         self._now = now
         flight = self._flights.popleft()
         assert flight.step == plan.step == result.step, "steps are committed in order"
-        outputs = list(self.take_outputs())
         for slot in result.loaded:
             self._slots.loaded(slot)
         readings = {reading.row: reading for reading in result.readings}
@@ -187,7 +187,7 @@ class Scheduler:
             prompt = sequence.read(row, reading) if row.read else ()
             tokens = sequence.receive(row, sampled, now)
             if tokens or prompt or (sequence.finish is not None and not ended):
-                outputs.append(sequence.output(now, tokens, prompt=prompt, embedding=reading.embedding))
+                self._outputs.append(sequence.output(now, tokens, prompt=prompt, embedding=reading.embedding))
                 if sequence.seal_at <= sequence.known and sequence.seal_at <= sequence.scheduled:
                     self._memory.seal(sequence)
             if (row.drafts or row.guesses) and sampled and self._drafting is not None:
@@ -201,12 +201,19 @@ class Scheduler:
                 self._give_back(sequence)
         if self._drafting is not None and flight.launched is not None:
             self._drafting.committed(flight.launched, now, goes_on=self._rows.num_active > 0)
-        return (*outputs, *self.take_outputs())
+        return self.take_outputs()
 
     def take_outputs(self) -> tuple[Output, ...]:
         """Ends that no step brought about (cancel, deadline, adapter) since the last call or commit."""
         outputs, self._outputs = tuple(self._outputs), []
-        return outputs
+        if not self._beams:
+            return outputs
+        following = self._beams.follow(outputs, self._now)
+        for name in following.cancel:
+            self.cancel(name)
+        for request in following.start:
+            self._start(request)
+        return tuple(following.told)
 
     def _awaits_commit(self, last: _Flight) -> bool:
         drafting, launched = self._drafting, last.launched
@@ -289,7 +296,16 @@ class Scheduler:
         self._rows.enter(sequence)
         batch.admit(sequence)
 
-    # ---------------------------------------------------------------- the end of a request
+    # ---------------------------------------------------------------- the beginning and the end of a request
+
+    def _start(self, request: Request) -> Sequence:
+        self._now = max(self._now, request.arrival)
+        self._serial += 1
+        sequence = Sequence(request, self._serial)
+        self._live[request.id] = sequence
+        self._wait(sequence)
+        self._deadlines.push(sequence)
+        return sequence
 
     def _end(self, sequence: Sequence, reason: FinishReason, error: Exception | None = None) -> None:
         sequence.finish = reason
@@ -340,7 +356,8 @@ class Scheduler:
         return not self._live and not self._flights
 
     def next_deadline(self) -> float | None:
-        return self._deadlines.next()
+        deadlines = (self._deadlines.next(), self._beams.next_deadline())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def load(self) -> Load:
         return Load(
@@ -372,6 +389,7 @@ class Scheduler:
         self._placement.sync()
         self._waiting.check()
         self._memory.check(held, self._waiting.everyone())
+        self._beams.check([*self._live, *(output.request_id for output in self._outputs)])
         leases: dict[int, int] = {}
         for sequence in held:
             if sequence.slot is not None:

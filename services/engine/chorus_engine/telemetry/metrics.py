@@ -8,9 +8,11 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from chorus_engine.core.errors import ConstraintRefused
 from chorus_engine.core.load import Held, Load, Tier
 from chorus_engine.core.plan import StepPlan
 from chorus_engine.core.request import Output
+from chorus_engine.telemetry.constraints import ConstraintMetrics
 from chorus_engine.telemetry.speculation import SpeculationMetrics
 
 _LATENCY = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -95,6 +97,8 @@ class EngineMetrics:
             "usage_unacknowledged", "Final usages that a gateway has not taken down.", registry=registry
         )
         self._usage_dropped = Counter("usage_dropped", "Final usages that nobody took down.", registry=registry)
+        self.constraints = ConstraintMetrics(registry)
+        self._refusals = Counter("constraint_refusals", "Requests ended by their constraint.", registry=registry)
         self._stalled = Gauge("engine_stalled", "1 while steps fail to end.", registry=registry)
         self.speculation = SpeculationMetrics(registry)
 
@@ -107,7 +111,7 @@ class EngineMetrics:
         self._load_seconds.labels("gpu").observe(seconds)
 
     def publish(self, outputs: Iterable[Output], load: Load, host_evictions: int = 0) -> None:
-        self._generated.inc(sum(len(output.tokens) for output in outputs))
+        self._generated.inc(sum(map(_generated, outputs)))
         self._running.set(load.running)
         self._waiting.set(load.waiting)
         self._kv.set(1 - load.free_blocks / load.total_blocks if load.total_blocks else 0)
@@ -124,6 +128,7 @@ class EngineMetrics:
 
     def finished(self, output: Output) -> None:
         self._finished.labels(output.finish or "none").inc()
+        self._refusals.inc(isinstance(output.error, ConstraintRefused))
         if output.usage is not None:
             self._prompt.inc(output.usage.prompt_tokens)
             self._cached.inc(output.usage.cached_tokens)
@@ -177,3 +182,7 @@ def _count(holdings: Holdings, tier: Tier) -> float:
 
 def _bytes(holdings: Holdings, tier: Tier) -> float:
     return sum(held.bytes for held in holdings.in_tier(tier))
+
+
+def _generated(output: Output) -> int:
+    return len(output.tokens) + sum(len(beam.tokens) for beam in output.beams)

@@ -12,9 +12,15 @@ def best(choices: Sequence[CollectedChoice], made: int, n: int) -> list[Collecte
     """Of the `made` answers to each prompt the `n` best, the best first. Each token must have its log probability."""
     if made == n:
         return list(choices)
-    chosen: list[CollectedChoice] = []
+    ranked: list[CollectedChoice] = []
     for at in range(0, len(choices), made):
-        chosen += sorted(choices[at : at + made], key=_likelihood, reverse=True)[:n]
+        ranked += sorted(choices[at : at + made], key=_likelihood, reverse=True)
+    return leading(ranked, made, n)
+
+
+def leading(choices: Sequence[CollectedChoice], made: int, n: int) -> list[CollectedChoice]:
+    """Of the `made` answers to each prompt, which are in order, the first `n`."""
+    chosen = [choice for at in range(0, len(choices), made) for choice in choices[at : at + n]]
     return [replace(choice, index=index) for index, choice in enumerate(chosen)]
 
 

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from chorus_gateway.answer import Opening, Piece, TokenEntry, TokenView
+from chorus_gateway.api.best_of import leading
 from chorus_gateway.api.collected import Collected, CollectedChoice
 from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
@@ -21,6 +23,7 @@ from chorus_gateway.api.schemas_chat import (
     LogprobView,
     TopLogprobView,
 )
+from chorus_gateway.api.schemas_events import CHAT_EVENT
 from chorus_gateway.api.schemas_tools import CalledFunction, CallView
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.api.shapes import fingerprint, finite, quoted, tier_name
@@ -34,7 +37,7 @@ from chorus_gateway.values import Usage
 def chat_router(pipeline: Pipeline) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["Chat"], route_class=DirectRoute)
 
-    @router.post("/chat/completions", summary="Answer a conversation", **generation_route(ChatCompletion))
+    @router.post("/chat/completions", summary="Answer a conversation", **generation_route(ChatCompletion, CHAT_EVENT))
     async def create_chat_completion(request: Request, body: ChatRequest) -> Response:
         """With `stream`, server-sent events of `chat.completion.chunk` objects, then `data: [DONE]`."""
         body.check()
@@ -44,7 +47,7 @@ def chat_router(pipeline: Pipeline) -> APIRouter:
             return EventStream(pipeline, ask, ChatChunks(logprobs=bool(body.logprobs), include_usage=wanted))
         collected = Collected()
         await while_connected(request.scope, request.receive, pipeline.run(ask, collected))
-        answer = _completion(collected, logprobs=bool(body.logprobs))
+        answer = _completion(collected, body)
         return Response(answer.model_dump_json(), media_type="application/json", headers=collected.opening.headers)
 
     return router
@@ -53,7 +56,7 @@ def chat_router(pipeline: Pipeline) -> APIRouter:
 def _ask(request: Request, body: ChatRequest) -> Ask:
     older = body.max_completion_tokens is None
     tools = body.tool_use()
-    return Ask(
+    ask = Ask(
         prompts=(body.prompt(tools),),
         tools=tools,
         prompt_field="messages",
@@ -62,15 +65,19 @@ def _ask(request: Request, body: ChatRequest) -> Ask:
         sampling=body.sampling(body.top()),
         **ask_fields(request, body),
     )
+    beams = body.beams()
+    return ask if beams is None else replace(ask, n=beams.width, beams=beams)
 
 
-def _completion(collected: Collected, *, logprobs: bool) -> ChatCompletion:
-    opening = collected.opening
+def _completion(collected: Collected, body: ChatRequest) -> ChatCompletion:
+    opening, choices = collected.opening, collected.choices()
+    if body.use_beam_search:
+        choices = leading(choices, body.made, body.n or 1)
     return ChatCompletion(
         id=_id(opening),
         created=opening.created,
         model=opening.model.requested,
-        choices=[_choice(choice, logprobs) for choice in collected.choices()],
+        choices=[_choice(choice, bool(body.logprobs)) for choice in choices],
         usage=UsageView.of(collected.usage),
         service_tier=tier_name(opening.band),
         system_fingerprint=fingerprint(opening),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastapi import APIRouter, Request, Response
 
 from chorus_gateway.answer import End, Opening, Piece, TokenEntry
-from chorus_gateway.api.best_of import best
+from chorus_gateway.api.best_of import best, leading
 from chorus_gateway.api.collected import Collected, CollectedChoice
 from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
@@ -19,6 +19,7 @@ from chorus_gateway.api.schemas_completions import (
     CompletionLogprobs,
     CompletionRequest,
 )
+from chorus_gateway.api.schemas_events import COMPLETION_EVENT
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.api.shapes import fingerprint, finite, legacy_token, quoted, tier_name
 from chorus_gateway.api.sse import ChunkShape, EventStream
@@ -30,7 +31,7 @@ from chorus_gateway.values import Usage
 def completions_router(pipeline: Pipeline) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["Completions"], route_class=DirectRoute)
 
-    @router.post("/completions", summary="Continue a text", **generation_route(Completion))
+    @router.post("/completions", summary="Continue a text", **generation_route(Completion, COMPLETION_EVENT))
     async def create_completion(request: Request, body: CompletionRequest) -> Response:
         """With `stream`, server-sent events of `text_completion` objects, then `data: [DONE]`."""
         body.check()
@@ -48,7 +49,8 @@ def completions_router(pipeline: Pipeline) -> APIRouter:
 
 def _ask(request: Request, body: CompletionRequest) -> Ask:
     # The best of several is told by their log probabilities.
-    ranked = body.made > (body.n or 1) and body.logprobs is None
+    beams = body.beams()
+    ranked = body.made > (body.n or 1) and body.logprobs is None and beams is None
     ask = Ask(
         prompts=body.prompt,
         prompt_field="prompt",
@@ -60,16 +62,17 @@ def _ask(request: Request, body: CompletionRequest) -> Ask:
         echo=bool(body.echo),
         **ask_fields(request, body),
     )
-    return replace(ask, n=body.made)
+    return replace(ask, n=body.made, beams=beams)
 
 
 def _completion(collected: Collected, body: CompletionRequest) -> Completion:
     opening = collected.opening
+    choose = leading if body.use_beam_search else best
     return Completion(
         id=_id(opening),
         created=opening.created,
         model=opening.model.requested,
-        choices=[_choice(choice, body.logprobs) for choice in best(collected.choices(), body.made, body.n or 1)],
+        choices=[_choice(choice, body.logprobs) for choice in choose(collected.choices(), body.made, body.n or 1)],
         usage=UsageView.of(collected.usage),
         service_tier=tier_name(opening.band),
         system_fingerprint=fingerprint(opening),

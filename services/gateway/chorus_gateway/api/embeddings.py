@@ -1,8 +1,11 @@
 """POST /v1/embeddings."""
 
+import asyncio
+import json
 import math
 import struct
 from base64 import b64encode
+from collections.abc import Iterator
 
 from fastapi import APIRouter, Request, Response
 
@@ -11,13 +14,14 @@ from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.api.exchange import while_connected
 from chorus_gateway.api.generation import request_fields
-from chorus_gateway.api.schemas_embeddings import Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage
+from chorus_gateway.api.schemas_embeddings import EmbeddingList, EmbeddingRequest, EmbeddingUsage
 from chorus_gateway.ask import Ask
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.pipeline import Pipeline
 from chorus_gateway.values import Pooling, Sampling, Usage
 
 _VALUE = 4  # bytes
+_BYTES_A_TURN = 16 << 10  # of vectors: a few milliseconds of the event loop
 
 
 def embeddings_router(pipeline: Pipeline) -> APIRouter:
@@ -33,8 +37,8 @@ def embeddings_router(pipeline: Pipeline) -> APIRouter:
         """Of the base model or an adapter. Inputs are computed in the same steps as other requests' texts."""
         vectors = Vectors(body.dimensions)
         await while_connected(request.scope, request.receive, pipeline.run(_ask(request, body), vectors))
-        answer = _answer(vectors, binary=body.encoding_format == "base64")
-        return Response(answer.model_dump_json(), media_type="application/json", headers=vectors.opening.headers)
+        content = await _written(vectors, binary=body.encoding_format == "base64")
+        return Response(content, media_type="application/json", headers=vectors.opening.headers)
 
     return router
 
@@ -50,16 +54,20 @@ def _ask(request: Request, body: EmbeddingRequest) -> Ask:
     )
 
 
-def _answer(vectors: "Vectors", *, binary: bool) -> EmbeddingList:
+async def _written(vectors: "Vectors", *, binary: bool) -> bytes:
+    """An EmbeddingList. Two thousand vectors take seconds to write as numbers: other requests go on in between."""
     tokens = vectors.usage.prompt_tokens
-    return EmbeddingList(
-        data=[
-            Embedding(index=index, embedding=b64encode(data).decode() if binary else list(_values(data)))
-            for index, data in enumerate(vectors.data())
-        ],
-        model=vectors.opening.model.requested,
-        usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
-    )
+    usage = EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens)
+    empty = EmbeddingList(data=[], model=vectors.opening.model.requested, usage=usage).model_dump_json().encode()
+    before, _, after = empty.partition(b'"data":[')
+    items: list[bytes] = []
+    for index, data in enumerate(vectors.data()):
+        value = b64encode(data).decode() if binary else list(_values(data))
+        item = {"object": "embedding", "index": index, "embedding": value}
+        items.append(json.dumps(item, separators=(",", ":")).encode())
+        if (len(items) * len(data)) % _BYTES_A_TURN < len(data):
+            await asyncio.sleep(0)
+    return b"".join((before, b'"data":[', b",".join(items), after))
 
 
 class Vectors:
@@ -95,9 +103,9 @@ class Vectors:
     async def finish(self, usage: Usage) -> None:
         self.usage = usage
 
-    def data(self) -> list[bytes]:
+    def data(self) -> Iterator[bytes]:
         """In the order of the inputs."""
-        return [_cut(self._data[index], self._dimensions) for index in sorted(self._data)]
+        return (_cut(self._data[index], self._dimensions) for index in sorted(self._data))
 
 
 def _cut(data: bytes, dimensions: int | None) -> bytes:

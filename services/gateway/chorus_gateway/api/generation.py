@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from chorus_gateway.api.dependencies import client_of
 from chorus_gateway.api.error_schemas import ERRORS
 from chorus_gateway.api.schemas import GenerationRequest
+from chorus_gateway.api.schemas_events import Schema, stream_of
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.values import Band
 
@@ -23,10 +24,10 @@ class Asks(Protocol):
     def band(self) -> Band: ...
 
 
-def generation_route(answer: type[BaseModel]) -> dict[str, Any]:
-    """Keywords of a route that answers with `answer`, or with events."""
-    description = "The answer; with `stream`, events that end with `data: [DONE]`."
-    ok = {"model": answer, "description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+def generation_route(answer: type[BaseModel], event: Schema) -> dict[str, Any]:
+    """Keywords of a route that answers with `answer`, or with events that each carry such an object."""
+    description = "The answer; with `stream`, events."
+    ok = {"model": answer, "description": description, "content": {"text/event-stream": {"schema": stream_of(event)}}}
     return {"response_model": None, "responses": {**ERRORS, 200: ok}}
 
 
@@ -37,6 +38,7 @@ def ask_fields(request: Request, body: GenerationRequest) -> dict[str, Any]:
         "n": body.n or 1,
         "stop": tuple(body.stop),
         "include_stop": bool(body.include_stop_str_in_output),
+        "cache_key": body.prompt_cache_key or "",
         "skip_special_tokens": body.skip_special_tokens is not False,
     }
 

@@ -9,6 +9,7 @@ from chorus_gateway.answer import Opening, Piece
 from chorus_gateway.api.direct import DirectRoute
 from chorus_gateway.api.exchange import while_connected
 from chorus_gateway.api.generation import ask_fields, generation_route
+from chorus_gateway.api.schemas_events import RESPONSE_EVENT
 from chorus_gateway.api.schemas_response_view import ResponseView
 from chorus_gateway.api.schemas_responses import ResponseRequest
 from chorus_gateway.api.sse import EventStream
@@ -22,7 +23,9 @@ from chorus_gateway.values import Usage
 def responses_router(pipeline: Pipeline) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["Responses"], route_class=DirectRoute)
 
-    @router.post("/responses", summary="Answer a conversation, in items", **generation_route(ResponseView))
+    @router.post(
+        "/responses", summary="Answer a conversation, in items", **generation_route(ResponseView, RESPONSE_EVENT)
+    )
     async def create_response(request: Request, body: ResponseRequest) -> Response:
         """With `stream`, server-sent events such as `response.output_text.delta`; the last is `response.completed`."""
         body.check()

@@ -11,6 +11,7 @@ from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.values import Band, Sampling
 
 _SEEDS = 1 << 64
+_LEAST_TOP_P = 1e-6  # the likeliest token is always among those that are left: the engine's word for 0
 MAX_CHOICES = 128
 MAX_TOP_LOGPROBS = 20
 
@@ -44,7 +45,7 @@ class GenerationRequest(ConstrainedRequest):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(None, ge=0, le=2, description="0 always takes the likeliest token.")
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1, description="0 always takes the likeliest token.")
     top_k: int | None = Field(None, ge=-1, le=1_000_000, description="0 and -1 are off.")
     min_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
@@ -61,6 +62,7 @@ class GenerationRequest(ConstrainedRequest):
     speculation: Drafts = Field(
         None, description="Tokens guessed ahead a step, at most: `off`, `auto` (as many as pay), or so many."
     )
+    prompt_cache_key: Text | None = Field(None, description="Prompts of one key go where the last one went.")
     user: Text | None = None
     metadata: dict[str, Any] | None = None
     service_tier: ServiceTier | None = Field(None, description="The answer says which was used.")
@@ -79,7 +81,7 @@ class GenerationRequest(ConstrainedRequest):
             min_tokens=self.min_tokens or 0,
             temperature=1.0 if self.temperature is None else self.temperature,
             top_k=max(0, self.top_k or 0),
-            top_p=1.0 if self.top_p is None else self.top_p,
+            top_p=1.0 if self.top_p is None else max(self.top_p, _LEAST_TOP_P),
             min_p=self.min_p or 0.0,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
@@ -108,7 +110,6 @@ class GenerationRequest(ConstrainedRequest):
 
 # Fields that would change the answer, with the values that ask for nothing.
 UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
-    "use_beam_search": (False,),
     "prompt_logprobs": (),
     "truncate_prompt_tokens": (),
     "allowed_token_ids": (),

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from chorus_gateway.api.schema_types import Text
 from chorus_gateway.batches.store import Page
 from chorus_gateway.batches.values import WINDOW, Batch, NewBatch, Problem, Status
+from chorus_gateway.values import Usage
 
 MAX_PAIRS = 16
 Key = Annotated[Text, StringConstraints(max_length=64)]
@@ -39,8 +40,8 @@ class BatchRequest(BaseModel):
 class BatchErrorView(BaseModel):
     code: str
     message: str
-    param: str | None
-    line: int | None
+    param: str | None = None
+    line: int | None = None
 
     @classmethod
     def of(cls, problem: Problem) -> "BatchErrorView":
@@ -58,16 +59,44 @@ class CountsView(BaseModel):
     failed: int
 
 
+class InputDetails(BaseModel):
+    cached_tokens: int
+
+
+class OutputDetails(BaseModel):
+    reasoning_tokens: int = 0
+
+
+class BatchUsage(BaseModel):
+    """Of the answers in the output so far."""
+
+    input_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens: int
+    output_tokens_details: OutputDetails = OutputDetails()
+    total_tokens: int
+
+    @classmethod
+    def of(cls, usage: Usage) -> "BatchUsage":
+        return cls(
+            input_tokens=usage.prompt_tokens,
+            input_tokens_details=InputDetails(cached_tokens=usage.cached_tokens),
+            output_tokens=usage.completion_tokens,
+            total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        )
+
+
 class BatchView(BaseModel):
     id: str
     object: Literal["batch"] = "batch"
     endpoint: str
-    errors: BatchErrors | None
+    model: str | None = Field(None, description="That all of its lines name.")
+    errors: BatchErrors | None = None
     input_file_id: str
     completion_window: str = WINDOW
     status: Status
-    output_file_id: str | None
-    error_file_id: str | None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
     created_at: int
     in_progress_at: int | None = None
     expires_at: int
@@ -78,7 +107,8 @@ class BatchView(BaseModel):
     cancelling_at: int | None = None
     cancelled_at: int | None = None
     request_counts: CountsView
-    metadata: dict[str, str] | None
+    usage: BatchUsage | None = None
+    metadata: dict[str, str] | None = None
 
     @classmethod
     def of(cls, batch: Batch) -> "BatchView":
@@ -87,6 +117,7 @@ class BatchView(BaseModel):
         return cls(
             id=batch.id,
             endpoint=batch.wanted.endpoint,
+            model=batch.model,
             errors=BatchErrors(data=problems) if problems else None,
             input_file_id=batch.wanted.input_file_id,
             status=batch.status,
@@ -95,6 +126,7 @@ class BatchView(BaseModel):
             created_at=int(batch.created_at),
             expires_at=int(batch.expires_at),
             request_counts=CountsView(total=counts.total, completed=counts.completed, failed=counts.failed),
+            usage=None if batch.usage is None else BatchUsage.of(batch.usage),
             metadata=None if batch.wanted.metadata is None else dict(batch.wanted.metadata),
             **moments,
         )
@@ -103,8 +135,8 @@ class BatchView(BaseModel):
 class BatchList(BaseModel):
     object: Literal["list"] = "list"
     data: list[BatchView]
-    first_id: str | None
-    last_id: str | None
+    first_id: str | None = None
+    last_id: str | None = None
     has_more: bool
 
     @classmethod

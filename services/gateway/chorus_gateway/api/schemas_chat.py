@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from chorus_gateway.api.schema_types import Text, whole
-from chorus_gateway.api.schemas import MAX_TOP_LOGPROBS, UNSUPPORTED, GenerationRequest
+from chorus_gateway.api.schemas import MAX_TOP_LOGPROBS, UNSUPPORTED
+from chorus_gateway.api.schemas_beams import BeamRequest
 from chorus_gateway.api.schemas_tools import MAX_TOOLS, Call, CallView, ToolBody, tool_use
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.ask import ChatPrompt
@@ -120,7 +121,7 @@ def check_messages(messages: Sequence[Message]) -> None:
             )
 
 
-class ChatRequest(GenerationRequest):
+class ChatRequest(BeamRequest):
     messages: list[Message] = Field(min_length=1, max_length=4096)
     max_completion_tokens: int | None = Field(None, ge=1, description="Absent: what the context leaves.")
     max_tokens: int | None = Field(None, ge=1, description="The older name of max_completion_tokens.")

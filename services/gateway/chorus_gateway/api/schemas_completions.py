@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from chorus_gateway.api.schema_types import whole
-from chorus_gateway.api.schemas import MAX_CHOICES, MAX_TOP_LOGPROBS, UNSUPPORTED, GenerationRequest
+from chorus_gateway.api.schemas import MAX_CHOICES, MAX_TOP_LOGPROBS, UNSUPPORTED
+from chorus_gateway.api.schemas_beams import BeamRequest
 from chorus_gateway.api.schemas_usage import UsageView
 from chorus_gateway.errors import InvalidRequest
 
@@ -56,33 +57,33 @@ Prompts = Annotated[
 ]
 
 
-class CompletionRequest(GenerationRequest):
+class CompletionRequest(BeamRequest):
     prompt: Prompts
     max_tokens: int | None = Field(
         None, ge=0, description=f"{DEFAULT_MAX_TOKENS} when absent; 0 answers with what `echo` asks for."
     )
     echo: bool | None = Field(None, description="The prompt too, in front of its answers, and with `logprobs` its own.")
     logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
-    best_of: int | None = Field(
-        None, ge=1, le=MAX_CHOICES, description="Answers that are made to each prompt; the `n` likeliest are told."
-    )
-
-    @property
-    def made(self) -> int:
-        """Answers to each prompt."""
-        return self.best_of or self.n or 1
 
     def check(self, unsupported: Mapping[str, tuple[Any, ...]] = UNSUPPORTED_COMPLETIONS) -> None:
         super().check(unsupported)
         answers = self.made
         if answers != (self.n or 1):
             self._check_best_of(answers)
+        if self.use_beam_search:
+            self._check_beams()
         if answers * len(self.prompt) > MAX_CHOICES:
             raise InvalidRequest(
                 f"n: {answers} answers to {len(self.prompt)} prompts are {answers * len(self.prompt)} choices, and at"
                 f" most {MAX_CHOICES} are allowed: send fewer at once.",
                 param="n",
             )
+
+    def _check_beams(self) -> None:
+        if self.max_tokens == 0:
+            raise InvalidRequest("max_tokens: a beam search needs at least 1: ask for more.", param="max_tokens")
+        if self.echo:
+            raise InvalidRequest("echo: not with use_beam_search: leave one of them out.", param="echo")
 
     def _check_best_of(self, answers: int) -> None:
         least = self.n or 1
@@ -98,7 +99,7 @@ class CompletionRequest(GenerationRequest):
 class CompletionLogprobs(BaseModel):
     tokens: list[str]
     token_logprobs: list[float | None] = Field(description="null for a prompt's first token, which has no past")
-    top_logprobs: list[dict[str, float] | None] | None
+    top_logprobs: list[dict[str, float] | None] | None = Field(None, exclude_if=lambda tops: tops is None)
     text_offset: list[int]
 
 

@@ -12,7 +12,7 @@ class FileView(BaseModel):
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
-    expires_at: int | None
+    expires_at: int | None = None
     filename: str
     purpose: str
     status: Literal["processed"] = "processed"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from chorus_gateway.api.responses_input import messages_of
 from chorus_gateway.api.schema_types import Json, JsonObject, Text
 from chorus_gateway.api.schemas import MAX_TOP_LOGPROBS, UNSUPPORTED, GenerationRequest
+from chorus_gateway.api.schemas_batches import MAX_PAIRS, Key, Value
 from chorus_gateway.api.schemas_tools import MAX_TOOLS, Function, tool_use
 from chorus_gateway.ask import ChatPrompt
 from chorus_gateway.errors import InvalidRequest
@@ -18,6 +19,7 @@ from chorus_gateway.values import Constraint, ConstraintKind
 LOGPROBS = "message.output_text.logprobs"
 UNSUPPORTED_RESPONSES: Mapping[str, tuple[Any, ...]] = {
     **UNSUPPORTED,
+    "use_beam_search": (False,),
     "previous_response_id": (),
     "conversation": (),
     "background": (False,),
@@ -71,9 +73,8 @@ class ResponseRequest(GenerationRequest):
     tools: list[ResponseTool] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: Json = Field(None, description="`none`, `auto`, `required`, or which function.")
     parallel_tool_calls: bool | None = None
-    metadata: JsonObject | None = Field(None, description="Part of the answer.")
-    prompt_cache_key: Text | None = Field(None, description="Accepted and ignored.")
-    safety_identifier: Text | None = Field(None, description="Accepted and ignored.")
+    metadata: dict[Key, Value] | None = Field(None, max_length=MAX_PAIRS, description="Part of the answer.")
+    safety_identifier: Text | None = Field(None, max_length=64, description="Accepted and ignored.")
 
     def prompt(self, use: ToolUse | None) -> ChatPrompt:
         tools = () if use is None else tuple(tool.for_template() for tool in use.tools)

@@ -5,11 +5,13 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from chorus_gateway.batches.asking import Answered, Asks
 from chorus_gateway.batches.gate import Gate
 from chorus_gateway.batches.lines import Line, parse, split
 from chorus_gateway.batches.patience import wait_before_retry
+from chorus_gateway.batches.places import Places
 from chorus_gateway.batches.recorder import Recorder
 from chorus_gateway.batches.shapes import answered, not_executed, refused
 from chorus_gateway.batches.values import Batch
@@ -32,10 +34,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LineRules:
-    """`concurrency`: lines of one batch that run at once. `max_bytes` of a line."""
+    """`concurrency`: lines of one batch that run at once. `max_bytes` of a line. `most_bytes` of those that run, unless
+    one alone has more."""
 
     concurrency: int = 32
     max_bytes: int = 8 << 20
+    most_bytes: int = 8 << 20
 
 
 class Answering:
@@ -51,25 +55,27 @@ class Answering:
 
     async def ask_all(self, done: set[int]) -> None:
         """All but those that are `done`."""
-        places = asyncio.Semaphore(self._rules.concurrency)  # which bounds the lines that are in memory
+        places = Places(self._rules.concurrency, self._rules.most_bytes)  # which bound the lines that are in memory
         async with asyncio.TaskGroup() as group:
-            async for line in self._lines(done):
-                await places.acquire()
-                group.create_task(self._ask(line)).add_done_callback(lambda _: places.release())
+            async for number, text in self._texts(done):
+                await places.take(len(text))
+                group.create_task(self._ask(number, text)).add_done_callback(partial(places.leave, len(text)))
 
     async def give_up(self, done: set[int], code: str, message: str) -> None:
         """Says of all but those that are `done` why they were not executed."""
-        async for line in self._lines(done):
-            await self._recorder.add(not_executed(line, code, message))
+        async for number, text in self._texts(done):
+            await self._recorder.add(not_executed(self._line(number, text), code, message))
 
-    async def _lines(self, done: set[int]) -> AsyncIterator[Line]:
+    async def _texts(self, done: set[int]) -> AsyncIterator[tuple[int, bytes]]:
         file = await self._files.stored(self._batch.wanted.input_file_id)
-        limit = self._rules.max_bytes
-        async for number, text in split(self._chunks(file), limit):
+        async for number, text in split(self._chunks(file), self._rules.max_bytes):
             if number not in done:
-                line = parse(number, text, self._batch.wanted.endpoint, limit)
-                assert isinstance(line, Line)  # it was validated, and files never change
-                yield line
+                yield number, text
+
+    def _line(self, number: int, text: bytes) -> Line:
+        line = parse(number, text, self._batch.wanted.endpoint, len(text))
+        assert isinstance(line, Line)  # it was validated, and files never change
+        return line
 
     async def _chunks(self, file: File) -> AsyncIterator[bytes]:
         """Lines that run are not given up because the database is away for a moment."""
@@ -84,17 +90,16 @@ class Answering:
             yield data
             read, seq = read + len(data), seq + 1
 
-    async def _ask(self, line: Line) -> None:
-        await self._recorder.add(answered(line, await self._answer(line)))
+    async def _ask(self, number: int, text: bytes) -> None:
+        answer = await self._answer(number, text)
+        await self._recorder.add(answered(self._line(number, text), answer))
 
-    async def _answer(self, line: Line) -> Answered:
+    async def _answer(self, number: int, text: bytes) -> Answered:
         """The first that is final."""
-        if line.body.get("stream"):
-            return refused(line, STREAMED)
         tries = 0
         while True:
             async with self._gate.passed():
-                answer = await self._asks.ask(self._batch.wanted.endpoint, line.body, self._batch.key)
+                answer = await self._try(number, text)
             tries += 1
             wait = wait_before_retry(answer, tries)
             if wait is None:
@@ -103,3 +108,12 @@ class Answering:
             if answer.status == 429:
                 self._gate.refused(wait)
             await asyncio.sleep(wait * random.uniform(1, 1 + JITTER))  # noqa: S311 - no secret
+
+    async def _try(self, number: int, text: bytes) -> Answered:
+        """Only the line's text is kept while it runs: parsed it may take twenty times as much."""
+        line = self._line(number, text)
+        if line.body.get("stream"):
+            return refused(STREAMED)
+        asking = self._asks.ask(self._batch.wanted.endpoint, line.body, self._batch.key)
+        del line
+        return await asking

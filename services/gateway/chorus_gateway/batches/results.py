@@ -8,9 +8,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from chorus_gateway.batches.leases import Lease, change
 from chorus_gateway.db import Database, batch_lines, batches
+from chorus_gateway.values import Usage
 
 READ_AT_ONCE = 64  # lines of a file that is written
 REMOVED_AT_ONCE = 1000
+
+
+NOTHING = Usage(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,7 @@ class Result:
     number: int
     ok: bool
     data: bytes  # its line in the file, with the line's end
+    usage: Usage = NOTHING
 
 
 class Results:
@@ -26,22 +31,26 @@ class Results:
     def __init__(self, database: Database) -> None:
         self._database = database
         dialect = postgresql if database.engine.dialect.name == "postgresql" else sqlite
-        self._add = dialect.insert(batch_lines).on_conflict_do_nothing().returning(batch_lines.c.ok)
+        self._add = dialect.insert(batch_lines).on_conflict_do_nothing().returning(batch_lines.c.line)
 
     async def add(self, lease: Lease, results: Sequence[Result], *, until: float) -> tuple[int, int]:
-        """In one transaction with the batch's counts and its lease, so that it may be tried again by whoever does not
-        know whether it arrived. Answers how many were new in the output and in the errors. LeaseLost, and then nothing
-        of it counts."""
+        """In one transaction with the batch's counts, its usage and its lease, so that it may be tried again by whoever
+        does not know whether it arrived. Answers how many were new in the output and in the errors. LeaseLost, and then
+        nothing of it counts."""
         rows = [
             {"batch_id": lease.batch_id, "line": each.number, "ok": int(each.ok), "data": each.data} for each in results
         ]
         async with self._database.session() as session:
-            new = (await session.scalars(self._add, rows)).all()
-            completed = sum(new)
+            arrived = set(await session.scalars(self._add, rows))
+            new = [each for each in results if each.number in arrived]
+            completed = sum(each.ok for each in new)
             failed = len(new) - completed
             grown = {
                 "completed": batches.c.completed + completed,
                 "failed": batches.c.failed + failed,
+                "prompt_tokens": batches.c.prompt_tokens + sum(each.usage.prompt_tokens for each in new),
+                "cached_tokens": batches.c.cached_tokens + sum(each.usage.cached_tokens for each in new),
+                "completion_tokens": batches.c.completion_tokens + sum(each.usage.completion_tokens for each in new),
                 "lease_until": until,
             }
             await change(session, lease, grown)

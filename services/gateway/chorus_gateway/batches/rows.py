@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from chorus_gateway.batches.values import Batch, Counts, NewBatch, Problem, Status
 from chorus_gateway.db.batches import MOMENTS
+from chorus_gateway.values import Usage
 
 
 def to_batch(row: Row[Any]) -> Batch:
@@ -23,6 +24,8 @@ def to_batch(row: Row[Any]) -> Batch:
         expires_at=row.expires_at,
         counts=Counts(row.total, row.completed, row.failed),
         moments={name: value for name in MOMENTS if (value := getattr(row, name)) is not None},
+        usage=_usage(row),
+        model=row.model,
         problems=tuple(Problem(**each) for each in json.loads(row.errors)),
         output_file_id=row.output_file_id,
         error_file_id=row.error_file_id,
@@ -43,12 +46,21 @@ def to_row(batch: Batch) -> dict[str, Any]:
         "total": 0,
         "completed": 0,
         "failed": 0,
+        "prompt_tokens": 0,
+        "cached_tokens": 0,
+        "completion_tokens": 0,
         "errors": problems_text(()),
         "request_metadata": json.dumps(batch.wanted.metadata),
         "output_seconds": batch.wanted.output_seconds,
         "lease_epoch": 0,
         "lease_until": 0.0,
     }
+
+
+def _usage(row: Row[Any]) -> Usage | None:
+    if row.prompt_tokens is None:
+        return None
+    return Usage(row.prompt_tokens, row.completion_tokens, row.cached_tokens)
 
 
 def problems_text(problems: Sequence[Problem]) -> str:

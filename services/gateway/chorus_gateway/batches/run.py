@@ -61,12 +61,13 @@ class Run:
                 await self._publishing.publish(batch, Status.EXPIRED if expired else Status.COMPLETED)
 
     async def _validate(self, batch: Batch) -> None:
-        total, problems = await self._validation.check(batch.wanted.input_file_id, batch.wanted.endpoint)
+        checked = await self._validation.check(batch.wanted.input_file_id, batch.wanted.endpoint)
         now = time.time()
-        if problems:
-            values = {"status": Status.FAILED.value, "failed_at": now, "errors": problems_text(problems)}
+        values: dict[str, object] = {"model": checked.model}
+        if checked.problems:
+            values |= {"status": Status.FAILED.value, "failed_at": now, "errors": problems_text(checked.problems)}
         else:
-            values = {"status": Status.IN_PROGRESS.value, "in_progress_at": now, "total": total}
+            values |= {"status": Status.IN_PROGRESS.value, "in_progress_at": now, "total": checked.total}
         await self._publishing.move(batch, values)
 
     async def _answer(self, batch: Batch) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from chorus_gateway.batches.asking import Answered
 from chorus_gateway.batches.lines import Line
-from chorus_gateway.batches.results import Result
+from chorus_gateway.batches.results import NOTHING, Result
+from chorus_gateway.values import Usage
 
 EXPIRED = ("batch_expired", "This request could not be executed before the completion window expired.")
 CANCELLED = ("batch_cancelled", "This request was not executed, as the batch was cancelled.")
@@ -15,13 +16,15 @@ CANCELLED = ("batch_cancelled", "This request was not executed, as the batch was
 
 def answered(line: Line, answer: Answered) -> Result:
     """To the output with a good status, else to the errors, with the error's own body."""
-    body = answer.body if b"\n" not in answer.body else json.dumps(json.loads(answer.body)).encode()
+    said = json.loads(answer.body)
+    body = answer.body if b"\n" not in answer.body else json.dumps(said).encode()
+    ok = 200 <= answer.status < 300
     response = b'{"status_code":%d,"request_id":%s,"body":%s}' % (
         answer.status,
         json.dumps(answer.request_id).encode(),
         body,
     )
-    return Result(line.number, 200 <= answer.status < 300, _entry(line, response, b"null"))
+    return Result(line.number, ok, _entry(line, response, b"null"), _usage(said) if ok else NOTHING)
 
 
 def not_executed(line: Line, code: str, message: str) -> Result:
@@ -29,9 +32,20 @@ def not_executed(line: Line, code: str, message: str) -> Result:
     return Result(line.number, False, _entry(line, b"null", error))
 
 
-def refused(line: Line, error: Mapping[str, Any]) -> Answered:
+def refused(error: Mapping[str, Any]) -> Answered:
     """As the gateway's own answer to a line that is not asked at all."""
     return Answered(f"req_{uuid.uuid4().hex}", 400, {}, json.dumps(error).encode())
+
+
+def _usage(body: Mapping[str, Any]) -> Usage:
+    """As an answer of any endpoint says it: of responses in other words."""
+    usage = body.get("usage") or {}
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    return Usage(
+        prompt_tokens=usage.get("prompt_tokens", usage.get("input_tokens", 0)),
+        completion_tokens=usage.get("completion_tokens", usage.get("output_tokens", 0)),
+        cached_tokens=details.get("cached_tokens", 0),
+    )
 
 
 def _entry(line: Line, response: bytes, error: bytes) -> bytes:

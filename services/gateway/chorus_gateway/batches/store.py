@@ -15,6 +15,7 @@ from chorus_gateway.db.batches import UNDER_WAY
 from chorus_gateway.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 from chorus_gateway.files.store import check_form, no_such_file
 from chorus_gateway.files.values import Purpose, State
+from chorus_gateway.values import Usage
 
 _ID = re.compile("batch_[0-9a-f]{32}")
 MOST_OPEN = 100  # batches of a tenant that are not over
@@ -37,7 +38,7 @@ class BatchStore:
         check_form(wanted.input_file_id, "input_file_id")
         now = time.time()
         name = f"batch_{uuid.uuid4().hex}"
-        batch = Batch(name, tenant, key, wanted, Status.VALIDATING, now, now + WINDOW_SECONDS)
+        batch = Batch(name, tenant, key, wanted, Status.VALIDATING, now, now + WINDOW_SECONDS, usage=Usage(0, 0))
         async with self._database.exclusive() as session:
             await _check_input(session, tenant, wanted.input_file_id)
             await _check_open(session, tenant)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from chorus_gateway.values import Usage
+
 WINDOW = "24h"
 WINDOW_SECONDS = 24 * 3600.0
 
@@ -65,5 +67,7 @@ class Batch:
     counts: Counts = field(default_factory=Counts)
     moments: Mapping[str, float] = field(default_factory=dict)  # what came when: in_progress_at, …
     problems: tuple[Problem, ...] = ()
+    usage: Usage | None = None  # of the answers in its output; None is not known
+    model: str | None = None  # that all of its lines name
     output_file_id: str | None = None
     error_file_id: str | None = None

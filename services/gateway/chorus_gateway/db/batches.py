@@ -58,6 +58,11 @@ batches = Table(
     Column("total", Integer, nullable=False),
     Column("completed", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
+    # Of the answers in the output. Of batches that were made before these columns nobody knows.
+    Column("prompt_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("completion_tokens", BigInteger),
+    Column("model", Text),  # that all lines name, once they are read
     Column("errors", Text, nullable=False),  # JSON: what is wrong with the input
     Column("request_metadata", Text, nullable=False),  # JSON
     Column("output_seconds", Integer),  # how long its output is kept

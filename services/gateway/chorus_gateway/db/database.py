@@ -1,14 +1,15 @@
 """The connection to the gateway's database, and what its absence means."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from asyncpg import InterfaceError, PostgresError  # type: ignore[import-untyped]  # it has no types
-from sqlalchemy import event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -22,13 +23,20 @@ BUSY_SHARE = 0.75  # of the timeout: how long a writer waits for another on SQLi
 # asyncpg's own errors reach us bare while a connection is opened.
 FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
 
+T = TypeVar("T")
+
 
 class Database:
     """Sessions that turn every failure of the database into Unavailable, except a broken constraint, which is the
     caller's to explain."""
 
-    def __init__(self, engine: AsyncEngine, *, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, engine: AsyncEngine, *, timeout: float = TIMEOUT_SECONDS, threaded: Engine | None = None
+    ) -> None:
+        """`threaded`: for the same SQLite file, without asyncio; None where there is no such thing."""
         self.engine = engine
+        self._threaded = threaded
+        self._thread = ThreadPoolExecutor(1, "database")
         self._timeout = timeout
         self._turn = asyncio.Lock()
         self._open = 0  # transactions
@@ -43,12 +51,31 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """One transaction: committed at the end, rolled back on an exception."""
+        async with self._answering(), self._sessions.begin() as session:
+            yield session
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """What `work` gives: one transaction, as of `session`, for what is done all the time. It may go on beyond the
+        timeout.
+
+        With SQLite it is one change of threads, where its asynchronous driver makes four a statement, and the loop
+        takes turns with SQLAlchemy in each.
+        """
+        async with self._answering():
+            if self._threaded is not None:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._thread, _transacted, self._threaded, work)
+            async with self.engine.begin() as connection:
+                return await connection.run_sync(work)
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
         if self._closing:
             raise Unavailable("The gateway is shutting down: try again in a moment.")
         self._open += 1
         try:
-            async with asyncio.timeout(self._timeout), self._sessions.begin() as session:
-                yield session
+            async with asyncio.timeout(self._timeout):
+                yield
         except IntegrityError:
             raise
         except FAILURES as error:
@@ -93,6 +120,14 @@ class Database:
                 break
             await asyncio.sleep(2 * TIMEOUT_SECONDS / CLOSING_STEPS)
         await self.engine.dispose()
+        await asyncio.to_thread(self._thread.shutdown)
+        if self._threaded is not None:
+            self._threaded.dispose()
+
+
+def _transacted(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
 
 
 def connect(url: str, timeout: float = TIMEOUT_SECONDS) -> Database:
@@ -103,9 +138,14 @@ def connect(url: str, timeout: float = TIMEOUT_SECONDS) -> Database:
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     # The connection that was used last has what was read last at hand: each has a cache and a thread of its own.
+    prepare = partial(_prepare_sqlite, busy_pragma(timeout))
     engine = create_async_engine(parsed, pool_use_lifo=True)
-    event.listen(engine.sync_engine, "connect", partial(_prepare_sqlite, busy_pragma(timeout)))
-    return Database(engine, timeout=timeout)
+    event.listen(engine.sync_engine, "connect", prepare)
+    if not parsed.database or parsed.database == ":memory:":
+        return Database(engine, timeout=timeout)
+    threaded = create_engine(parsed.set(drivername="sqlite"), pool_size=1)
+    event.listen(threaded, "connect", prepare)
+    return Database(engine, timeout=timeout, threaded=threaded)
 
 
 def busy_pragma(timeout: float) -> str:

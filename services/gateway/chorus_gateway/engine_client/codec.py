@@ -14,6 +14,8 @@ from chorus_gateway.errors import (
 )
 from chorus_gateway.values import (
     Band,
+    Beam,
+    BeamSearch,
     Constraint,
     ConstraintKind,
     Delta,
@@ -124,6 +126,17 @@ def submit_message(job: Job, *, attempt: int, counter: float, now: float) -> pb.
         traceparent=job.traceparent,
         aged=job.aged,
         pooling=_POOLING[job.pooling],
+        beam_search=_beams_message(job.beams),
+    )
+
+
+def _beams_message(beams: BeamSearch | None) -> pb.BeamSearch | None:
+    if beams is None:
+        return None
+    return pb.BeamSearch(
+        width=beams.width,
+        length_penalty=beams.length_penalty,
+        early_stopping=pb.EarlyStopping.Name(beams.early_stopping),
     )
 
 
@@ -180,7 +193,13 @@ def delta_value(message: pb.Delta) -> Delta:
         timing=_timing_value(message.timing),
         prompt=prompt,
         embedding=message.embedding,
+        beams=tuple(map(_beam_value, message.beams)),
     )
+
+
+def _beam_value(message: pb.Beam) -> Beam:
+    logprobs = tuple(map(_logprob_value, message.logprobs))
+    return Beam(tuple(message.token_ids), logprobs, _FINISH.get(message.finish_reason, FinishReason.ERROR))
 
 
 def failure_value(message: pb.Delta) -> Failure | None:

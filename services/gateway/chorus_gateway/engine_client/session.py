@@ -118,16 +118,21 @@ class Session:
 
     def take(self) -> pb.GatewayFrame | None:
         """All that is to be said now, as far as one frame may carry it; None when there is nothing."""
+        if not self._has_news:
+            return None
         frame = pb.GatewayFrame(hello=self._hello, cancels=self._cancels, returned_credits=self._returned)
         frame.submits.extend(self._next_submits())
         if self._head != self._head_sent:
             frame.head.CopyFrom(head_message(self._head))
             self._head_sent = self._head
         self._take_acknowledged(frame)
-        said = self._hello or self._cancels or self._returned or frame.submits or frame.acknowledged
-        empty = not (said or frame.HasField("head"))
         self._hello, self._cancels, self._returned = None, [], 0
-        return None if empty else frame
+        return frame
+
+    @property
+    def _has_news(self) -> bool:
+        told = self._hello is None and self._head == self._head_sent
+        return bool(not told or self._cancels or self._returned or self._submits or self._acknowledged)
 
     def _take_acknowledged(self, frame: pb.GatewayFrame) -> None:
         if self._acknowledged:

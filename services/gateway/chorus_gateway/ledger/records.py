@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from chorus_gateway.engine_client.usage import SubmissionId
 from chorus_gateway.ledger.tally import Sent, Tally
 from chorus_gateway.ledger.values import Admission, Closing, Outcome
 from chorus_gateway.values import Band, Price, Usage
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_RECORD = TypeAdapter(list[Any])
 
 
 def admitted(a: Admission) -> bytes:
@@ -96,7 +98,7 @@ def _end(submission: SubmissionId, usage: Usage | None) -> list[Any]:
 
 def line(record: list[Any]) -> bytes:
     """With its checksum and its end."""
-    text = _encode(record).encode()
+    text = _RECORD.dump_json(record)
     return b"%b%b\n" % (_checksum(text), text)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 
 from chorus_gateway.db import Database, usage_days, usage_requests
 from chorus_gateway.db.usage import DAY_KEYS, DAY_SUMS
@@ -37,11 +37,14 @@ class UsageStore:
             return 0
         values = {row.admission.request_id: to_values(row) for row in rows}
         given = parameter(sorted(values.values()))  # in one order: two gateways that bring the same never deadlock
-        async with self._database.session() as session:
-            new = (await session.execute(self._add_requests, given)).scalars().all()
+
+        def add(connection: Connection) -> int:
+            new = connection.execute(self._add_requests, given).scalars().all()
             if new:
-                await session.execute(self._add_days, parameter(sums([values[request_id] for request_id in new])))
-        return len(new)
+                connection.execute(self._add_days, parameter(sums([values[request_id] for request_id in new])))
+            return len(new)
+
+        return await self._database.transact(add)
 
     async def prune(self, before: float) -> int:
         """Deletes some of the rows from before a time, the oldest first; sums by day stay. Answers how many."""

@@ -1,7 +1,7 @@
 """A name for every request, and the time until its answer began."""
 
+import os
 import time
-import uuid
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,7 +19,7 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = f"req_{uuid.uuid4().hex}"
+        request_id = f"req_{os.urandom(16).hex()}"
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_named(message: Message) -> None:

@@ -75,9 +75,11 @@ class FairQueue:
         """QueueFull when a bound is reached."""
         place = self._place(job, self._orders, aim)
         self._room.admit(place)
-        self._orders += 1
-        self._enter(place)
-        return place
+        return self._arrive(place)
+
+    def follow(self, job: Job, aim: Aim = ANYWHERE) -> Place:
+        """A further job of a request that was let in: behind its tenant's others, whatever the bounds."""
+        return self._arrive(self._place(job, self._orders, aim))
 
     def requeue(self, job: Job, order: int, aim: Aim = ANYWHERE) -> Place:
         """A job that was dispatched and came back: to its old place, whatever the bounds."""
@@ -206,6 +208,11 @@ class FairQueue:
         size = len(job.prompt) + job.sampling.max_tokens if self._rules.shortest_first else 0
         return Place(job, order, aim, order + size * _SIZE_TILT)
 
+    def _arrive(self, place: Place) -> Place:
+        self._orders += 1
+        self._enter(place)
+        return place
+
     def _enter(self, place: Place) -> None:
         job = place.job
         counters, model = self.counters[job.band], job.model.base.digest
@@ -239,7 +246,7 @@ class FairQueue:
 
     def _expected(self, job: Job) -> float:
         """Output tokens."""
-        return min(self._guesses.get(job.tenant.id, _FIRST_GUESS), job.sampling.max_tokens)
+        return min(self._guesses.get(job.tenant.id, _FIRST_GUESS), job.most_tokens)
 
     def _front(self, lane: Lane, band: Band) -> Front:
         values = self.counters[band].values

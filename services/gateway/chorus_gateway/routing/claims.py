@@ -1,19 +1,19 @@
 """So that gateways that miss an adapter at the same time have it loaded once: they agree in Redis on who loads it."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Protocol
 
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from chorus_gateway.patience import patient
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.promises import Promises
 from chorus_gateway.routing.view import Look, View
+from chorus_gateway.scripts import Script, Scripts
 from chorus_gateway.values import ResolvedModel
 
 LEASE_SECONDS = 5.0  # long enough for an engine to say that it fetches
@@ -40,13 +40,16 @@ class RedisClaims:
 
     def __init__(self, redis: Redis, *, lease: float = LEASE_SECONDS) -> None:
         self._lease = lease
-        script = files("chorus_gateway.routing").joinpath("claim.lua").read_text()
-        self._claim = redis.register_script(script)
+        self._line = Scripts(redis)
+        self._claim = Script.load("chorus_gateway.routing", "claim")
 
     async def claim(self, adapter: str, engine: str, engines: Sequence[str]) -> Claim:
-        arguments: list[str | int] = [round(self._lease * 1000), engine, *engines]
-        won, holder, left = await self._claim(keys=[f"chorus:claim:{{{adapter}}}"], args=arguments)
+        arguments = [str(round(self._lease * 1000)), engine, *engines]
+        won, holder, left = await self._line.call(self._claim, [f"chorus:claim:{{{adapter}}}"], arguments)
         return Claim(str(holder), bool(won), max(0, int(left)) / 1000)
+
+    async def aclose(self) -> None:
+        await self._line.aclose()
 
 
 class Claims:
@@ -96,12 +99,8 @@ class Claims:
         self._promises.note(adapter, claim.engine, claim.seconds)
 
     async def _answer(self, adapter: str, wanted: str, engines: Sequence[str]) -> Claim | None:
-        # Not wait_for: on Python 3.11 redis-py's own use of it may swallow the cancellation that ends it.
-        call = asyncio.create_task(self._book.claim(adapter, wanted, engines))
         try:
-            await asyncio.wait({call}, timeout=self._timeout)
-        finally:
-            call.cancel()
-        with contextlib.suppress(RedisError, OSError):
-            return call.result() if call.done() else None
-        return None
+            async with patient(self._timeout):  # a gateway that just started is busy with itself
+                return await self._book.claim(adapter, wanted, engines)
+        except (RedisError, OSError):
+            return None

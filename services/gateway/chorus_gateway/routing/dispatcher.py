@@ -16,6 +16,7 @@ from chorus_gateway.queue.lane import Place
 from chorus_gateway.queue.refusals import outwaited, refuse_late
 from chorus_gateway.queue.room import QueueFull
 from chorus_gateway.routing.claims import Claims
+from chorus_gateway.routing.convoy import Convoy
 from chorus_gateway.routing.demand import Demand
 from chorus_gateway.routing.member import Member
 from chorus_gateway.routing.pool import EnginePool
@@ -93,6 +94,25 @@ class Dispatcher:
             place = self._turns.enter(job)
         except QueueFull as full:
             raise Overloaded(f"The gateway is overloaded ({full}): try again in a second.", retry_after=1.0) from full
+        return self._begin(job, sink, account, place)
+
+    def follow(self, job: Job, sink: Sink, account: Account) -> Ticket:
+        """As `submit`, for a request of which one job has just ended: no bound refuses it half done. It goes behind
+        what has come meanwhile."""
+        return self._begin(job, sink, account, self._turns.follow(job))
+
+    @contextmanager
+    def carrying(self, jobs: Sequence[tuple[Job, Sink]], account: Account = UNKEPT) -> Iterator[Convoy]:
+        """Submits as many as a convoy has at once; whatever has not ended by the end of the block is cancelled."""
+        convoy = Convoy(self, jobs, account)
+        try:
+            convoy.start()
+            yield convoy
+        finally:
+            convoy.cancel()
+
+    def _begin(self, job: Job, sink: Sink, account: Account, place: Place) -> Ticket:
+        model = job.model.base.digest
         ticket = Ticket(job, sink, place.order, self, account)
         self._open(ticket)
         self._await_turn(ticket, place)
@@ -102,18 +122,6 @@ class Dispatcher:
         if ticket.place is not None:
             self._later(ticket, self._limits.max_wait, self._outwait)
         return ticket
-
-    @contextmanager
-    def carrying(self, jobs: Sequence[tuple[Job, Sink]], account: Account = UNKEPT) -> Iterator[list[Ticket]]:
-        """Submits all; whatever has not ended by the end of the block is cancelled."""
-        tickets: list[Ticket] = []
-        try:
-            for job, sink in jobs:
-                tickets.append(self.submit(job, sink, account))
-            yield tickets
-        finally:
-            for ticket in tickets:
-                self.cancel(ticket)
 
     def cancel(self, ticket: Ticket) -> None:
         """Wherever the job is. Its sink hears no more; one that has ended is left alone."""
@@ -170,7 +178,8 @@ class Dispatcher:
             if not ticket.started and ticket.member is not None:
                 self._pool.ejector.answered(ticket.member, ticket.trial)
             ticket.started = True
-            ticket.advance = self._queue.produced(ticket.job, len(delta.token_ids), ticket.advance)
+        if produced := ticket.produced(delta):
+            ticket.advance = self._queue.produced(ticket.job, produced, ticket.advance)
         if delta.finish is not None:
             if delta.usage is not None:
                 self._queue.learn(ticket.job.tenant, delta.usage.completion_tokens)
@@ -229,7 +238,7 @@ class Dispatcher:
         ticket.advance = self._turns.take(turn)
         if job.model.adapter is not None:
             self._sent.labels(turn.tier.name.lower()).inc()
-        ticket.place, ticket.session = None, session
+        ticket.place, ticket.session, ticket.drawn = None, session, 0
         ticket.member, ticket.trial = turn.member, turn.member.health.sent()
         self._running += 1
         traced = replace(job, traceparent=ticket.sink.dispatched() or job.traceparent, aged=turn.aged)

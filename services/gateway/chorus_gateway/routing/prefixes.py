@@ -1,8 +1,9 @@
 """Which engines were last sent prompts that begin alike, so that they likely have the blocks of that beginning.
 
 A beginning is known by hashes of its first 32, 64, 128 … tokens, seeded with the cache namespace, outside of which
-engines share no blocks. What is remembered is a guess, bounded and never asked for elsewhere: an engine may have given
-the blocks up, and then it only computes them again.
+engines share no blocks; and by the key that its client gave it, of which the last engine counts. What is remembered is
+a guess, bounded and never asked for elsewhere: an engine may have given the blocks up, and then it only computes them
+again.
 """
 
 from collections import OrderedDict
@@ -26,7 +27,10 @@ class Prefixes:
         return len(self._engines)
 
     def engines(self, job: Job) -> frozenset[str]:
-        """Ids of those that were sent the longest beginning of the job's prompt that is known and worth it."""
+        """Ids of the one that was sent the job's key, else of those that were sent the longest beginning of the job's
+        prompt that is known and worth it."""
+        if job.cache_key and (keyed := self._engines.get(_key(job))) is not None:
+            return frozenset(keyed[:1])
         hashes = _hashes(job)
         for length, key in zip(reversed(_LENGTHS[1 : len(hashes) + 1]), reversed(hashes), strict=True):
             if length < _WORTH * len(job.prompt):
@@ -37,7 +41,7 @@ class Prefixes:
 
     def note(self, job: Job, engine: str) -> None:
         """The job was sent to the engine."""
-        for key in _hashes(job):
+        for key in (*_hashes(job), *((_key(job),) if job.cache_key else ())):
             known = self._engines.get(key, ())
             if not known or known[0] != engine:
                 others = [other for other in known if other != engine]
@@ -45,6 +49,10 @@ class Prefixes:
             self._engines.move_to_end(key)
         while len(self._engines) > self._most:
             self._engines.popitem(last=False)
+
+
+def _key(job: Job) -> int:
+    return hash((job.model.namespace, job.cache_key))
 
 
 def _hashes(job: Job) -> list[int]:

@@ -47,6 +47,7 @@ class Ticket:
         self.member: Member | None = None  # that engine, or the last one that had it
         self.trial = False  # it tries an engine that was ejected
         self.advance = 0.0  # output tokens charged when it was dispatched and not produced yet
+        self.drawn = 0  # by the engine that has it, for a beam search's paths
         self.attempt = 0
         self.started = False  # a token has been delivered: no other attempt may be made
         self.timers: list[asyncio.TimerHandle] = []
@@ -60,6 +61,16 @@ class Ticket:
     @property
     def submission(self) -> SubmissionId:
         return SubmissionId(self.job.request_id, self.attempt)
+
+    def produced(self, delta: Delta) -> int:
+        """Output tokens that the engine has computed since the last delta: a search's are those of all paths."""
+        beams = self.job.beams
+        if beams is None:
+            return len(delta.token_ids)
+        if delta.finish is not None:
+            return beams.width  # the last round's
+        before, self.drawn = self.drawn, delta.usage.completion_tokens if delta.usage else self.drawn
+        return self.drawn - before
 
     def delta(self, delta: Delta) -> None:
         self._keeper.progress(self, delta)

@@ -75,6 +75,10 @@ class Turns:
         """QueueFull when a bound is reached."""
         return self._watch(self._queue.push(job, self._aim(job)))
 
+    def follow(self, job: Job) -> Place:
+        """A further job of a request that was let in: whatever the bounds."""
+        return self._watch(self._queue.follow(job, self._aim(job)))
+
     def reenter(self, job: Job, order: int) -> Place:
         """A job that was sent and is to be sent again."""
         return self._watch(self._queue.requeue(job, order, self._aim(job)))
@@ -87,14 +91,17 @@ class Turns:
     def serve(self, model: str, send: Callable[[Turn], None]) -> None:
         """Has the best job, in fair order, sent as long as one can be; `send` calls `take` and spends the credit. Then
         tells every engine what waits for it. What an engine granted for nothing is given back."""
+        view = self._look(model)
         while True:
-            fronts, view = self._queue.fronts(model), self._look(model)
+            fronts = self._queue.fronts(model)
             turn = _next(fronts, view, self._deficit)
             if turn is None:
                 break
             if len(view.takers) > 1:
                 self._prefixes.note(turn.place.job, turn.member.id)
             send(turn)
+            if self._queue.waiting(model):
+                view = self._look(model)
         _advertise(fronts, view)
 
     def take(self, turn: Turn) -> float:

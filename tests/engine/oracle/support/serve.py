@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chorus_engine.core.plan import StepPlan
-from chorus_engine.core.request import FinishReason, Request, SampledToken, Usage
+from chorus_engine.core.request import Beam, FinishReason, Request, SampledToken, Usage
 from chorus_engine.core.spec import AdapterFootprint
 from chorus_engine.runner import Pending, Runner
 from chorus_engine.scheduler import Scheduler
@@ -18,6 +18,7 @@ class Served:
     usage: dict[str, Usage] = field(default_factory=dict)
     prompts: dict[str, list[SampledToken]] = field(default_factory=dict)  # log probabilities, from the second token on
     embeddings: dict[str, bytes] = field(default_factory=dict)
+    beams: dict[str, tuple[Beam, ...]] = field(default_factory=dict)
     entered: Counter[str] = field(default_factory=Counter)  # times that a request got a row
     swapped: int = 0  # blocks brought back from host memory
     copied: int = 0  # blocks copied on write
@@ -73,7 +74,10 @@ def serve(world: World, scheduler: Scheduler, runner: Runner, requests: Sequence
                 served.prompts.setdefault(output.request_id, []).extend(output.prompt)
                 if output.embedding:
                     served.embeddings[output.request_id] = output.embedding
-                assert output.finish in (None, FinishReason.LENGTH)
+                if output.beams:
+                    served.beams[output.request_id] = output.beams
+                else:
+                    assert output.finish in (None, FinishReason.LENGTH)
                 if output.usage is not None:
                     served.usage[output.request_id] = output.usage
             scheduler.check()

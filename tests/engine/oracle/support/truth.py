@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -53,6 +54,38 @@ class Oracle:
                 return torch.as_tensor(self._model(ids, output_hidden_states=True).hidden_states[-1][0])
         self._model.set_adapter(adapter)
         return torch.as_tensor(self._model(ids, output_hidden_states=True).hidden_states[-1][0])
+
+    @torch.no_grad()
+    def beams(
+        self, adapter: str | None, prompt: Sequence[int], stops: Sequence[int], **settings: Any
+    ) -> list[tuple[tuple[int, ...], float]]:
+        """Tokens and score of each answer that `generate` finds with `settings`, the best first."""
+        if adapter is None:
+            with self._model.disable_adapter():
+                return self._beams(prompt, stops, **settings)
+        self._model.set_adapter(adapter)
+        return self._beams(prompt, stops, **settings)
+
+    def _beams(
+        self, prompt: Sequence[int], stops: Sequence[int], **settings: Any
+    ) -> list[tuple[tuple[int, ...], float]]:
+        found = self._model.generate(  # type: ignore[no-untyped-call] # theirs
+            input_ids=torch.tensor([list(prompt)], device=self._device),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.int64, device=self._device),
+            num_return_sequences=settings["num_beams"],
+            do_sample=False,
+            eos_token_id=list(stops) or [1 << 20],
+            pad_token_id=0,
+            return_dict_in_generate=True,
+            output_scores=True,
+            **settings,
+        )
+        answers = []
+        for tokens, score in zip(found.sequences.tolist(), found.sequences_scores.tolist(), strict=True):
+            answer = tokens[len(prompt) :]
+            end = next((at for at, token in enumerate(answer, 1) if token in stops), len(answer))
+            answers.append((tuple(answer[:end]), score))
+        return answers
 
     def ties(self, answer: Answer) -> int:
         """How many tokens are not the likeliest but tie with it; an AssertionError for any other difference.

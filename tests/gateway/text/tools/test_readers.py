@@ -11,7 +11,9 @@ from chorus_gateway.text.tools.formats import FORMATS
 from chorus_gateway.text.tools.ids import short_call_id, shortened
 from chorus_gateway.tools import Tool, ToolUse
 
-WEATHER = Tool("get_weather", {"type": "object", "properties": {"city": {"type": "string"}}})
+DAYS = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+PLACE = {"city": {"type": "string"}, "days": DAYS, "name": {"type": ["string", "null"]}, "around": {"type": "object"}}
+WEATHER = Tool("get_weather", {"type": "object", "properties": PLACE})
 NOW = Tool("now", {"type": "object", "properties": {}})
 USE = ToolUse((WEATHER, NOW), frozenset({"get_weather", "now"}))
 Calls = Sequence[tuple[str, object]]
@@ -72,6 +74,29 @@ WRITTEN: list[tuple[str, str, str, Calls]] = [
         "I look.",
         [("get_weather", {"city": "Rome"}), ("now", {})],
     ),
+    (
+        "qwen3-coder",
+        'I look.\n<tool_call>\n<function=get_weather>\n<parameter=city>\nSão "Paulo"\n <b>\n\n</parameter>\n'
+        "<parameter=days>\n3\n"
+        '</parameter>\n<parameter=around>\n{"km": [1]}\n</parameter>\n<parameter=name>\nnull\n</parameter>\n'
+        "<parameter=odd>\n7\n</parameter>\n</function>\n</tool_call>\n",
+        "I look.",
+        [
+            (
+                "get_weather",
+                {"city": 'São "Paulo"\n <b>\n', "days": 3, "around": {"km": [1]}, "name": None, "odd": "7"},
+            )
+        ],
+    ),
+    (
+        "qwen3-coder",
+        "<tool_call><function=now></function></tool_call><tool_call>\n<function=get_weather>\n<parameter=days>\nsoon\n"
+        "</parameter>\n<parameter=name>7</parameter></function></tool_call>Done.",
+        "Done.",
+        [("now", {}), ("get_weather", {"days": "soon", "name": "7"})],
+    ),
+    ("qwen3-coder", "<tool_call>\n<func>now</func>", "<tool_call>\n<func>now</func>", []),
+    ("qwen3-coder", "A <function=now> is text", "A <function=now> is text", []),
     ("mistral", '[TOOL_CALLS]now{"a": [1, {"b": 2}]}', "", [("now", {"a": [1, {"b": 2}]})]),
 ]
 
@@ -108,6 +133,7 @@ def test_the_same_however_it_is_cut(data: st.DataObject) -> None:
 
 
 PARTS = [
+    *("<function=", "<function=now>", "<parameter=", "<parameter=city>", "</parameter>", "</function>", ">"),
     *("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|python_tag|>", "{", "}", "[", "]", '"'),
     *(
         ",",

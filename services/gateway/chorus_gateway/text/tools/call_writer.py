@@ -1,9 +1,34 @@
 """The calls of one answer, numbered and named as clients are told of them."""
 
 from collections.abc import Callable
+from typing import Protocol
 
-from chorus_gateway.text.tools.call_scanner import CallScanner
 from chorus_gateway.tools import CallPiece
+
+
+class Scanner(Protocol):
+    """Reads one call in a model's way of writing them."""
+
+    @property
+    def name(self) -> str:
+        """Empty until it is known."""
+        ...
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def broken(self) -> bool:
+        """It is no call."""
+        ...
+
+    def feed(self, text: str) -> str:
+        """What follows the call, or what could not be read."""
+        ...
+
+    def take(self) -> str:
+        """Arguments, as JSON, that came since the last time and since the name is known."""
+        ...
 
 
 class CallWriter:
@@ -14,7 +39,7 @@ class CallWriter:
         self.finished = 0  # of these, those that are whole
         self._new_id = new_id
         self._known = known  # a call of anything else is none
-        self._scanner: CallScanner | None = None
+        self._scanner: Scanner | None = None
         self._told = False
         self._raw = ""
         self._pieces: list[CallPiece] = []
@@ -23,9 +48,9 @@ class CallWriter:
     def open(self) -> bool:
         return self._scanner is not None
 
-    def begin(self, name: str = "", *, raw: str = "", keys: frozenset[str] | None = None) -> None:
+    def begin(self, scanner: Scanner, *, raw: str = "") -> None:
         """`raw` is what was read of it already, and is text if it turns out to be no call."""
-        self._scanner, self._told, self._raw = CallScanner(name, keys), False, raw
+        self._scanner, self._told, self._raw = scanner, False, raw
 
     def feed(self, text: str) -> tuple[str, str]:
         """(text that turned out to be no call, what follows the call)."""
@@ -55,7 +80,7 @@ class CallWriter:
         pieces, self._pieces = tuple(self._pieces), []
         return pieces
 
-    def _tell(self, scanner: CallScanner) -> None:
+    def _tell(self, scanner: Scanner) -> None:
         arguments = scanner.take()
         if scanner.name and not self._told:
             self._told = True

@@ -7,7 +7,9 @@ from chorus_gateway.text.tools.grammar import Spell
 from chorus_gateway.text.tools.hermes import OPEN, Hermes
 from chorus_gateway.text.tools.llama3 import TAG, Llama3
 from chorus_gateway.text.tools.mistral import ARGS, CALLS, Mistral
+from chorus_gateway.text.tools.qwen_coder import QwenCoder
 from chorus_gateway.text.tools.reader import CallReader
+from chorus_gateway.text.tools.xml_scanner import FUNCTION
 from chorus_gateway.tools import Tool, ToolUse
 
 
@@ -36,6 +38,7 @@ FORMATS: Mapping[str, ToolFormat] = {
     "llama3": Llama3(),
     "mistral": Mistral(),
     "mistral-args": Mistral(named=True),
+    "qwen3-coder": QwenCoder(),
 }
 
 
@@ -45,7 +48,7 @@ def format_of(template: str | None) -> ToolFormat:
     if CALLS in source:
         return FORMATS["mistral-args" if ARGS in source else "mistral"]
     if OPEN in source:
-        return FORMATS["hermes"]
+        return FORMATS["qwen3-coder" if FUNCTION in source else "hermes"]
     if TAG in source or '"parameters": ' in source:
         return FORMATS["llama3"]
     return FORMATS["hermes"]

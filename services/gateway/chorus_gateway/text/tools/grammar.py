@@ -9,7 +9,7 @@ from chorus_gateway.tools import Tool
 Spell = Callable[[str], str]
 WHITESPACE = r"[ ]|\n[ ]{0,64}"
 TEXT = "TEXT: /(.|\\n)*/"
-_COMBINED = ("$ref", "anyOf", "allOf", "oneOf", "patternProperties")
+COMBINED = ("$ref", "anyOf", "allOf", "oneOf", "patternProperties")
 
 
 def literal(text: str) -> str:
@@ -52,4 +52,4 @@ def opened(marker: str, spelled: str) -> str:
 def closed(tool: Tool) -> dict[str, object]:
     """Its arguments' schema. What the schema does not speak of is no argument, unless it says so."""
     schema = dict(tool.parameters)
-    return schema if any(word in schema for word in _COMBINED) else {"additionalProperties": False, **schema}
+    return schema if any(word in schema for word in COMBINED) else {"additionalProperties": False, **schema}

@@ -1,8 +1,9 @@
 """Hermes' and Qwen's way: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, as often as wanted, in any text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from chorus_gateway.text.tools.call_writer import CallWriter
+from chorus_gateway.text.tools.call_scanner import CallScanner
+from chorus_gateway.text.tools.call_writer import CallWriter, Scanner
 from chorus_gateway.text.tools.grammar import TEXT, Spell, lark, literal, opened, repeated, rules_of
 from chorus_gateway.text.tools.ids import call_id
 from chorus_gateway.text.tools.marked_text import MarkedText
@@ -17,7 +18,7 @@ class Hermes:
     markers = (OPEN, CLOSE)
 
     def reader(self, use: ToolUse) -> "HermesReader":
-        return HermesReader()
+        return HermesReader(CallScanner)
 
     def calls(self, tools: Sequence[Tool], spell: Spell, *, parallel: bool) -> list[str]:
         return [repeated("\n", parallel=parallel), *_rules(tools, spell(OPEN), spell(CLOSE))]
@@ -36,7 +37,9 @@ def _rules(tools: Sequence[Tool], opening: str, closing: str) -> list[str]:
 
 
 class HermesReader:
-    def __init__(self) -> None:
+    def __init__(self, new_scanner: Callable[[], Scanner]) -> None:
+        """`new_scanner`: of what is written inside the tags."""
+        self._new_scanner = new_scanner
         self._calls = CallWriter(call_id)
         self._text = MarkedText(OPEN, CLOSE)
         self._trims = False  # nothing was said since a marker
@@ -57,7 +60,7 @@ class HermesReader:
             out += self._said(before)
             self._trims = self._trims or bool(marker)
             if marker == OPEN:
-                self._calls.begin(raw=OPEN)
+                self._calls.begin(self._new_scanner(), raw=OPEN)
         return Read(out, self._calls.drain())
 
     def flush(self) -> Read:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from chorus_gateway.text.tools.call_scanner import CallScanner
 from chorus_gateway.text.tools.call_writer import CallWriter
 from chorus_gateway.text.tools.grammar import Spell, closed, json_of, lark, repeated, rules
 from chorus_gateway.text.tools.ids import call_id
@@ -93,5 +94,5 @@ class Llama3Reader:
             return ""
         self._expects = False
         if inner.startswith("{"):
-            self._calls.begin(raw=text.removesuffix(inner) if not self._calls.count else "", keys=_KEYS)
+            self._calls.begin(CallScanner(keys=_KEYS), raw=text.removesuffix(inner) if not self._calls.count else "")
         return inner if inner.startswith("{") or self._calls.count else text

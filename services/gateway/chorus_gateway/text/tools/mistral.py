@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from chorus_gateway.text.tools.call_scanner import CallScanner
 from chorus_gateway.text.tools.call_writer import CallWriter
 from chorus_gateway.text.tools.grammar import TEXT, Spell, lark, literal, opened, repeated, rules_of
 from chorus_gateway.text.tools.ids import short_call_id
@@ -95,7 +96,7 @@ class MistralReader:
                 return text[at + 1 :]
             elif character == "{":
                 name = min((head.partition(marker)[0] for marker in (ARGS, ID)), key=len).strip()
-                self._calls.begin(name, raw=self._head)
+                self._calls.begin(CallScanner(name), raw=self._head)
                 self._head = ""
                 return text[at:]
             else:
