@@ -14,6 +14,8 @@ PYTEST_ARGS ?=
 SOURCES := proto/generate.py kernels client services scripts tests benchmarks examples
 # The GPU machine brings its own Python packages; nothing is installed there.
 PYTHON ?= python3
+# Tests that need no more than this machine.
+HERE := not gpu and not compose and not conformance
 # Real processes that share two busy cores now and then miss a time limit: so many tests may pass at their second attempt,
 # and what the first one met is shown.
 SECOND_ATTEMPTS := --reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks
@@ -41,11 +43,11 @@ down: ## Stop what `make up DETACH=1` left running
 	@exec $(RUN) -m scripts.down
 
 test: setup-dev ## Run all tests that need no GPU and no Docker
-	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(SECOND_ATTEMPTS) -m "not gpu and not compose and not conformance" \
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(SECOND_ATTEMPTS) -m "$(HERE)" \
 		$(PYTEST_ARGS) $(TESTS)
 
 test-long: setup-dev ## Run the random tests TIMES (10) as long, with new seeds: what failed is printed to be run again
-	@CHORUS_TEST_TIMES=$(TIMES) $(RUN) -m pytest -n $(WORKERS) --dist loadgroup -m "hypothesis and not gpu and not compose and not conformance" \
+	@CHORUS_TEST_TIMES=$(TIMES) $(RUN) -m pytest -n $(WORKERS) --dist loadgroup -m "hypothesis and $(HERE)" \
 		--timeout 7200 --hypothesis-profile random $(PYTEST_ARGS) $(TESTS)
 
 check: setup-dev ## Format, lint, types, walls and the fast tests: green before every commit
@@ -53,7 +55,7 @@ check: setup-dev ## Format, lint, types, walls and the fast tests: green before 
 	@$(VENV)/ruff check .
 	@$(VENV)/mypy $(wildcard $(SOURCES))
 	@$(VENV)/lint-imports --no-logo
-	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup -m "not gpu and not compose and not conformance and not slow and not stack" $(PYTEST_ARGS) $(TESTS)
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup -m "$(HERE) and not slow and not stack" $(PYTEST_ARGS) $(TESTS)
 
 format: setup-dev ## Rewrite the files as `make check` wants them
 	@$(VENV)/ruff check --fix-only -q .

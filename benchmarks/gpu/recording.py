@@ -76,11 +76,9 @@ class Recording:
         """Median time of a step that only decodes; of all steps where none is known to; None when there are none."""
         low = max(answer.times[0] for answer in self.answers)
         high = min(answer.times[-1] for answer in self.answers)
-        steps = [
-            (now.time - before.time) / now.most
-            for before, now in zip(self.frames, self.frames[1:], strict=False)
-            if high <= low or low <= before.time < now.time <= high
-        ]
+        pairs = list(zip(self.frames, self.frames[1:], strict=False))
+        decoding = [(before, now) for before, now in pairs if low <= before.time < now.time <= high]
+        steps = [(now.time - before.time) / now.most for before, now in decoding or pairs]
         return median(steps) if steps else None
 
     def wasted_share(self, block_size: int) -> float | None:

@@ -55,7 +55,7 @@ def test_an_unknown_model_adapter_or_version(http: httpx.Client, model: str) -> 
     [
         ("temperature", -1),
         ("temperature", "hot"),
-        ("top_p", 0),
+        ("top_p", -0.1),
         ("max_tokens", 0),
         ("max_tokens", 1.5),
         ("n", 0),

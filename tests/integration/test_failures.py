@@ -6,10 +6,11 @@ Two engines, two stores, one gateway; engines reach their store through a proxy 
 import itertools
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from scripts.stack import envfile
@@ -167,10 +168,15 @@ def test_an_engine_hangs_with_its_heart_beating(fleet: Fleet) -> None:
     with ThreadPoolExecutor(12) as pool:
         hang.touch()
         try:
-            # The base's are shared out among the engines, wherever adapters are.
-            of_base = [pool.submit(fleet.ask, "chorus-demo") for _ in range(6)]
             asked = [pool.submit(fleet.says, model) for model in models * 2]
-            eventually(lambda: process.poll() is not None)
+            of_base: list[Future[httpx.Response]] = []
+
+            def ended() -> bool:
+                if all(each.done() for each in of_base):  # the other engine had all of them
+                    of_base.extend(pool.submit(fleet.ask, "chorus-demo") for _ in range(6))
+                return process.poll() is not None
+
+            eventually(ended)
         finally:
             hang.unlink()
         fleet.stack.mend()

@@ -220,6 +220,8 @@ def test_the_database_is_gone(tmp_path: Path, postgres_database: PostgresDatabas
     settings = {"CHORUS_GATEWAY_DATABASE_URL": postgres_database.url, "CHORUS_AUTH_CACHE_TTL": str(KNOWN_SECONDS)}
     name = postgres_database.name
     with front_door(tmp_path, settings, engines=1) as door:
+        # Once a gateway hears of changes it looks up everything anew.
+        eventually(lambda: dict(door.redis.pubsub_numsub("chorus:auth"))["chorus:auth"])
         known, stranger = door.new_key(), door.new_key()
         began = time.monotonic()
         assert door.ask(key=known).status_code == 200
