@@ -173,10 +173,10 @@ def test_an_output_that_cannot_be_followed_ends_alone(demo: Demo, monkeypatch: p
         def __getattr__(self, name: str) -> object:
             return getattr(self._state, name)
 
-    def limited(state: Any, produced: Any) -> GrammarMatcher:
-        return GrammarMatcher(cast(Any, Limited(state)), produced)
+    def limited(state: Any, produced: Any, lane: int) -> GrammarMatcher:
+        return GrammarMatcher(cast(Any, Limited(state)), produced, lane)
 
-    monkeypatch.setattr("chorus_engine.constraints.source.GrammarMatcher", limited)
+    monkeypatch.setattr("chorus_engine.constraints.lanes.GrammarMatcher", limited)
     alone = demo.run(free(demo)).answers
     served = demo.run([*free(demo), demo.request("bad", ASK, DIGITS)], depth=2).answers
     assert made

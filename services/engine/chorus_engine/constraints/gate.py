@@ -12,7 +12,7 @@ from chorus_engine.core.errors import ConstraintRefused, Crowded, EngineError
 from chorus_engine.core.request import Request
 
 if TYPE_CHECKING:
-    import llguidance
+    from chorus_engine.constraints.lanes import Grammar
 
 
 MOST_WAITING = 256  # requests of a tenant whose constraints are not compiled yet
@@ -77,7 +77,7 @@ class ConstraintGate:
         if constraint is not None:
             self._cache.release(constraint)
 
-    def _compiled(self, request: Request, compiled: "Future[llguidance.LLMatcher]") -> None:
+    def _compiled(self, request: Request, compiled: "Future[Grammar]") -> None:
         """On the thread that compiled, or at once."""
         error = compiled.exception()
         with self._lock:

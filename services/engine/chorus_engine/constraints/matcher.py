@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 
 class GrammarMatcher:
-    def __init__(self, state: "llguidance.LLMatcher", produced: Sequence[int] = ()) -> None:
-        """state: this matcher's own, at the beginning."""
+    def __init__(self, state: "llguidance.LLMatcher", produced: Sequence[int] = (), lane: int = 0) -> None:
+        """state: this matcher's own, at the beginning. lane: a number; masks of one lane cannot be filled at once."""
         self.state = state
+        self.lane = lane
         self.ended = False
         self.error: EngineError | None = None
         for token in produced:

@@ -2,21 +2,18 @@
 
 from contextlib import suppress
 from queue import LifoQueue
-from typing import TYPE_CHECKING
 
 from chorus_engine.constraints.cache import GrammarCache
 from chorus_engine.constraints.compilers import Compilers
 from chorus_engine.constraints.gate import ConstraintGate, Engine
 from chorus_engine.constraints.grammar import compile_grammar
-from chorus_engine.constraints.source import Constraints
+from chorus_engine.constraints.lanes import Grammar
+from chorus_engine.constraints.source import Constraints, usual_threads
 from chorus_engine.constraints.tokenizer import TokenTable, library
 from chorus_engine.constraints.trial import Trial
 from chorus_engine.constraints.watcher import NOBODY, Watcher
 from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import ConstraintRefused
-
-if TYPE_CHECKING:
-    import llguidance
 
 COMPILERS = 2  # threads; a usual schema takes a millisecond, the worst that llguidance allows a second or so
 WARM = ""  # the tenant that has the tokenizer made
@@ -34,8 +31,11 @@ class ConstraintRoom:
         self._idle: LifoQueue[Trial] = LifoQueue()  # the one that was used last is started
         for trial in reversed(self._trials):
             self._idle.put(trial)
-        self.cache = GrammarCache(self._compile, self._compilers.start, watcher=watcher)
-        self.source = Constraints(self.cache, watcher=watcher)
+        threads = usual_threads()
+        self.cache = GrammarCache(
+            self._compile, self._compilers.start, widen=self._widen, max_lanes=threads, watcher=watcher
+        )
+        self.source = Constraints(self.cache, threads, watcher=watcher)
 
     def gate(self, engine: Engine) -> ConstraintGate:
         return ConstraintGate(engine, self.cache)
@@ -57,11 +57,14 @@ class ConstraintRoom:
             for trial in self._trials:
                 trial.start()
 
-    def _compile(self, constraint: Constraint) -> "llguidance.LLMatcher":
+    def _compile(self, constraint: Constraint) -> Grammar:
         library()  # where there is none, that is why
         trial = self._idle.get()  # there is one for each thread
         try:
             trial.check(constraint)
         finally:
             self._idle.put(trial)
-        return compile_grammar(constraint, self._table)
+        return Grammar(compile_grammar(constraint, self._table))
+
+    def _widen(self, constraint: Constraint, grammar: Grammar) -> None:
+        grammar.add(compile_grammar(constraint, self._table))

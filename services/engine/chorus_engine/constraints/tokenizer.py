@@ -25,6 +25,11 @@ def library() -> Any:
 
 LARGE = 10_000  # tokens
 
+# Tokens that llguidance allows as one, where an expression allows all texts of that kind. Its own choice knows texts of
+# 10 and 30 characters: a string that may have nine more had its mask made token by token, in 2.3 ms. Twice as fast.
+_TEXT = r'[^"\\\x00-\x1F\x7F]'
+SLICES = (r"[\x20\x0A\x0D\x09]+", *(f"{_TEXT}{{1,{most}}}" for most in (*range(1, 11), 14, 20, 30)), f"{_TEXT}+")
+
 
 class TokenTable:
     """Of one base model. Made of its tokenizer.json when first used: a second or two for a vocabulary of 128,000."""
@@ -58,7 +63,9 @@ class TokenTable:
         try:
             eos = self._eos or guide.LLTokenizer(self._json, n_vocab=self.vocab_size).eos_token
             text = without_special_names(self._json)
-            made: llguidance.LLTokenizer = guide.LLTokenizer(text, n_vocab=self.vocab_size, eos_token=eos)
+            made: llguidance.LLTokenizer = guide.LLTokenizer(
+                text, n_vocab=self.vocab_size, eos_token=eos, slices=list(SLICES)
+            )
         except Exception as error:  # its errors have no type of their own
             reason = str(error).partition("\n")[0]
             raise ConstraintRefused(f"this model's tokenizer does not allow to constrain outputs: {reason}.") from error
