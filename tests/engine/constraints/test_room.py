@@ -1,5 +1,6 @@
 """Constraints are compiled before a request runs, tried elsewhere first, kept within bounds, refused with reasons."""
 
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from chorus_engine.constraints import ConstraintRoom
 from chorus_engine.constraints.cache import BASE_BYTES, GrammarCache
 from chorus_engine.constraints.compilers import Compilers
 from chorus_engine.constraints.gate import MOST_WAITING, ConstraintGate
+from chorus_engine.constraints.grammar import compile_grammar
+from chorus_engine.constraints.lanes import Grammar
 from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import ConstraintRefused, EngineError
 from chorus_engine.core.request import Request, SamplingParams
@@ -95,7 +98,10 @@ class Shelf:
         self.now = 0.0
         self._registry = CollectorRegistry()
         metrics = ConstraintMetrics(self._registry)
-        self.cache = GrammarCache(self._compile, self._start, watcher=metrics, clock=lambda: self.now, **bounds)
+        self.widened: list[str] = []
+        self.cache = GrammarCache(
+            self._compile, self._start, widen=self._widen, watcher=metrics, clock=lambda: self.now, **bounds
+        )
 
     def _start(self, tenant: str, call: Callable[[], None]) -> None:
         self.tenants.append(tenant)
@@ -114,6 +120,12 @@ class Shelf:
             raise ConstraintRefused("it is bad.")
         return constraint.source
 
+    def _widen(self, constraint: Constraint, grammar: Any) -> None:
+        assert grammar == constraint.source
+        self.widened.append(grammar)
+        if grammar == "once":
+            raise ConstraintRefused("it was good before.")
+
 
 def regex(source: str) -> Constraint:
     return Constraint(ConstraintKind.REGEX, source)
@@ -128,6 +140,42 @@ def test_all_who_ask_meanwhile_wait_for_one_compilation() -> None:
     assert shelf.compiled == ["a"]
     assert shelf.counted("compile_seconds_count", result="ok") == 1
     assert shelf.counted("cache_hits_total") == 2
+
+
+@pytest.mark.parametrize("name", ["a", "once"])
+@pytest.mark.parametrize("before", [1, 5])
+def test_as_many_lanes_as_requests_but_no_more_than_are_allowed(name: str, before: int) -> None:
+    """Requests that come while it is compiled count too, and a lane that fails is not tried again."""
+    shelf = Shelf(max_lanes=3)
+    for _ in range(before):
+        shelf.cache.lease(regex(name))
+    shelf.work()
+    assert shelf.widened == [name] * (min(before, 3) - 1)
+    shelf.cache.check()
+    for _ in range(5 - before):
+        shelf.cache.lease(regex(name))
+    shelf.work()
+    assert shelf.widened == [name] * 2
+    for _ in range(5):
+        shelf.cache.release(regex(name))
+        shelf.cache.check()
+    shelf.cache.lease(regex(name))
+    shelf.work()
+    assert (shelf.compiled, shelf.widened) == ([name], [name] * 2)
+
+
+def test_no_lane_is_added_to_what_was_refused_or_is_gone() -> None:
+    shelf = Shelf(max_lanes=3, max_grammars=1)
+    for name in ("bad", "bad", "gone", "gone"):
+        shelf.cache.lease(regex(name))
+    shelf.waiting.pop(0)()
+    shelf.waiting.pop(0)()
+    for name in ("gone", "gone"):
+        shelf.cache.release(regex(name))
+    assert len(shelf.cache) == 1
+    shelf.work()
+    shelf.cache.check()
+    assert shelf.widened == ["gone"], "which was on its way"
 
 
 @pytest.mark.parametrize("bounds", [{"max_grammars": 2}, {"max_bytes": 2 * BASE_BYTES + 1000}])
@@ -220,6 +268,22 @@ def test_a_grammar_that_costs_much_to_follow_is_ended_by_its_limits(room: Constr
         matcher.take(int(allowed[allowed != 2][0]))
     assert "could not be constrained any further" in str(matcher.error)
     room.cache.release(ambiguous)
+
+
+def test_rows_of_one_grammar_follow_in_lanes_of_their_own(room: ConstraintRoom) -> None:
+    grammar = Grammar(compile_grammar(regex("[ab]{3}"), room.table))
+    grammar.add(compile_grammar(regex("[ab]{3}"), room.table))
+    first, second, third = (grammar.follow() for _ in range(3))
+    assert first.lane != second.lane
+    assert third.lane in (first.lane, second.lane)
+    del second, third
+    gc.collect()
+    fourth = grammar.follow()
+    assert fourth.lane != first.lane
+    masks = np.zeros((2, 12), np.int32)
+    room.source.fill([(first, 0, ()), (fourth, 1, ())], masks)
+    assert masks[0].any()
+    assert (masks[0] == masks[1]).all()
 
 
 class Loop:

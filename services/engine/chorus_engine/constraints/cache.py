@@ -23,6 +23,7 @@ MAX_GRAMMARS = 512
 MAX_BYTES = 256 << 20
 # Measured: a schema of 500 characters takes 80 KB compiled.
 BASE_BYTES, BYTES_A_CHARACTER = 32 << 10, 128
+DEAR_SECONDS = 0.05  # what takes longer to compile gets no third lane
 REFUSED_SECONDS = 60.0  # for which what was refused is not tried again: that may cost more than what is good
 
 
@@ -148,12 +149,14 @@ class GrammarCache:
     def _add_lane(self, tenant: str, constraint: Constraint, entry: _Entry) -> None:
         """And the next in another turn, while there are fewer than requests."""
         assert self._widen is not None
+        began = time.perf_counter()
         try:
             self._widen(constraint, entry.compiled.result())
         except ConstraintRefused as error:  # though the first was good: those who follow it wait for each other
             log.warning("a constraint could not be compiled again: %s", error)
+        dear = time.perf_counter() - began > DEAR_SECONDS
         with self._lock:
-            entry.lanes += 1
+            entry.lanes = self._max_lanes if dear else entry.lanes + 1
             entry.widens = False
             if self._entries.get(constraint) is entry:
                 entry.bytes += _bytes(constraint)
