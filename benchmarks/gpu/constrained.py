@@ -45,7 +45,7 @@ async def constrained(station: Station) -> Row:
     work = station.shape.workload("batch32")
     plain, bound, mixed = [], [], []
     await station.play(_bound(station.items(work, 0)[:4], every=1))  # the schema is compiled, its kernel too
-    for seed in range(1, 1 + (station.setting.repeats or 3)):
+    for seed in range(1, 1 + (station.setting.repeats or 2)):
         items = station.items(work, seed)
         plain.append(await station.play(items))
         bound.append(await station.play(_bound(items, every=1)))

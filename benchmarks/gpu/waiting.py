@@ -7,7 +7,7 @@ from benchmarks.gpu.row import Row
 from benchmarks.gpu.station import Station
 from benchmarks.workloads import Item, poisson, prompts
 
-POISSON_SECONDS = 20.0
+POISSON_SECONDS = 16.0
 POISSON_LOAD = 0.7  # of saturation
 
 
