@@ -95,8 +95,9 @@ def test_guesses_are_counted_by_place_and_adapter() -> None:
     assert value(metrics, "spec_decode_num_drafts_total") == 3
     assert value(metrics, "spec_decode_num_draft_tokens_total") == 11
     assert value(metrics, "spec_decode_num_accepted_tokens_total") == 6
-    places = "spec_decode_num_accepted_tokens_per_pos_total"
-    assert [value(metrics, places, position=str(place)) for place in range(4)] == [2, 2, 1, 1]
+    for name, counts in (("draft", [3, 3, 3, 2, 0]), ("accepted", [2, 2, 1, 1, 0])):
+        places = f"spec_decode_num_{name}_tokens_per_pos_total"
+        assert [value(metrics, places, position=str(place)) for place in range(5)] == counts
     names = "spec_decode_adapter_draft_tokens_total", "spec_decode_adapter_accepted_tokens_total"
     assert [[value(metrics, name, adapter=label) for name in names] for label in ("base", "a" * 12)] == [[4, 4], [7, 2]]
     assert value(metrics, "spec_decode_step_tokens_sum") == 9
