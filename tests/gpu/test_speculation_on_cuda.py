@@ -8,7 +8,7 @@ from chorus_engine.core.request import Request
 from chorus_engine.model import LoadedModel
 from chorus_engine.runner import RunnerSettings
 from chorus_engine.scheduler import Scheduler
-from chorus_engine.speculation import Control, NgramProposer, Proposer, ScriptedProposer, Speculator
+from chorus_engine.speculation import Control, NgramProposer, Proposer, ScriptedProposer, Speculator, SuffixProposer
 from tests.engine.oracle.support.serve import Served, make_requests, serve
 from tests.engine.oracle.support.truth import Answer, check
 from tests.engine.oracle.support.world import World
@@ -66,6 +66,25 @@ def test_answers_are_the_oracles(world: World, way: str, guesses: str) -> None:
     served = run(world, asked, SETTINGS, way, proposer)
 
     check(world.oracle, [Answer(r.prompt, r.adapter, tuple(served.tokens[r.id])) for r in asked])
+
+
+@pytest.mark.parametrize("guesses", ["scripted", "suffix"])
+def test_seeded_answers_are_those_without_drafts(world: World, guesses: str) -> None:
+    """Each is asked for twice, so that outputs are known the second time."""
+    plain = [
+        replace(request, sampling=replace(request.sampling, temperature=(0.7, 0.2, 1.0)[place % 3], seed=place))
+        for name in "ab"
+        for place, request in enumerate(make_requests(world, LENGTHS[::2], TOKENS, namespace=b"a", name=name))
+    ]
+    answers = run(world, plain, replace(SETTINGS, num_kv_blocks=600), "swap", None).tokens
+    proposer: Proposer = SuffixProposer()
+    if guesses == "scripted":
+        proposer = ScriptedProposer(lambda request: answers[request.id], 0.7, vocab=world.model.spec.vocab_size)
+    asked = [fixed(request, place) for place, request in enumerate(plain)]
+
+    served = run(world, asked, replace(SETTINGS, num_kv_blocks=50), "swap", proposer)
+
+    assert served.tokens == answers
 
 
 @pytest.mark.parametrize("way", ["recompute", "swap"])

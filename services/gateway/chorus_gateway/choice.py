@@ -1,6 +1,7 @@
 """One answer to one prompt, from its place in the queue to its text."""
 
 import time
+from collections.abc import Sequence
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -88,6 +89,24 @@ class Choice:
         if delta.token_ids:
             self._meter.received(len(delta.token_ids), news.at, self._last_at)
             self._last_at = news.at
+        if self._calls is None or self._calls.parallel or len(delta.token_ids) < 2:
+            return self._read(delta)
+        return self._read_singly(delta)
+
+    def _read_singly(self, delta: Delta) -> Piece | None:
+        """Token by token, as they come where nothing is guessed ahead: none behind the only call is told or counted."""
+        pieces, last = [], len(delta.token_ids) - 1
+        for at, token in enumerate(delta.token_ids):
+            rest = delta if at == last else delta._replace(finish=None)
+            prompt = () if at else delta.prompt
+            pieces.append(
+                self._read(rest._replace(token_ids=(token,), logprobs=delta.logprobs[at : at + 1], prompt=prompt))
+            )
+            if self.end is not None:
+                break
+        return joined([piece for piece in pieces if piece is not None])
+
+    def _read(self, delta: Delta) -> Piece | None:
         text, entries = self._writer.feed(delta)
         if self._writer.stopped:
             self.end = End.STOP
@@ -110,3 +129,16 @@ class Choice:
         if text or pieces or entries or self.end is not None:
             return Piece(self.index, text, entries, self.end, pieces)
         return None
+
+
+def joined(pieces: Sequence[Piece]) -> Piece | None:
+    """All of one choice, as one."""
+    if not pieces:
+        return None
+    return Piece(
+        pieces[-1].index,
+        "".join(piece.text for piece in pieces),
+        tuple(entry for piece in pieces for entry in piece.tokens),
+        pieces[-1].end,
+        tuple(call for piece in pieces for call in piece.calls),
+    )

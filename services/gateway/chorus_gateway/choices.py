@@ -94,7 +94,7 @@ class Choices:
             completion_tokens=sum(choice.tokens for choice in self._all),
             cached_tokens=sum(choice.usage.cached_tokens for choice in first if choice.usage),
             drafted_tokens=sum(choice.usage.drafted_tokens for choice in self._all if choice.usage),
-            accepted_tokens=sum(choice.usage.accepted_tokens for choice in self._all if choice.usage),
+            accepted_tokens=sum(map(_accepted, self._all)),
         )
 
     def billed(self) -> Usage:
@@ -117,6 +117,11 @@ class Choices:
         finally:
             for choice in self._all:
                 choice.close()
+
+
+def _accepted(choice: Choice) -> int:
+    """Guesses in the answer: of what the engine told beyond a stop string none is, and no first token is one."""
+    return 0 if choice.usage is None else min(choice.usage.accepted_tokens, max(0, choice.tokens - 1))
 
 
 def _writer(ask: Ask, index: int, job: Job, tokenizer: ModelTokenizer, *, origin: int) -> TextWriter:

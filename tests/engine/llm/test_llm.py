@@ -45,6 +45,11 @@ def llm(world: World) -> LLM:
     return LLM(world.folder, world.adapters, device="cpu", settings=SETTINGS)
 
 
+@pytest.fixture(scope="module")
+def guessing(world: World) -> LLM:
+    return LLM(world.folder, world.adapters, device="cpu", settings=SETTINGS, draft=world.folder)
+
+
 def test_answers_are_the_oracles_whatever_the_adapter(llm: LLM, world: World) -> None:
     names = ["one", None, "two", "one", None, "two"]
     answers = llm.generate(PROMPTS, GREEDY, adapter=names)
@@ -55,9 +60,8 @@ def test_answers_are_the_oracles_whatever_the_adapter(llm: LLM, world: World) ->
     ]
 
 
-def test_guesses_of_a_draft_model_change_no_answer(llm: LLM, world: World) -> None:
+def test_guesses_of_a_draft_model_change_no_answer(llm: LLM, guessing: LLM) -> None:
     names = ["one", None, "two", None, None, "two"]
-    guessing = LLM(world.folder, world.adapters, device="cpu", settings=SETTINGS, draft=world.folder)
     for sampling in (GREEDY, replace(GREEDY, temperature=0.9, seed=3, top_k=30)):
         plain = llm.generate(PROMPTS, replace(sampling, speculation=0), adapter=names)
         assert not any(answer.drafted_tokens for answer in plain)
@@ -93,6 +97,17 @@ def test_a_stop_string_ends_an_answer_and_is_no_part_of_it(llm: LLM) -> None:
     stopped = llm.generate(["hello"], Sampling(max_tokens=30, seed=3, stop=(stop,)))[0]
     assert stopped.text == free.text[: free.text.index(stop)]
     assert (stopped.finish, len(stopped.tokens) < len(free.tokens)) == ("stop", True)
+
+
+def test_a_stop_string_ends_guesses_where_it_ends_tokens(llm: LLM, guessing: LLM) -> None:
+    """Of two, the one that is complete first wins, though the other begins before it."""
+    sampling = Sampling(max_tokens=60, seed=3, ignore_eos=True, speculation=0)
+    free = llm.generate(["hello"], sampling)[0]
+    sampling = replace(sampling, stop=(free.text[6:12], free.text[8:10]))
+    plain = llm.generate(["hello"], sampling)[0]
+    guessed = guessing.generate(["hello"], replace(sampling, speculation=16))[0]
+    assert (guessed.text, guessed.tokens, guessed.finish) == (plain.text, plain.tokens, "stop")
+    assert 0 < guessed.accepted_tokens < len(guessed.tokens)
 
 
 def test_vectors_are_the_oracles(llm: LLM, world: World) -> None:

@@ -155,8 +155,8 @@ def test_blocks_are_moved_for_both(model: LoadedModel) -> None:
 
 
 @pytest.mark.usefixtures("in_two_parts")
-def test_cudas_way_guesses_alike(model: LoadedModel) -> None:
-    plain, rows = Rows(make(model, None), PROMPTS[:2]), Rows(make(model, model, device=True), PROMPTS[:2])
+def test_cudas_way_guesses_alike(other: LoadedModel) -> None:
+    plain, rows = Rows(make(other, None), PROMPTS[:2]), Rows(make(other, other, device=True), PROMPTS[:2])
     for each, guesses in ((plain, [(0, 0)] * 3), (rows, [(2, 1)])):
         each.begin()
         for of_step in guesses:

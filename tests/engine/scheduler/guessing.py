@@ -36,6 +36,7 @@ class Guessing:
 
     def verified(self, request: Request, produced: int, drafted: int, taken: int) -> None:
         assert 0 <= taken <= drafted
+        assert request.id in self.live, "nothing is told of a request that has ended"
         self.drafted += drafted
         self.taken += taken
 

@@ -10,6 +10,8 @@ from chorus_engine.core.request import Request, SamplingParams
 from chorus_engine.speculation import Control, ScriptedProposer, Speculator
 from chorus_engine.speculation.control import LOW, MOST_ROWS, TRY_AFTER
 from chorus_engine.speculation.step_time import RETRY, StepTime
+from tests.engine.scheduler.drive import SMALL, Drive, request
+from tests.engine.scheduler.fake_runner import VOCAB, answer
 
 REQUEST = Request("r", (1, 2), SamplingParams(max_tokens=9999))
 
@@ -129,6 +131,22 @@ def test_one_step_that_was_held_up_says_little() -> None:
         times.add(1, 4, 1.1)
     times.add(1, 4, 500.0)
     assert times.ratio(1, 4) < 1.5
+
+
+@pytest.mark.parametrize("speculation", [None, 3])
+def test_nothing_is_remembered_of_who_ends_while_its_drafts_are_verified(speculation: int | None) -> None:
+    control = Control(4)
+    guesses = Speculator(ScriptedProposer(lambda asked: answer(asked)[0], 0.7, vocab=VOCAB), control)
+    drive = Drive(replace(SMALL, max_verified=32), speculator=guesses)
+    asked = request("r", max_tokens=30)
+    drive.add(replace(asked, sampling=replace(asked.sampling, speculation=speculation)))
+    while not (plan := drive.launch()) or not plan.rows[0].drafted:
+        drive.commit()
+    assert len(control) == (speculation is None)
+    drive.scheduler.cancel("r")
+    drive.run()
+    assert drive.scheduler.idle
+    assert len(control) == 0
 
 
 def test_a_draft_model_is_told_how_many() -> None:

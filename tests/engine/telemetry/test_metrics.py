@@ -19,6 +19,7 @@ from chorus_engine.presence import Holdings
 from chorus_engine.telemetry import EngineMetrics, MetricsServer
 from chorus_engine.telemetry.logs import JsonFormatter
 from chorus_engine.telemetry.metrics import BusyShare
+from chorus_engine.telemetry.speculation import MOST_ADAPTERS
 
 
 def value(metrics: EngineMetrics, name: str, **labels: str) -> float:
@@ -85,6 +86,31 @@ def test_loads_are_timed_by_tier_and_commands_counted_by_their_end() -> None:
     assert value(metrics, "lora_loads_total", tier="host") == 1
     assert [value(metrics, "lora_load_seconds_sum", tier=tier) for tier in ("gpu", "host")] == [0.2, 0.5]
     assert value(metrics, "lora_commands_total", command="pin", status="done") == 1
+
+
+def test_guesses_are_counted_by_place_and_adapter() -> None:
+    metrics = EngineMetrics()
+    for adapter, drafted, taken in ((None, 4, 4), ("a" * 64, 4, 2), ("a" * 64, 3, 0)):
+        metrics.speculation.verified(adapter, drafted, taken)
+    assert value(metrics, "spec_decode_num_drafts_total") == 3
+    assert value(metrics, "spec_decode_num_draft_tokens_total") == 11
+    assert value(metrics, "spec_decode_num_accepted_tokens_total") == 6
+    for name, counts in (("draft", [3, 3, 3, 2, 0]), ("accepted", [2, 2, 1, 1, 0])):
+        places = f"spec_decode_num_{name}_tokens_per_pos_total"
+        assert [value(metrics, places, position=str(place)) for place in range(5)] == counts
+    names = "spec_decode_adapter_draft_tokens_total", "spec_decode_adapter_accepted_tokens_total"
+    assert [[value(metrics, name, adapter=label) for name in names] for label in ("base", "a" * 12)] == [[4, 4], [7, 2]]
+    assert value(metrics, "spec_decode_step_tokens_sum") == 9
+
+
+def test_guesses_for_many_adapters_share_a_label() -> None:
+    metrics = EngineMetrics()
+    for adapter in range(MOST_ADAPTERS + 6):
+        metrics.speculation.verified(f"{adapter:012}", 2, 1)
+    name = "spec_decode_adapter_draft_tokens_total"
+    assert value(metrics, name, adapter=f"{MOST_ADAPTERS - 1:012}") == 2
+    assert metrics.registry.get_sample_value(name, {"adapter": f"{MOST_ADAPTERS:012}"}) is None
+    assert value(metrics, name, adapter="other") == 12
 
 
 def test_the_oldest_lease_ages_as_metrics_are_read() -> None:

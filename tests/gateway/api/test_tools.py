@@ -92,6 +92,20 @@ async def test_one_call_at_a_time_ends_the_answer_and_the_engines_work(
     assert answer.usage.completion_tokens < len(ids(ROME)) + 2
 
 
+async def test_nothing_behind_the_one_call_is_told_or_counted(client: AsyncOpenAI, engine: FakeEngine) -> None:
+    """However many tokens a step of the engine brings."""
+    told, replies = set(), [Reply(ids(f"I look.\n{ROME} Is it warm? {TIME}"), together=many) for many in (1, 7, 999)]
+    engine.replier = lambda submit: replies.pop()
+    while replies:
+        answer = await client.chat.completions.create(**ASK, parallel_tool_calls=False, logprobs=True)
+        message, usage, logprobs = answer.choices[0].message, answer.usage, answer.choices[0].logprobs
+        assert len(message.tool_calls or ()) == 1
+        assert usage is not None
+        assert logprobs is not None
+        told.add((message.content, usage.completion_tokens, len(logprobs.content or ())))
+    assert len(told) == 1
+
+
 async def test_a_streamed_call(url: str, engine: FakeEngine) -> None:
     body = ASK | {"stream": True, "stream_options": {"include_usage": True}}
     async with httpx.AsyncClient() as http:

@@ -284,6 +284,8 @@ class FakeEngine(engine_pb2_grpc.EngineServicer):
             some = tokens[at : at + reply.together]
             running.produced += len(some)
             usage = None if at else running.usage(reply.cached)
+            if usage is not None:
+                usage.drafted_tokens, usage.accepted_tokens = reply.drafted, reply.accepted
             read = {} if at else read_of(submit)
             self._send(stream, running.delta(token_ids=some, logprobs=logprobs_of(submit, some), usage=usage, **read))
         if reply.hang:

@@ -193,10 +193,16 @@ class LLM:
 
 
 def _piece(index: int, output: Output, writer: Writer) -> Piece:
-    ids = [token.token_id for token in output.tokens]
-    text = writer.feed(ids, last=output.finish is not None)
+    """Tokens that come together are read one by one: what is behind a stop is none of the answer."""
+    tokens, last = output.tokens, output.finish is not None
+    text = "" if tokens else writer.feed([], last=last)
+    for count, token in enumerate(output.tokens, 1):
+        text += writer.feed([token.token_id], last=last and count == len(output.tokens))
+        if writer.stopped:
+            tokens = tokens[:count]
+            break
     finish = FinishReason.STOP if writer.stopped else output.finish
-    return Piece(index, text, output.tokens, finish, output.prompt, output.usage)
+    return Piece(index, text, tokens, finish, output.prompt, output.usage)
 
 
 def _completion(prompt: tuple[int, ...], pieces: Sequence[Piece]) -> Completion:
@@ -206,7 +212,8 @@ def _completion(prompt: tuple[int, ...], pieces: Sequence[Piece]) -> Completion:
     assert finish is not None, "the last piece has the end"
     text = "".join(piece.text for piece in pieces)
     usage = [piece.usage for piece in pieces if piece.usage is not None][-1]
-    return Completion(prompt, text, tuple(tokens), finish, told, usage.drafted_tokens, usage.accepted_tokens)
+    accepted = min(usage.accepted_tokens, max(0, len(tokens) - 1))  # less those behind a stop; no first one is a guess
+    return Completion(prompt, text, tuple(tokens), finish, told, usage.drafted_tokens, accepted)
 
 
 def _device(name: str) -> torch.device:

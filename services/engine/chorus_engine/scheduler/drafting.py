@@ -95,6 +95,8 @@ class Drafting:
         return Launched(now, rows, batch.drafted, drained)
 
     def verified(self, sequence: Running, drafted: int, taken: int) -> None:
+        if sequence.finish is not None and not sequence.active:
+            return  # it ended while the step was in flight: nobody hears of its tokens, and it is forgotten already
         self._speculator.verified(sequence.request, len(sequence.produced), drafted, taken)
 
     def ended(self, sequence: Running) -> None:

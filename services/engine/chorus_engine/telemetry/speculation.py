@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from chorus_engine.core.request import MAX_SPECULATION
+
 MOST_ADAPTERS = 64  # with a label of their own; the first ones, so that no tenant can make more
 OTHER, BASE = "other", "base"
 DIGITS = 12  # of a digest
@@ -14,12 +16,20 @@ class SpeculationMetrics:
         self._drafts = Counter("spec_decode_num_drafts", "Rows that had drafts in a step.", registry=registry)
         self._drafted = Counter("spec_decode_num_draft_tokens", "Tokens drafted.", registry=registry)
         self._accepted = Counter("spec_decode_num_accepted_tokens", "Drafted tokens accepted.", registry=registry)
-        self._at = Counter(
+        drafted_at = Counter(
+            "spec_decode_num_draft_tokens_per_pos",
+            "Tokens drafted, by their place in the draft.",
+            ["position"],
+            registry=registry,
+        )
+        accepted_at = Counter(
             "spec_decode_num_accepted_tokens_per_pos",
             "Drafted tokens accepted, by their place in the draft.",
             ["position"],
             registry=registry,
         )
+        self._drafted_at = [drafted_at.labels(position) for position in range(MAX_SPECULATION)]
+        self._accepted_at = [accepted_at.labels(position) for position in range(MAX_SPECULATION)]
         self._drafted_by = Counter(
             "spec_decode_adapter_draft_tokens", "Tokens drafted, by adapter.", ["adapter"], registry=registry
         )
@@ -42,8 +52,10 @@ class SpeculationMetrics:
         self._drafted.inc(drafted)
         self._accepted.inc(taken)
         self._tokens.observe(1 + taken)
-        for position in range(taken):
-            self._at.labels(position).inc()
+        for at in self._drafted_at[:drafted]:
+            at.inc()
+        for at in self._accepted_at[:taken]:
+            at.inc()
         label = self._label(adapter)
         self._drafted_by.labels(label).inc(drafted)
         self._accepted_by.labels(label).inc(taken)

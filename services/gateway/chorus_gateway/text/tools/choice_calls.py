@@ -9,14 +9,14 @@ class ChoiceCalls:
     """`parallel`: the choice goes on after its first call."""
 
     def __init__(self, reader: CallReader, *, parallel: bool) -> None:
+        self.parallel = parallel
         self._reader = reader
-        self._parallel = parallel
 
     def read(self, written: str, end: End | None) -> tuple[str, tuple[CallPiece, ...], End | None]:
         """(text, calls, end) of what was written last."""
         text, calls = self._reader.feed(written)
         called = self._reader.called
-        if called and not self._parallel:
+        if called and not self.parallel:
             # What follows in the same piece was read already, and is no call that anybody asked for.
             return text, tuple(call for call in calls if call.index == 0), End.TOOL_CALLS
         if end is not None:
