@@ -100,7 +100,13 @@ class Run:
 
     async def _recording(self, batch: Batch, work: Callable[[Answering, set[int]], Awaitable[None]]) -> None:
         """`work` on the lines that have no answer, until all that it made is durable."""
-        recorder = Recorder(self._stores.results, self._lease, self._counted, lease_seconds=self._stores.leases.seconds)
+        recorder = Recorder(
+            self._stores.results,
+            batch.tenant,
+            self._lease,
+            self._counted,
+            lease_seconds=self._stores.leases.seconds,
+        )
         answering = Answering(batch, self._stores.files, self._asks, recorder, self._rules, self._turn_over)
         done = await self._stores.results.answered(batch.id)
         async with asyncio.TaskGroup() as group:
