@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import select
 
 from chorus_gateway.batches.asking import Answered
+from chorus_gateway.batches.lines import Line
 from chorus_gateway.batches.results import Result, Swept
+from chorus_gateway.batches.shapes import answered
 from chorus_gateway.batches.values import Status
 from chorus_gateway.db import Database, file_chunks, files
 from chorus_gateway.files import Sweeper
@@ -26,6 +28,25 @@ def large() -> FakeAsks:
         return Answered("req_1", 200, {}, json.dumps({"text": body["prompt"] + size * "x"}).encode())
 
     return FakeAsks(reply)
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        (b'{"data":[],"usage":{"prompt_tokens":7}}', 7),
+        (b'{"usage": {"input_tokens": 7}, "data": []}', 7),
+        (b'{"usage":{"prompt_tokens":7},"schema":{"usage":{"prompt_tokens":1}}}', 7),
+        (b'{"usage":{"prompt_tokens":7},"text":"\\"usage\\":{}}"}', 7),
+        (b'{"schema":{"usage":{"prompt_tokens":1}}}', 0),
+        (b'{"usage":null}', 0),
+        (b'{"data":[]}', 0),
+        (b'{"data":[],\n"usage":{"prompt_tokens":7}}\n', 7),
+    ],
+)
+def test_usage_is_the_answers_own(body: bytes, tokens: int) -> None:
+    result = answered(Line(1, "a", {}), Answered("req_1", 200, {}, body))
+    assert result.usage.prompt_tokens == tokens
+    assert json.loads(result.data)["response"]["body"] == json.loads(body)
 
 
 async def most_in_a_row(database: Database) -> int:
