@@ -134,6 +134,12 @@ class Settings(BaseSettings):
         description="most bytes of a tenant's files together, over which no upload is taken; what batches come to is "
         "written all the same",
     )
+    max_tenant_files: int = Field(
+        10_000,
+        ge=1,
+        description="most files of a tenant, over which no upload is taken; those that batches come to count, and are "
+        "written all the same",
+    )
     batch_concurrency: int = Field(
         32,
         ge=0,

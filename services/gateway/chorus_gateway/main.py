@@ -132,7 +132,9 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
     pipeline = build_pipeline(auth=authenticator)
     # Lines of batches take the same way, and are asked by their batch's key.
     of_batches = build_pipeline(auth=KeysOfBatches(keys, cache_ttl=settings.auth_cache_ttl))
-    files = FileStore(database, FileLimits(settings.max_file_bytes, settings.max_tenant_file_bytes))
+    files = FileStore(
+        database, FileLimits(settings.max_file_bytes, settings.max_tenant_file_bytes, settings.max_tenant_files)
+    )
     work = _batch_work(settings, database, files, [make(of_batches) for make in TEXT_ROUTERS], metrics)
     live = LiveReports(dispatcher.census, metrics.tenant_tokens, redis)
     parts = Parts(

@@ -8,7 +8,6 @@ from sqlalchemy import update
 
 from chorus_gateway.batches.leases import Lease, LeaseLost
 from chorus_gateway.batches.results import Result
-from chorus_gateway.batches.run import Run
 from chorus_gateway.batches.values import Status
 from chorus_gateway.db import Database, batches
 from chorus_gateway.errors import Unavailable
@@ -82,7 +81,7 @@ async def test_a_process_is_killed_at_each_of_its_writes(
         leases = await stores.leases.claim(8)
         if not leases:
             break
-        run = Run(leases[0], stores, ground.asks, ground.rules, ground.counted)
+        run = ground.run(leases[0], stores)
         places = {"renew": stores.leases, "add": stores.results, "read": stores.results, "answered": stores.results}
         deadly(monkeypatch, places.get(method, run._publishing), method, kill_at=start, after=after)
         try:

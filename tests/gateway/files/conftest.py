@@ -16,7 +16,7 @@ from chorus_gateway.files import FileLimits, FileStore
 from chorus_gateway.middleware import CatchFailures, RequestId
 from chorus_gateway.values import Band, Principal, Scope, Tenant
 
-LIMITS = FileLimits(file=2 << 20, tenant=3 << 20)
+LIMITS = FileLimits(file=2 << 20, tenant=3 << 20, count=5)
 TENANTS = {
     "acme": Tenant("acme"),
     "other": Tenant("other"),

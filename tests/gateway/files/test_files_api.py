@@ -5,12 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
-from chorus_gateway.db import file_chunks
+from chorus_gateway.db import Database, file_chunks
 from chorus_gateway.db import files as table
-from chorus_gateway.files import Sweeper
-from chorus_gateway.files.upload import CHUNK
+from chorus_gateway.errors import QuotaExceeded
+from chorus_gateway.files import FileLimits, FileStore, Sweeper
+from chorus_gateway.files.upload import CHECKED, CHUNK
 from tests.gateway.files.conftest import LIMITS, Desk
 from tests.gateway.support.batches import age_file
 
@@ -127,6 +128,34 @@ async def test_limits_of_a_file_and_of_all(any_desk: Desk) -> None:
         await http.delete(f"/v1/files/{kept}")
         assert (await upload(http, bytes(LIMITS.file))).status_code == 200
         assert len((await http.get("/v1/files")).json()["data"]) == 1
+
+
+async def test_how_many_files_a_tenant_may_have(any_desk: Desk) -> None:
+    async with any_desk.http() as http, any_desk.http("other") as other:
+        made = [(await upload(http, b"")).json()["id"] for _ in range(LIMITS.count)]
+        answer = await upload(http, b"")
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (429, "insufficient_quota")
+        assert "at most 5 files and would have 6; delete some" in error["message"]
+        assert (await upload(other, b"")).status_code == 200, "each tenant has its own"
+        await http.delete(f"/v1/files/{made[0]}")
+        assert (await upload(http, b"")).status_code == 200
+
+
+async def test_all_of_a_tenants_files_are_seldom_looked_at(database: Database) -> None:
+    """And before a file is shown once more."""
+    sums: list[str] = []
+
+    def executed(*arguments: Any) -> None:
+        sums.extend(each for each in arguments if isinstance(each, str) and "sum(" in each)
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", executed)
+    upload = FileStore(database, FileLimits(tenant=20 * CHUNK)).upload("acme")
+    await upload.write(bytes(2 * CHECKED * CHUNK - 1))
+    assert len(sums) == 2
+    with pytest.raises(QuotaExceeded, match="would have"):
+        await upload.finish("in.jsonl", "batch", None)
+    assert len(sums) == 3
 
 
 async def test_lists_come_in_pages(any_desk: Desk) -> None:

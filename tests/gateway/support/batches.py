@@ -13,6 +13,8 @@ from sqlalchemy import update
 
 from chorus_gateway.batches import BatchStore, LineRules, Stores
 from chorus_gateway.batches.asking import Answered
+from chorus_gateway.batches.leases import Lease
+from chorus_gateway.batches.run import Run
 from chorus_gateway.batches.values import Batch, NewBatch
 from chorus_gateway.batches.work import BatchWork
 from chorus_gateway.db import Database, batches, files
@@ -98,16 +100,19 @@ class Ground:
         work = BatchWork(stores or self.stores(lease), self.asks, self.rules, self.counted)
         return asyncio.create_task(work.run())
 
-    async def input(self, content: bytes) -> str:
-        upload = self.files.upload(TENANT)
+    def run(self, lease: Lease, stores: Stores) -> Run:
+        return Run(lease, stores, self.asks, self.rules, self.counted)
+
+    async def input(self, content: bytes, tenant: str = TENANT) -> str:
+        upload = self.files.upload(tenant)
         await upload.write(content)
         return (await upload.finish("in.jsonl", "batch", None)).id
 
-    async def create(self, content: bytes) -> Batch:
-        return await self.store.create(TENANT, KEY, NewBatch(ENDPOINT, await self.input(content)))
+    async def create(self, content: bytes, tenant: str = TENANT) -> Batch:
+        return await self.store.create(tenant, KEY, NewBatch(ENDPOINT, await self.input(content, tenant)))
 
     async def now(self, batch: Batch) -> Batch:
-        return await self.store.get(TENANT, batch.id)
+        return await self.store.get(batch.tenant, batch.id)
 
     async def worked(self, batch: Batch) -> Batch:
         """By one process, to its end."""

@@ -45,21 +45,35 @@ class LineRules:
 class Answering:
     """Of one batch. What it was cancelled in the middle of is asked anew by whoever takes over."""
 
-    def __init__(self, batch: Batch, files: FileStore, asks: Asks, recorder: Recorder, rules: LineRules) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        files: FileStore,
+        asks: Asks,
+        recorder: Recorder,
+        rules: LineRules,
+        turn_over: asyncio.Event,
+    ) -> None:
+        """Once `turn_over` is set, lines that run are waited for, as they would be computed twice, and no more begin;
+        only the first does, so that each turn brings the batch further."""
         self._batch = batch
         self._files = files
         self._asks = asks
         self._recorder = recorder
         self._rules = rules
         self._gate = Gate(rules.concurrency)
+        self._turn_over = turn_over
+        self._asked = False  # anything
 
     async def ask_all(self, done: set[int]) -> None:
-        """All but those that are `done`."""
+        """All but those that are `done`, or as many as are asked until the turn is over."""
         places = Places(self._rules.concurrency, self._rules.most_bytes)  # which bound the lines that are in memory
         async with asyncio.TaskGroup() as group:
             async for number, text in self._texts(done):
                 await places.take(len(text))
                 group.create_task(self._ask(number, text)).add_done_callback(partial(places.leave, len(text)))
+                if self._over:
+                    return
 
     async def give_up(self, done: set[int], code: str, message: str) -> None:
         """Says of all but those that are `done` why they were not executed."""
@@ -92,13 +106,21 @@ class Answering:
 
     async def _ask(self, number: int, text: bytes) -> None:
         answer = await self._answer(number, text)
-        await self._recorder.add(answered(self._line(number, text), answer))
+        if answer is not None:
+            await self._recorder.add(answered(self._line(number, text), answer))
 
-    async def _answer(self, number: int, text: bytes) -> Answered:
-        """The first that is final."""
+    @property
+    def _over(self) -> bool:
+        return self._asked and self._turn_over.is_set()
+
+    async def _answer(self, number: int, text: bytes) -> Answered | None:
+        """The first that is final; None where there is none when the turn is over."""
         tries = 0
         while True:
             async with self._gate.passed():
+                if self._over:
+                    return None
+                self._asked = True
                 answer = await self._try(number, text)
             tries += 1
             wait = wait_before_retry(answer, tries)

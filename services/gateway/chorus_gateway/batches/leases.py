@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,28 +38,44 @@ class Leases:
         """`seconds` after which a batch is somebody else's whose owner says nothing."""
         self.seconds = seconds
         self._database = database
+        self._claims = 0
+        self._last: dict[str, int] = {}  # the claim that was a tenant's last one
 
     async def claim(self, most: int) -> list[Lease]:
-        """Batches that nobody works on: of the tenants first that have the fewest in work, the oldest first."""
+        """Batches that nobody works on: of the tenants first that have the fewest in work, among these of the one
+        first that was given none for longest; of a tenant the oldest first."""
         now = time.time()
         free = select(batches.c.id, batches.c.tenant, batches.c.lease_epoch).where(batches.c.lease_until < now)
-        taken = (
-            select(batches.c.tenant, func.count().label("held"))
-            .where(batches.c.lease_until >= now)
-            .group_by(batches.c.tenant)
-        )
         async with self._database.session() as session:
             waiting = list(await session.execute(free.order_by(batches.c.created_at, batches.c.id)))
-            working = Counter({row.tenant: row.held for row in await session.execute(taken)} if waiting else {})
+            working = await _working(session, now) if waiting else Counter[str]()
         leases: list[Lease] = []
         while waiting and len(leases) < most:
-            chosen = min(waiting, key=lambda row: working[row.tenant])
+            chosen = min(waiting, key=lambda row: (working[row.tenant], self._last.get(row.tenant, 0)))
             waiting.remove(chosen)
             lease = Lease(chosen.id, chosen.lease_epoch + 1)
             if await self._take(lease):
                 working[chosen.tenant] += 1
+                self._claims += 1
+                self._last[chosen.tenant] = self._claims
                 leases.append(lease)
         return leases
+
+    async def crowding(self, held: Sequence[str]) -> str | None:
+        """Of the batches `held`, the first of the tenant with the most in work, if one waits whose tenant has none, or
+        fewer by two at least: by one, the two would change places for ever."""
+        now = time.time()
+        free = select(batches.c.tenant).where(batches.c.lease_until < now).distinct()
+        mine = select(batches.c.id, batches.c.tenant).where(batches.c.id.in_(held))
+        async with self._database.session() as session:
+            waiting = set(await session.scalars(free))
+            if not waiting:
+                return None
+            working = await _working(session, now)
+            tenants = {row.id: row.tenant for row in await session.execute(mine)}
+        fewest = min(working[tenant] for tenant in waiting)
+        first = max(held, key=lambda batch: working[tenants[batch]])
+        return first if working[tenants[first]] > (fewest + 1 if fewest else 0) else None
 
     async def renew(self, lease: Lease) -> Batch:
         """The batch as it is now. LeaseLost."""
@@ -83,6 +99,12 @@ class Leases:
         values = {"lease_epoch": lease.epoch, "lease_until": now + self.seconds}
         async with self._database.session() as session:
             return await _changed(session, unchanged, values) == 1
+
+
+async def _working(session: AsyncSession, now: float) -> Counter[str]:
+    """How many batches of each tenant are in work."""
+    held = select(batches.c.tenant, func.count().label("held")).where(batches.c.lease_until >= now)
+    return Counter({row.tenant: row.held for row in await session.execute(held.group_by(batches.c.tenant))})
 
 
 async def change(session: AsyncSession, lease: Lease, values: Mapping[str, Any]) -> None:

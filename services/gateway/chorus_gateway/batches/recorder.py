@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from itertools import accumulate
 
 from prometheus_client import Counter
 
@@ -12,7 +13,7 @@ from chorus_gateway.errors import Unavailable
 
 GATHER = 0.1  # seconds in which a group comes together
 RETRY = 1.0  # seconds while the database is away
-MOST_WAITING = 256  # answers, or so many bytes of them, before their lines wait too
+MOST_WAITING = 256  # answers, or so many bytes of them, a transaction; lines with more wait
 MOST_BYTES = 8 << 20
 
 log = logging.getLogger(__name__)
@@ -21,9 +22,10 @@ log = logging.getLogger(__name__)
 class Recorder:
     """`run` beside those who `add`; it ends after `close` when all is durable, or with LeaseLost."""
 
-    def __init__(self, results: Results, lease: Lease, counted: Counter, *, lease_seconds: float) -> None:
+    def __init__(self, results: Results, tenant: str, lease: Lease, counted: Counter, *, lease_seconds: float) -> None:
         """`counted` has the label `file`."""
         self._results = results
+        self._tenant = tenant
         self._lease = lease
         self._output, self._errors = counted.labels("output"), counted.labels("errors")
         self._lease_seconds = lease_seconds
@@ -33,11 +35,22 @@ class Recorder:
         self._room = asyncio.Event()
 
     async def add(self, result: Result) -> None:
+        while result.large:
+            try:
+                result = await self._results.put_aside(self._tenant, result)
+            except Unavailable as error:
+                log.warning("a batch's large answer waits for the database", extra={"reason": error.message})
+                await asyncio.sleep(RETRY)
         self._waiting.append(result)
         self._news.set()
-        while len(self._waiting) >= MOST_WAITING or sum(len(each.data) for each in self._waiting) >= MOST_BYTES:
+        while len(self._group()) < len(self._waiting):
             self._room.clear()
             await self._room.wait()
+
+    def _group(self) -> list[Result]:
+        """As many as one transaction takes."""
+        sizes = accumulate(len(each.data) for each in self._waiting[:MOST_WAITING])
+        return self._waiting[: max(1, sum(size <= MOST_BYTES for size in sizes))]
 
     def close(self) -> None:
         self._closed = True
@@ -56,7 +69,7 @@ class Recorder:
     async def write(self) -> None:
         """All that waits."""
         tries = 0
-        while some := self._waiting[:MOST_WAITING]:
+        while some := self._group():
             try:
                 until = time.time() + self._lease_seconds
                 completed, failed = await self._results.add(self._lease, some, until=until)

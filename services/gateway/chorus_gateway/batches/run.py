@@ -30,14 +30,28 @@ class Run:
         self._validation = Validation(stores.files, max_line=rules.max_bytes)
         self._publishing = Publishing(lease, stores)
         self._cancelled = asyncio.Event()
+        self._turn_over = asyncio.Event()
+        self._unanswered = False  # lines, after its turn
+        self.began = time.monotonic()
 
-    async def to_its_end(self) -> None:
-        """LeaseLost when another process has it now, Unavailable while the database is away."""
+    @property
+    def leaves(self) -> bool:
+        return self._turn_over.is_set()
+
+    def leave(self) -> None:
+        """Its place is wanted. What runs is finished, and whoever has the batch next asks the lines that are left."""
+        self._turn_over.set()
+
+    async def to_its_end(self) -> bool:
+        """False where it left lines to whoever has the batch next. LeaseLost when another process has it now,
+        Unavailable while the database is away."""
         while True:
             batch = await self._stores.leases.renew(self._lease)
             if batch.status in OVER:
                 await self._publishing.tidy_up(batch)
-                return
+                return True
+            if self._unanswered:
+                return False
             await self._step(batch)
 
     def heard(self, batch: Batch) -> None:
@@ -75,18 +89,25 @@ class Run:
         if self._cancelled.is_set():
             return
         values = {"status": Status.FINALIZING.value, "finalizing_at": time.time()}
-        if batch.expires_at <= time.time():
-            # What came in time has its answer. If that was all, it has not expired.
-            done = await self._stores.results.answered(batch.id)
-            if len(done) < batch.counts.total:
-                await self._recording(batch, lambda answering, done: answering.give_up(done, *EXPIRED))
-                values["expired_at"] = time.time()
+        # What came in time has its answer. If that was all, it has not expired.
+        if len(await self._stores.results.answered(batch.id)) < batch.counts.total:
+            if batch.expires_at > time.time():
+                self._unanswered = True
+                return
+            await self._recording(batch, lambda answering, done: answering.give_up(done, *EXPIRED))
+            values["expired_at"] = time.time()
         await self._publishing.move(batch, values)
 
     async def _recording(self, batch: Batch, work: Callable[[Answering, set[int]], Awaitable[None]]) -> None:
         """`work` on the lines that have no answer, until all that it made is durable."""
-        recorder = Recorder(self._stores.results, self._lease, self._counted, lease_seconds=self._stores.leases.seconds)
-        answering = Answering(batch, self._stores.files, self._asks, recorder, self._rules)
+        recorder = Recorder(
+            self._stores.results,
+            batch.tenant,
+            self._lease,
+            self._counted,
+            lease_seconds=self._stores.leases.seconds,
+        )
+        answering = Answering(batch, self._stores.files, self._asks, recorder, self._rules, self._turn_over)
         done = await self._stores.results.answered(batch.id)
         async with asyncio.TaskGroup() as group:
             group.create_task(recorder.run())

@@ -17,4 +17,4 @@ class Stores:
 
     @classmethod
     def of(cls, database: Database, files: FileStore, *, lease_seconds: float) -> "Stores":
-        return cls(database, Leases(database, seconds=lease_seconds), Results(database), files)
+        return cls(database, Leases(database, seconds=lease_seconds), Results(database, files), files)

@@ -17,6 +17,7 @@ from chorus_gateway.errors import Unavailable
 LOOK = 1.0  # seconds between two looks for batches, and the longest until a cancelled one stops
 RETRY = 1.0  # seconds while the database is away
 MOST = 8  # batches that one process works on
+TURN = 60.0  # seconds that it works on one at least, before it makes way for another tenant's
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class BatchWork:
         self._rules = rules
         self._counted = counted
         self._tasks: set[asyncio.Task[None]] = set()
+        self._runs: dict[str, Run] = {}  # by batch, in the order of their beginning
         self._woken = asyncio.Event()
         self._away = False  # the database
 
@@ -57,6 +59,8 @@ class BatchWork:
     async def _claim(self) -> list[Lease]:
         room = MOST - len(self._tasks)
         try:
+            if room <= 0:
+                await self._make_way()
             leases = await self._stores.leases.claim(room) if room > 0 else []
         except Unavailable as error:
             if not self._away:  # once, not every second
@@ -68,8 +72,18 @@ class BatchWork:
         self._away = False
         return leases
 
+    async def _make_way(self) -> None:
+        """By one batch at a time, as each that goes changes who has too many."""
+        until = time.monotonic() - TURN
+        long = [batch for batch, run in self._runs.items() if run.began <= until]
+        if not long or any(run.leaves for run in self._runs.values()):
+            return
+        crowding = await self._stores.leases.crowding(long)
+        if crowding in self._runs:
+            self._runs[crowding].leave()
+
     async def _hold(self, lease: Lease) -> None:
-        """To the batch's end, or until somebody else has it."""
+        """To the batch's end, or until somebody else has it or should have it."""
         try:
             while await self._interrupted(lease):  # noqa: ASYNC110 - nobody tells when the database is back
                 await asyncio.sleep(RETRY)
@@ -95,11 +109,16 @@ class BatchWork:
         return again
 
     async def _work(self, lease: Lease) -> None:
-        run = Run(lease, self._stores, self._asks, self._rules, self._counted)
-        async with asyncio.TaskGroup() as group:
-            keeper = group.create_task(self._keep(lease, run))
-            await run.to_its_end()
-            keeper.cancel()
+        run = self._runs[lease.batch_id] = Run(lease, self._stores, self._asks, self._rules, self._counted)
+        try:
+            async with asyncio.TaskGroup() as group:
+                keeper = group.create_task(self._keep(lease, run))
+                ended = await run.to_its_end()
+                keeper.cancel()
+        finally:
+            del self._runs[lease.batch_id]
+        if not ended:
+            await self._stores.leases.release(lease)
 
     async def _keep(self, lease: Lease, run: Run) -> None:
         """LeaseLost once it has lapsed, whoever has it: two must not do the same for long."""

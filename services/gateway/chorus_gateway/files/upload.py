@@ -11,6 +11,7 @@ from chorus_gateway.errors import BodyTooLarge, QuotaExceeded
 from chorus_gateway.files.values import File, FileLimits, State
 
 CHUNK = 512 << 10  # bytes of a row, so that each transaction is short
+CHECKED = 16  # chunks of one file between two looks at all of a tenant's
 
 
 class Upload:
@@ -44,6 +45,8 @@ class Upload:
         """`seconds` is how long it is kept; None is until it is deleted."""
         await self.flush()
         async with self._database.session() as session:
+            if self._chunks > 1:
+                await self._check(session)
             return await self.publish(session, filename, purpose, seconds)
 
     async def flush(self) -> None:
@@ -71,14 +74,22 @@ class Upload:
             await session.execute(insert(file_chunks).values(file_id=self.id, seq=self._chunks, data=data))
             grown = {"bytes": files.c.bytes + len(data), "touched_at": time.time()}
             await session.execute(update(files).where(files.c.id == self.id).values(grown))
-            await self._check(session)
+            if self._chunks % CHECKED == 0:
+                await self._check(session)
         self._chunks += 1
 
     async def _check(self, session: AsyncSession) -> None:
         if self._limits is None:
             return
-        mine = (files.c.tenant == self._tenant) & (files.c.state != State.DELETED)
-        total = int(await session.scalar(select(func.coalesce(func.sum(files.c.bytes), 0)).where(mine)) or 0)
+        mine = (files.c.tenant == self._tenant) & files.c.state.in_((State.WRITING, State.READY))
+        all_mine = select(func.count(), func.coalesce(func.sum(files.c.bytes), 0)).where(mine)
+        count, total = map(int, (await session.execute(all_mine)).one())
+        if count > self._limits.count:
+            raise QuotaExceeded(
+                f"Your organization may have at most {self._limits.count} files and would have {count}; delete some "
+                "that are not needed any more.",
+                code="insufficient_quota",
+            )
         if total > self._limits.tenant:
             raise QuotaExceeded(
                 f"Your organization's files may have at most {self._limits.tenant} bytes together and would have "

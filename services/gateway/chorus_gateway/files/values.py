@@ -12,6 +12,7 @@ class Purpose(StrEnum):
 class State(StrEnum):
     WRITING = "writing"  # nobody sees it yet
     READY = "ready"
+    PART = "part"  # nobody sees it: an answer to a batch's line, until the batch's own files have it
     DELETED = "deleted"  # nobody sees it any more; the sweeper takes its bytes
 
 
@@ -30,7 +31,8 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """In bytes: of one file that a tenant sends, and of all of a tenant's files together."""
+    """Bytes of one file that a tenant sends, and of all of a tenant's files together; and how many these may be."""
 
     file: int = 200 << 20
     tenant: int = 2 << 30
+    count: int = 10_000
