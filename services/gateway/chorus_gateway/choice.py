@@ -10,6 +10,7 @@ from chorus_gateway.engine_client.inbox import Inbox, News
 from chorus_gateway.errors import ConstraintRefused, GatewayError
 from chorus_gateway.meter import RequestMeter
 from chorus_gateway.telemetry import Tracing, current_traceparent
+from chorus_gateway.text.blame import named
 from chorus_gateway.text.echo import Echo
 from chorus_gateway.text.tools.choice_calls import ChoiceCalls
 from chorus_gateway.text.writer import TextWriter
@@ -72,7 +73,7 @@ class Choice:
     def failed(self, error: GatewayError) -> None:
         constraint = self.job.sampling.constraint
         if isinstance(error, ConstraintRefused) and constraint is not None:
-            error = error.naming(constraint.param)
+            error = named(error, constraint)
         self._span.record_exception(error)
         self._inbox.fail(error)
 
