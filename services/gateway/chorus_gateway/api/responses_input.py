@@ -108,8 +108,8 @@ def _part(part: Any, where: str, at: int) -> str:
             return _whole(text, where)
         case {"type": "refusal", "refusal": str(text)}:
             return _whole(text, where)
-    kind: Any = part.get("type") if isinstance(part, Mapping) else part
-    shown = "no text part" if isinstance(kind, dict | list) else json.dumps(kind)[:64]
+    given: Any = part.get("type") if isinstance(part, Mapping) else part
+    shown = "no text part" if isinstance(given, dict | list) else json.dumps(given)[:64]
     raise InvalidRequest(f"{where}: part {at} is {shown}, and only texts are supported.", param=where)
 
 
