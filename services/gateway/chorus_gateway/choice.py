@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Span
@@ -11,6 +12,7 @@ from chorus_gateway.engine_client.inbox import Inbox, News
 from chorus_gateway.errors import ConstraintRefused, GatewayError
 from chorus_gateway.meter import RequestMeter
 from chorus_gateway.telemetry import Tracing, current_traceparent
+from chorus_gateway.text.blame import named
 from chorus_gateway.text.echo import Echo
 from chorus_gateway.text.tools.choice_calls import ChoiceCalls
 from chorus_gateway.text.writer import TextWriter
@@ -73,7 +75,7 @@ class Choice:
     def failed(self, error: GatewayError) -> None:
         constraint = self.job.sampling.constraint
         if isinstance(error, ConstraintRefused) and constraint is not None:
-            error = error.naming(constraint.param)
+            error = named(error, constraint)
         self._span.record_exception(error)
         self._inbox.fail(error)
 
@@ -135,10 +137,9 @@ def joined(pieces: Sequence[Piece]) -> Piece | None:
     """All of one choice, as one."""
     if not pieces:
         return None
-    return Piece(
-        pieces[-1].index,
-        "".join(piece.text for piece in pieces),
-        tuple(entry for piece in pieces for entry in piece.tokens),
-        pieces[-1].end,
-        tuple(call for piece in pieces for call in piece.calls),
-    )
+    text, calls = "", []
+    for piece in pieces:
+        calls += [replace(call, at=len(text) + call.at) for call in piece.calls]
+        text += piece.text
+    last = pieces[-1]
+    return Piece(last.index, text, tuple(entry for piece in pieces for entry in piece.tokens), last.end, tuple(calls))

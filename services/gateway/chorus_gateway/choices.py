@@ -142,7 +142,8 @@ def _echo(ask: Ask, index: int, job: Job, tokenizer: ModelTokenizer) -> Echo:
     return Echo(
         prompt if isinstance(prompt, str) else None,
         job.prompt,
-        tokenizer.detokenizer(prompt, (), skip_special_tokens=ask.skip_special_tokens),
+        # A text comes as it was sent, with whatever looks like a special token in it.
+        tokenizer.detokenizer(prompt, (), skip_special_tokens=ask.skip_special_tokens and not isinstance(prompt, str)),
         spell=tokenizer.token_bytes if job.sampling.prompt_logprobs is not None else None,
     )
 

@@ -34,9 +34,13 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
-    """News of one call. The first has `id` and `name`; the arguments of all, joined, are JSON once it is whole."""
+    """News of one call. The first has `id` and `name`; the arguments of all, joined, are JSON once it is whole.
+
+    `at`: characters of the text that it came with which stand before it.
+    """
 
     index: int
     arguments: str = ""
     id: str = ""
     name: str = ""
+    at: int = 0

@@ -132,6 +132,8 @@ class Constraint:
     source: str = ""  # the schema as JSON, the expression or the grammar
     choices: tuple[str, ...] = ()  # of CHOICE
     param: str = ""  # the request's field that asked for it, which errors name
+    # Of a grammar that the gateway wrote: rules, each with the field that it came from and words for its part in it.
+    origins: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

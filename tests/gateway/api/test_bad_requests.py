@@ -23,6 +23,13 @@ def tool_with(**parameters: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "now", "parameters": parameters}}
 
 
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"items": value}
+    return value
+
+
 CALL = {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
 CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": []}, "messages", "at least 1"),
@@ -67,6 +74,16 @@ CHAT: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name", "match"),
     ({"tools": [tool_with(a="\ud800")]}, "tools.0.function.parameters", "half of a surrogate pair"),
     ({"tools": [tool_with(a=math.nan)]}, "tools.0.function.parameters", "JSON does not have"),
+    ({"tools": [tool_with(type="array")]}, "tools.0.function.parameters", 'of an object, and its type is "array"'),
+    ({"tools": [tool_with(a=nested(200))]}, "tools.0.function.parameters", "at most 128 levels"),
+    ({"tools": [TOOL], "tool_choice": "required", "guided_regex": "a"}, "guided_regex", "only be held to JSON"),
+    ({"guided_json": {"const": math.inf}}, "guided_json", "JSON does not have"),
+    ({"tools": [TOOL], "guided_json": "[" * 100_000}, "guided_json", "nested too deeply"),
+    (
+        {"messages": [{"role": "user", "content": "x", "name": "n" * 257}]},
+        "messages.0.name",
+        "256 characters and has 257",
+    ),
     ({"tools": [TOOL, TOOL]}, "tools", "'now' is there twice"),
     ({"tools": [TOOL] * 129}, "tools", "at most 128"),
     ({"tool_choice": "required"}, "tool_choice", "only allowed with tools"),

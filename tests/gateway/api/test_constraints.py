@@ -51,6 +51,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"guided_regex": ""}, "guided_regex", "at least 1"),
     ({"guided_regex": "a" * 300_000}, "guided_regex", "262144"),
     ({"guided_json": {"enum": ["a" * 300_000]}}, "guided_json", "at most 262144"),
+    ({"guided_json": 3}, "guided_json", "must be a JSON Schema"),
     ({"guided_choice": []}, "guided_choice", "at least 1"),
     ({"guided_choice": "yes"}, "guided_choice", "list"),
     ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag", "not permitted|extra"),

@@ -54,3 +54,21 @@ async def test_a_stream_begins_with_it(client: AsyncOpenAI) -> None:
     chunks = [chunk async for chunk in stream]
     assert chunks[0].choices[0].text.startswith("dear ")
     assert "".join(chunk.choices[0].text for chunk in chunks) == "dear hello "
+
+
+async def test_places_are_those_of_the_text_as_it_was_sent(client: AsyncOpenAI, engine: FakeEngine) -> None:
+    """Whatever in it is a special token, and whether such tokens are shown."""
+    engine.replier = lambda submit: Reply([*ids(" dog"), END])
+    for shown in (True, False):
+        answer = await client.completions.create(
+            model="chorus-demo",
+            prompt="the<|user|> lazy",
+            echo=True,
+            logprobs=0,
+            extra_body={"skip_special_tokens": not shown},
+        )
+        choice = answer.choices[0]
+        assert choice.text.startswith("the<|user|> lazy dog")
+        assert choice.logprobs is not None
+        whole = zip(choice.logprobs.tokens or (), choice.logprobs.text_offset or (), strict=True)
+        assert all(choice.text[at:].startswith(token) for token, at in whole)

@@ -13,7 +13,7 @@ from openai.types.responses import Response
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from tests.gateway.support.fake_engine import FakeEngine, Reply
 from tests.gateway.support.gateway import KEY
-from tests.gateway.support.tokenizers import bundle, ids, tokenizer
+from tests.gateway.support.tokenizers import END, bundle, ids, tokenizer
 from tests.gateway.support.tools import QWEN, ROME, says
 
 WEATHER: Any = {
@@ -175,6 +175,21 @@ async def test_log_probabilities_are_those_of_texts(url: str, engine: FakeEngine
     assert output[1]["arguments"] == '{"city": "Rome"}'
 
 
+@pytest.mark.parametrize("together", [1, 200])
+async def test_items_come_in_the_order_in_which_they_were_written(
+    url: str, client: AsyncOpenAI, engine: FakeEngine, together: int
+) -> None:
+    written = [*ids(f"I look.\n{ROME}\nAnd again.\n{ROME}\nDone."), END]
+    engine.replier = lambda submit: Reply(written, together=together)
+    expected = ["I look.", '{"city": "Rome"}', "And again.", '{"city": "Rome"}', "Done."]
+    whole = await client.responses.create(model=MODEL, input="Rome?", tools=[WEATHER])
+    told = (await events(url, {"input": "Rome?", "tools": [WEATHER]}))[-1]["response"]
+    answers: Any = (whole.to_dict()["output"], told["output"])
+    for output in answers:
+        said = [item["arguments"] if "arguments" in item else item["content"][0]["text"] for item in output]
+        assert said == expected
+
+
 async def test_an_error_in_the_middle(url: str, engine: FakeEngine) -> None:
     error = pb.Error(code=pb.ERROR_CODE_INTERNAL, message="the device is gone")
     engine.replier = lambda submit: Reply(ids("hello"), error=error)
@@ -187,6 +202,8 @@ async def test_wrong_requests(client: AsyncOpenAI, engine: FakeEngine) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"input": []}, "input"),
         ({"input": 3}, "input"),
+        ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}], "tools": [WEATHER]}, "input"),
+        ({"text": {"format": {"type": "json_object"}}, "guided_regex": "a"}, "guided_regex"),
         ({"input": "\ud800"}, "input"),
         ({"input": [{"role": "wizard", "content": "x"}]}, "input.0.role"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content"),

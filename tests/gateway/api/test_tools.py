@@ -9,9 +9,10 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from tests.gateway.support.fake_engine import FakeEngine, Reply
+from chorus_proto.engine.v1 import engine_pb2 as pb
+from tests.gateway.support.fake_engine import FakeEngine, Replier, Reply
 from tests.gateway.support.gateway import KEY, Gateway
-from tests.gateway.support.tokenizers import bundle, ids, tokenizer
+from tests.gateway.support.tokenizers import END, bundle, ids, tokenizer
 from tests.gateway.support.tools import QWEN, ROME, TIME, says
 
 WEATHER: dict[str, Any] = {
@@ -104,6 +105,46 @@ async def test_nothing_behind_the_one_call_is_told_or_counted(client: AsyncOpenA
         assert logprobs is not None
         told.add((message.content, usage.completion_tokens, len(logprobs.content or ())))
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("together", [1, 7, 200])
+async def test_nothing_follows_the_one_call_however_the_answer_is_cut(
+    client: AsyncOpenAI, engine: FakeEngine, together: int
+) -> None:
+    written = [*ids(f"I look.\n{ROME}\nIt is warm."), END]
+    engine.replier = lambda submit: Reply(written, together=together)
+    answer = await client.chat.completions.create(**ASK, parallel_tool_calls=False)
+    assert answer.choices[0].message.content == "I look."
+    assert len(answer.choices[0].message.tool_calls or ()) == 1
+
+
+def refusing(rule: str) -> Replier:
+    """As engines refuse a schema in a grammar, with the lines around it."""
+
+    def refuses(submit: pb.Submit) -> Reply:
+        lines = submit.sampling.constraint.lark.splitlines()
+        at = next(at for at, line in enumerate(lines, 1) if line.startswith(rule))
+        message = f"at {at}(14): failed to compile JSON schema: Odd {at - 1} | {lines[at - 2]} {at} | {lines[at - 1]}."
+        return Reply([], error=pb.Error(code=pb.ERROR_CODE_CONSTRAINT, message=message))
+
+    return refuses
+
+
+async def test_what_cannot_be_compiled_names_its_tool(client: AsyncOpenAI, engine: FakeEngine) -> None:
+    """Of the gateway's own grammar the client is told nothing."""
+
+    answer_in = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"enum": []}}}
+    asked: list[tuple[str, dict[str, Any], str, str]] = [
+        ("arguments_1", {"tool_choice": "required"}, "tools", "tools: the parameters of 'now'"),
+        ("answer", {"response_format": answer_in}, "response_format.json_schema.schema", "response_format.json_schema"),
+    ]
+    for rule, fields, param, words in asked:
+        engine.replier = refusing(rule)
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.chat.completions.create(**ASK, **fields)
+        assert caught.value.param == param
+        assert words in caught.value.message
+        assert "failed to compile JSON schema: Odd." in caught.value.message
 
 
 async def test_a_streamed_call(url: str, engine: FakeEngine) -> None:

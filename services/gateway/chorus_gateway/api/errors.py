@@ -42,6 +42,7 @@ STATUS: Mapping[type[GatewayError], tuple[int, str]] = {
     DeadlineExceeded: (504, "timeout_error"),
     Internal: (500, "server_error"),
 }
+_MAX_PART = 64  # characters of a field's name, which a client may have made up
 RETRY_SECONDS = 1.0  # where the error itself names no time
 
 log = logging.getLogger(__name__)
@@ -99,11 +100,20 @@ def invalid(errors: Sequence[Any]) -> InvalidRequest:
         return InvalidRequest(
             "The body does not say that it is JSON: send the header 'Content-Type: application/json'."
         )
-    where = [str(part) for part in first["loc"]]
+    where = [str(part)[:_MAX_PART] for part in first["loc"] if part != "[key]"]
     path = ".".join(where[1:] if where[0] in ("body", "query", "path", "header") else where) or None
-    message = str(first["msg"]).removeprefix("Value error, ")
+    message = _complaint(first)
     shown = "" if first["type"] == "missing" else _shown(first.get("input"))
     return InvalidRequest(f"{path or 'The body'}: {message}{shown}.", param=path)
+
+
+def _complaint(first: Any) -> str:
+    """Of a text's length pydantic speaks as of a list's where more is known of the text than that it is one."""
+    if first["type"] in ("too_long", "too_short") and isinstance(first.get("input"), str):
+        limit = first["ctx"].get("max_length", first["ctx"].get("min_length"))
+        bound = "most" if first["type"] == "too_long" else "least"
+        return f"should have at {bound} {limit} character{'' if limit == 1 else 's'} and has {len(first['input'])}"
+    return str(first["msg"]).removeprefix("Value error, ")
 
 
 def _shown(value: Any) -> str:

@@ -27,6 +27,8 @@ def messages_of(instructions: str | None, given: Any) -> tuple[Message, ...]:
             conversation.add(item, f"input.{at}")
     else:
         raise InvalidRequest(f"input: must be a text or a list of 1 to {MAX_ITEMS} items.", param="input")
+    if not conversation.messages:
+        raise InvalidRequest("input: has nothing but reasoning, which is left out: send a message too.", param="input")
     return tuple(conversation.messages)
 
 
@@ -51,14 +53,16 @@ class _Conversation:
             case "reasoning":
                 pass  # an earlier answer's way there, of a model that tells it
             case other:
+                shown = repr(other[:64]) if isinstance(other, str) else "what is no text"
                 raise InvalidRequest(
-                    f"{where}.type: {str(other)[:64]!r} is not supported, only 'message', 'function_call' and"
+                    f"{where}.type: {shown} is not supported, only 'message', 'function_call' and"
                     " 'function_call_output' are.",
                     param=f"{where}.type",
                 )
 
     def _message(self, item: Mapping[str, Any], where: str) -> None:
-        role = _ROLES.get(str(item.get("role")))
+        given = item.get("role")
+        role = _ROLES.get(given) if isinstance(given, str) else None
         if role is None:
             raise InvalidRequest(
                 f"{where}.role: must be 'user', 'assistant', 'system' or 'developer'.", param=f"{where}.role"
@@ -104,7 +108,8 @@ def _part(part: Any, where: str, at: int) -> str:
             return _whole(text, where)
         case {"type": "refusal", "refusal": str(text)}:
             return _whole(text, where)
-    shown = json.dumps(part.get("type") if isinstance(part, Mapping) else part)[:64]
+    given: Any = part.get("type") if isinstance(part, Mapping) else part
+    shown = "no text part" if isinstance(given, dict | list) else json.dumps(given)[:64]
     raise InvalidRequest(f"{where}: part {at} is {shown}, and only texts are supported.", param=where)
 
 

@@ -1,7 +1,7 @@
 """Types of request fields that several routes share."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -10,6 +10,7 @@ MAX_STOPS = 4
 MAX_SPECULATION = 16
 _MAX_STOP_CHARACTERS = 1024
 _MAX_BIASES = 1024
+_MAX_LEVELS = 128  # of a value that is written again: what writes it takes a turn of the stack for each
 
 
 def whole(text: str) -> str:
@@ -22,16 +23,29 @@ def whole(text: str) -> str:
 
 
 def sound(value: object) -> object:
-    """What Python reads as JSON may hold what is none, or halves of surrogate pairs, and cannot be written again."""
+    """What Python reads as JSON may hold what is none, or halves of surrogate pairs, or nest too deep, and cannot be
+    written again."""
+    _check_levels(value)
     try:
         whole(json.dumps(value, allow_nan=False, ensure_ascii=False))
-    except RecursionError as error:
-        raise ValueError("is nested too deeply: send it with fewer levels") from error
     except ValueError as error:
         if isinstance(error.__cause__, UnicodeEncodeError):
             raise
         raise ValueError("has a number that JSON does not have") from error
     return value
+
+
+def _check_levels(value: object) -> None:
+    level: list[object] = [value]
+    for _ in range(_MAX_LEVELS):
+        level = [part for whole in level if isinstance(whole, dict | list) for part in _parts(whole)]
+        if not level:
+            return
+    raise ValueError(f"is nested too deeply: send it with at most {_MAX_LEVELS} levels")
+
+
+def _parts(whole: dict[Any, Any] | list[Any]) -> Iterable[object]:
+    return whole.values() if isinstance(whole, dict) else whole
 
 
 def _stops(value: object) -> object:

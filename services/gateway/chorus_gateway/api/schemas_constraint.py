@@ -4,16 +4,29 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from chorus_gateway.api.schema_types import Text
+from chorus_gateway.api.schema_types import JsonObject, Text, sound, whole
 from chorus_gateway.errors import InvalidRequest
 from chorus_gateway.values import Constraint, ConstraintKind
 
 MAX_SOURCE = 1 << 18  # characters
 MAX_CHOICES = 4096
 
-Schema = dict[str, Any] | Text
+
+def _schema_or_text(value: object) -> object:
+    if isinstance(value, dict):
+        return sound(value)
+    if not isinstance(value, str):
+        raise ValueError("must be a JSON Schema, as an object or its text")
+    return whole(value)
+
+
+Schema = Annotated[
+    dict[str, Any] | str,
+    BeforeValidator(_schema_or_text),
+    WithJsonSchema({"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "string"}]}),
+]
 Source = Annotated[Text, Field(min_length=1, max_length=MAX_SOURCE)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_CHOICES)]
 
@@ -23,7 +36,7 @@ class JsonSchemaFormat(BaseModel):
 
     name: str = Field(pattern="^[a-zA-Z0-9_-]{1,64}$")
     description: Text | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema", description="Absent: any JSON object.")
+    schema_: JsonObject | None = Field(None, alias="schema", description="Absent: any JSON object.")
     strict: bool | None = Field(None, description="The answer keeps to the schema either way.")
 
 
@@ -101,10 +114,7 @@ def _of_structured(given: StructuredOutputs | None) -> Iterator[Constraint]:
 
 def _schema(schema: dict[str, Any] | str | None, param: str) -> Iterator[Constraint]:
     if schema is not None:
-        try:
-            source = schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":"))
-        except RecursionError as error:
-            raise InvalidRequest(f"{param}: nests too deep: make it simpler.", param=param) from error
+        source = schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":"))
         yield Constraint(ConstraintKind.JSON_SCHEMA, source, param=param)
 
 

@@ -25,7 +25,7 @@ UNSUPPORTED_RESPONSES: Mapping[str, tuple[Any, ...]] = {
     "background": (False,),
     "prompt": (),
     "truncation": ("disabled",),
-    "reasoning": ({}, {"effort": None}, {"effort": "none"}),
+    "reasoning": ({}, {"effort": None}, {"effort": "none"}, {"effort": None, "summary": None}),
     "messages": (),
     "max_tokens": (),
     "modalities": (["text"],),
@@ -88,14 +88,12 @@ class ResponseRequest(GenerationRequest):
         return (self.top_logprobs or 0) if LOGPROBS in (self.include or ()) else None
 
     def constraint(self) -> Constraint | None:
-        wanted = None if self.text is None else self.text.format
-        if wanted is None or wanted.type == "text":
-            return super().constraint()
-        if wanted.type == "json_object":
-            return Constraint(ConstraintKind.JSON_OBJECT, param="text.format")
-        if wanted.schema_ is None:
-            raise InvalidRequest("text.format.schema: required with type 'json_schema'.", param="text.format.schema")
-        return Constraint(ConstraintKind.JSON_SCHEMA, json.dumps(wanted.schema_), param="text.format.schema")
+        asked, other = self._format(), super().constraint()
+        if asked is not None and other is not None:
+            raise InvalidRequest(
+                f"{other.param}: the answer is bound by {asked.param} already: send one of them.", param=other.param
+            )
+        return asked or other
 
     def check(self, unsupported: Mapping[str, tuple[Any, ...]] = UNSUPPORTED_RESPONSES) -> None:
         super().check(unsupported)
@@ -105,6 +103,16 @@ class ResponseRequest(GenerationRequest):
             raise InvalidRequest("response_format: here it is text.format: send that.", param="response_format")
         if self.top_logprobs and self.top() is None:
             raise InvalidRequest(f"top_logprobs: only allowed when include has '{LOGPROBS}'.", param="top_logprobs")
+
+    def _format(self) -> Constraint | None:
+        wanted = None if self.text is None else self.text.format
+        if wanted is None or wanted.type == "text":
+            return None
+        if wanted.type == "json_object":
+            return Constraint(ConstraintKind.JSON_OBJECT, param="text.format")
+        if wanted.schema_ is None:
+            raise InvalidRequest("text.format.schema: required with type 'json_schema'.", param="text.format.schema")
+        return Constraint(ConstraintKind.JSON_SCHEMA, json.dumps(wanted.schema_), param="text.format.schema")
 
     def _choice(self) -> Any:
         """As chat completions have it."""

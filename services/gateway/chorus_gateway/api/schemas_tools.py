@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from chorus_gateway.api.schema_types import JsonObject, Text, sound
 from chorus_gateway.errors import InvalidRequest
@@ -15,12 +15,21 @@ NAME = r"^[a-zA-Z0-9_-]{1,128}$"
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
+def _of_object(parameters: dict[str, Any]) -> dict[str, Any]:
+    kinds = parameters.get("type", "object")
+    if kinds != "object" and not (isinstance(kinds, list) and "object" in kinds):
+        raise ValueError(f"must be the schema of an object, and its type is {json.dumps(kinds)[:64]}")
+    return parameters
+
+
 class Function(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
     name: str = Field(pattern=NAME)
     description: Text | None = None
-    parameters: JsonObject | None = Field(None, description="A JSON Schema of an object; absent: no parameters.")
+    parameters: Annotated[JsonObject, AfterValidator(_of_object)] | None = Field(
+        None, description="A JSON Schema of an object; absent: no parameters."
+    )
     strict: bool | None = Field(None, description="Calls keep to the schema.")
 
     def tool(self) -> Tool:

@@ -49,10 +49,14 @@ class Transcript:
 
     def add(self, piece: Piece) -> Iterator[Event]:
         self._tokens += piece.tokens
-        if piece.text:
-            yield from self._write(piece.text)
+        told = 0
         for call in piece.calls:
+            if call.at > told:
+                yield from self._write(piece.text[told : call.at])
+                told = call.at
             yield from self._call(call)
+        if piece.text[told:]:
+            yield from self._write(piece.text[told:])
         if piece.end is not None:
             self._end = piece.end
             if not self._output:

@@ -44,6 +44,8 @@ _BAND = {
 _POOLING = {None: pb.POOLING_UNSPECIFIED, Pooling.MEAN: pb.POOLING_MEAN, Pooling.LAST: pb.POOLING_LAST}
 _RETRY = frozenset({pb.ERROR_CODE_ADAPTER_UNAVAILABLE, pb.ERROR_CODE_NO_CREDIT, pb.ERROR_CODE_DRAINING})
 _MICROSECOND = 1e-6
+# Fields of requests that engines alone can judge, as their words on them begin.
+_JUDGED = ("logit_bias", "stop_token_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ def failure_value(message: pb.Delta) -> Failure | None:
 
 def _error(code: int, message: str) -> GatewayError:
     if code == pb.ERROR_CODE_INVALID:
-        return InvalidRequest(message)
+        return InvalidRequest(message, param=next((name for name in _JUDGED if message.startswith(name)), None))
     if code == pb.ERROR_CODE_CONSTRAINT:
         return ConstraintRefused(message)
     if code in (pb.ERROR_CODE_ADAPTER_NOT_FOUND, pb.ERROR_CODE_ADAPTER_UNUSABLE):

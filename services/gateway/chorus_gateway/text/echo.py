@@ -19,9 +19,11 @@ class Echo:
         for."""
         pieces = [detokenizer.step(token_id) for token_id in ids]
         pieces[-1] += detokenizer.flush()
-        self.text = "".join(pieces) if text is None else text
+        decoded = "".join(pieces)
+        self.text = decoded if text is None else text
         self._ids = ids
         self._lengths = [len(piece) for piece in pieces]
+        self._before = max(0, decoded.find(self.text))  # characters that the tokenizer put in front of it
         self._spell = spell
         self._logprobs: list[TokenLogprob] = []
         self._pending = True
@@ -40,7 +42,8 @@ class Echo:
         for token_id, length, logprob in zip(self._ids, self._lengths, [first, *self._logprobs], strict=True):
             top = tuple(_view(spell, other, value) for other, value in logprob.top)
             token = _view(spell, token_id, logprob.logprob)
-            entries.append(TokenEntry(token, top, offset, has_past=logprob is not first))
+            at = min(max(0, offset - self._before), len(self.text))
+            entries.append(TokenEntry(token, top, at, has_past=logprob is not first))
             offset += length
         return tuple(entries)
 

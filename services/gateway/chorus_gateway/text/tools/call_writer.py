@@ -52,8 +52,8 @@ class CallWriter:
         """`raw` is what was read of it already, and is text if it turns out to be no call."""
         self._scanner, self._told, self._raw = scanner, False, raw
 
-    def feed(self, text: str) -> tuple[str, str]:
-        """(text that turned out to be no call, what follows the call)."""
+    def feed(self, text: str, at: int) -> tuple[str, str]:
+        """(text that turned out to be no call, what follows the call). `at`: CallPiece's."""
         scanner = self._scanner
         assert scanner is not None
         rest = scanner.feed(text)
@@ -62,7 +62,7 @@ class CallWriter:
             known = self._known is None or not scanner.name or scanner.name in self._known
             if scanner.broken or not known:
                 return self._give_up(), rest
-        self._tell(scanner)
+        self._tell(scanner, at)
         if scanner.done:
             self.finished += 1
         if scanner.done or scanner.broken:
@@ -80,14 +80,14 @@ class CallWriter:
         pieces, self._pieces = tuple(self._pieces), []
         return pieces
 
-    def _tell(self, scanner: Scanner) -> None:
+    def _tell(self, scanner: Scanner, at: int) -> None:
         arguments = scanner.take()
         if scanner.name and not self._told:
             self._told = True
-            self._pieces.append(CallPiece(self.count, arguments, self._new_id(), scanner.name))
+            self._pieces.append(CallPiece(self.count, arguments, self._new_id(), scanner.name, at))
             self.count += 1
         elif arguments:
-            self._pieces.append(CallPiece(self.count - 1, arguments))
+            self._pieces.append(CallPiece(self.count - 1, arguments, at=at))
 
     def _give_up(self) -> str:
         raw, self._raw, self._scanner = self._raw, "", None

@@ -17,8 +17,9 @@ class ChoiceCalls:
         text, calls = self._reader.feed(written)
         called = self._reader.called
         if called and not self.parallel:
-            # What follows in the same piece was read already, and is no call that anybody asked for.
-            return text, tuple(call for call in calls if call.index == 0), End.TOOL_CALLS
+            # What follows in the same piece was read already, and is nothing that anybody asked for.
+            first = tuple(call for call in calls if call.index == 0)
+            return text[: first[-1].at if first else 0], first, End.TOOL_CALLS
         if end is not None:
             rest, last = self._reader.flush()
             text, calls = text + rest, calls + last

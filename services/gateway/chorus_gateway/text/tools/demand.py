@@ -17,7 +17,8 @@ def demanding(ask: Ask, tokenizer: ModelTokenizer) -> Ask:
     use, asked = ask.tools, ask.sampling.constraint
     if use is None or not (use.required or asked is not None or any(tool.strict for tool in use.callable)):
         return ask
-    constraint = Constraint(ConstraintKind.LARK, _grammar(use, asked, tokenizer), param="tools")
+    grammar = _grammar(use, asked, tokenizer)
+    constraint = Constraint(ConstraintKind.LARK, grammar, param="tools", origins=_origins(use, asked))
     return replace(ask, sampling=replace(ask.sampling, constraint=constraint))
 
 
@@ -25,10 +26,25 @@ def _grammar(use: ToolUse, asked: Constraint | None, tokenizer: ModelTokenizer) 
     form, spell = tokenizer.tool_format, tokenizer.spell
     if asked is None and not use.required:
         return form.free([_loose(tool) for tool in use.callable], spell)
+    answer = None if asked is None else _answer(asked)
     calls = form.calls(use.callable, spell, parallel=use.parallel)
-    if asked is None or use.required:
+    if answer is None or use.required:
         return lark("calls", *calls)
-    return lark("calls | answer", *calls, f"answer: {json_of(_schema(asked))}")
+    return lark("calls | answer", *calls, f"answer: {answer}")
+
+
+def _origins(use: ToolUse, asked: Constraint | None) -> tuple[tuple[str, str, str], ...]:
+    named = [(at, f"the parameters of {tool.name!r}") for at, tool in enumerate(use.callable)]
+    rules = [(f"{rule}_{at}", "tools", words) for at, words in named for rule in ("call", "arguments")]
+    return (*rules, ("answer", asked.param, "")) if asked is not None else tuple(rules)
+
+
+def _answer(asked: Constraint) -> str:
+    """A rule's body."""
+    try:
+        return json_of(_schema(asked))
+    except RecursionError as error:
+        raise InvalidRequest(f"{asked.param}: is nested too deeply: make it simpler.", param=asked.param) from error
 
 
 def _loose(tool: Tool) -> Tool:
@@ -42,8 +58,8 @@ def _schema(asked: Constraint) -> Mapping[str, object]:
     if asked.kind is ConstraintKind.JSON_SCHEMA:
         return _parsed(asked)
     raise InvalidRequest(
-        f"{asked.param}: with tools that the model may choose to call, an answer can only be held to JSON: leave the"
-        " tools out, or tool_choice 'none'.",
+        f"{asked.param}: with tools that the model may call, an answer can only be held to JSON: leave the tools out,"
+        " or send tool_choice 'none'.",
         param=asked.param,
     )
 

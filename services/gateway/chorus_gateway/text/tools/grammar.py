@@ -52,4 +52,6 @@ def opened(marker: str, spelled: str) -> str:
 def closed(tool: Tool) -> dict[str, object]:
     """Its arguments' schema. What the schema does not speak of is no argument, unless it says so."""
     schema = dict(tool.parameters)
-    return schema if any(word in schema for word in COMBINED) else {"additionalProperties": False, **schema}
+    if any(word in schema for word in COMBINED):
+        return schema
+    return {"additionalProperties": False, **schema, "type": "object"}

@@ -52,7 +52,7 @@ class HermesReader:
         out = ""
         while text:
             if self._calls.open:
-                lost, text = self._calls.feed(text)
+                lost, text = self._calls.feed(text, len(out))
                 self._trims = not lost
                 out += lost
                 continue

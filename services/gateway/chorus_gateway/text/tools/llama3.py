@@ -67,7 +67,7 @@ class Llama3Reader:
         out = ""
         while text:
             if self._calls.open:
-                lost, text = self._calls.feed(text)
+                lost, text = self._calls.feed(text, len(out))
                 self._expects = not lost and not self._calls.open
                 out += lost
             elif self._expects:

@@ -63,7 +63,7 @@ class MistralReader:
         out = ""
         while text:
             if self._calls.open:
-                lost, text = self._calls.feed(text)
+                lost, text = self._calls.feed(text, len(out))
                 self._expects = self._listed and not self._calls.open
                 self._trims = not lost
                 out += lost
