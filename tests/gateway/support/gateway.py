@@ -205,7 +205,7 @@ async def running_gateway(
         responses_router(pipeline),
         embeddings_router(pipeline),
     )
-    looking = (models_router(keys, models), tokenize_router(keys, models, tokenizers))
+    looking = (models_router(keys, models), tokenize_router(keys, models, tokenizers, quota))
     for router in (*asking, *looking):
         app.include_router(router)
     orphans = Orphans(ledger, pool, "worker", metrics.usage_unknown_total, patience=0.2)
