@@ -102,8 +102,7 @@ class Choices:
         )
 
     def billed(self) -> Usage:
-        """What the client got so far, or would have got had it stayed: nothing of an answer that broke off before any of
-        it was sent."""
+        """What the client got so far, or would have had it stayed: nothing of what broke off before any was sent."""
         return Usage(0, 0) if self._lost else self.made()
 
     def made(self) -> Usage:
