@@ -54,7 +54,9 @@ async def test_a_conversation_is_what_the_model_is_given(client: AsyncOpenAI, en
         ("/tokenize", {"model": "chorus-demo@nobodys", "prompt": "a"}, "model"),
         ("/detokenize", {"tokens": [10**6]}, "tokens"),
         ("/detokenize", {"tokens": "hello"}, "tokens"),
-        ("/detokenize", {"tokens": [-1]}, "tokens.0"),
+        ("/detokenize", {"tokens": [-1]}, "tokens"),
+        ("/detokenize", {"tokens": [True]}, "tokens"),
+        ("/detokenize", {"tokens": [1] * ((1 << 20) + 1)}, "tokens"),
     ],
 )
 async def test_wrong_requests(client: AsyncOpenAI, path: str, body: dict[str, Any], param: str) -> None:
