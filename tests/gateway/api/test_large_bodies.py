@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 
 from chorus_gateway.api import large_bodies
 from chorus_gateway.api.direct import DirectRoutes
+from chorus_gateway.api.json_in_turns import read_in_turns
 from tests.gateway.support.gateway import KEY, Gateway, served
 
 MANY = 40_000  # values
@@ -28,11 +29,10 @@ async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Those that read large bodies."""
     found: list[str] = []
-    read = large_bodies.read_in_turns
 
     def noted(content: bytes) -> object:
         found.append(threading.current_thread().name)
-        return read(content)
+        return read_in_turns(content)
 
     monkeypatch.setattr(large_bodies, "read_in_turns", noted)
     return found
