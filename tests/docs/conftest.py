@@ -26,7 +26,7 @@ def app() -> FastAPI:
     given: dict[str, Any] = {part.name: nothing for part in fields(Parts)}
     parts = Parts(**given | {"metrics": Metrics(), "tracing": Tracing()})
     texts = (chat_router, completions_router, responses_router, embeddings_router)
-    tokens = tokenize_router(nothing, nothing, nothing)
+    tokens = tokenize_router(nothing, nothing, nothing, nothing)
     stored = (files_router(nothing, nothing), batches_router(nothing, nothing, (), nothing))
     asking = (*(router(nothing) for router in texts), *stored, tokens, models_router(nothing, nothing))
     return create_app(parts, BodyLimits(1, 1), (*asking, *usage_routers(nothing)))

@@ -72,6 +72,11 @@ class Answer(Protocol):
         """Whether a piece can be written now, without waiting for the client."""
         ...
 
+    @property
+    def reached(self) -> bool:
+        """Whether the client has been sent any of what was written. What is sent whole is not before `finish`."""
+        ...
+
     def begin(self, opening: Opening) -> None: ...
 
     def write_now(self, piece: Piece) -> None:

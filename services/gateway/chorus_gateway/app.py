@@ -23,7 +23,7 @@ from chorus_gateway.api import (
     files,
 )
 from chorus_gateway.api.dependencies import Parts, bearer
-from chorus_gateway.api.direct import DirectRoutes
+from chorus_gateway.api.direct import DirectRoute, DirectRoutes
 from chorus_gateway.api.errors import install_error_handlers
 from chorus_gateway.api.health import health_router
 from chorus_gateway.middleware import AccessMetrics, BodyLimit, CatchFailures, ClientAddress, RequestId
@@ -55,13 +55,14 @@ TAGS = [
 ]
 
 FORM_BYTES = 64 << 10  # of an upload beside its file
+FEW_BYTES = 256 << 10  # of requests that carry no prompts, which are read on the event loop
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     """In bytes."""
 
-    default: int
+    default: int  # of a request with prompts
     upload: int  # of an adapter
     file: int = 200 << 20  # of a batch
 
@@ -81,9 +82,11 @@ def create_app(parts: Parts, limits: BodyLimits, routers: Sequence[APIRouter] = 
     """`routers` are the tenants' routes under /v1."""
 
     def surround(app: ASGIApp) -> ASGIApp:
-        app = DirectRoutes(app, [route for router in routers for route in router.routes])
-        uploads = {admin_adapters.UPLOAD_PATH: limits.upload, files.UPLOAD_PATH: limits.file + FORM_BYTES}
-        app = BodyLimit(app, limits.default, uploads)
+        routes = [route for router in routers for route in router.routes]
+        app = DirectRoutes(app, routes, parts.authenticator)
+        own = {route.path: limits.default for route in routes if isinstance(route, DirectRoute)}
+        own |= {admin_adapters.UPLOAD_PATH: limits.upload, files.UPLOAD_PATH: limits.file + FORM_BYTES}
+        app = BodyLimit(app, min(limits.default, FEW_BYTES), own)
         app = AccessMetrics(app, parts.metrics.http_requests_total)
         return RequestId(ClientAddress(app, parts.proxies))
 

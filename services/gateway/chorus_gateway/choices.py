@@ -39,6 +39,7 @@ class Choices:
         self._searches = ask.beams is not None
         self._a_job = ask.n if self._searches else 1  # choices that one job answers
         self._may_stop = bool(ask.stop) or (ask.tools is not None and not ask.tools.parallel)
+        self._lost = False  # it broke off, and the client got an error and no answer
         self._all = [self._choice(index, job, ask, tokenizer, tracing) for index, job in enumerate(jobs)]
 
     def _choice(self, index: int, job: Job, ask: Ask, tokenizer: ModelTokenizer, tracing: Tracing) -> Choice:
@@ -73,6 +74,9 @@ class Choices:
                     unfinished -= 1
                     ended(piece.index // self._a_job)
                 await answer.write(piece)
+        except Exception:  # a client that leaves is no such
+            self._lost = not answer.reached
+            raise
         finally:
             self._inbox.offer_to(None)  # which would keep all of this until the collector comes
         self._meter.finished([str(choice.end) for choice in self._all], self.usage().prompt_tokens)
@@ -98,7 +102,11 @@ class Choices:
         )
 
     def billed(self) -> Usage:
-        """What the client got so far: a prompt counts from the first token of any of its answers, or its embedding."""
+        """What the client got so far, or would have had it stayed: nothing of what broke off before any was sent."""
+        return Usage(0, 0) if self._lost else self.made()
+
+    def made(self) -> Usage:
+        """What came for the client: a prompt counts from the first token of any of its answers, or its embedding."""
         groups = [self._all[at : at + self._n] for at in range(0, len(self._all), self._n)]
         answered = [group[0] for group in groups if any(choice.answered for choice in group)]
         return Usage(

@@ -121,7 +121,9 @@ class Settings(BaseSettings):
         description="comma-separated networks (CIDR) of proxies before the gateway, whose x-forwarded-for says where "
         "a request comes from; none by default",
     )
-    max_body_bytes: int = Field(8 * MIB, ge=1024, description="largest body of a request except uploads, in bytes")
+    max_body_bytes: int = Field(
+        8 * MIB, ge=1024, description="largest body of a request with prompts, in bytes; others may have 256 KiB"
+    )
     max_upload_bytes: int = Field(
         8 * GIB, ge=1024, description="largest body of an adapter's upload, in bytes; the store has a limit of its own"
     )

@@ -159,7 +159,7 @@ async def compose(settings: Settings, stack: AsyncExitStack, worker: Worker | No
         *(make(pipeline) for make in TEXT_ROUTERS),
         *usage_routers(books.reports),
         models_router(authenticator, resolver),
-        tokenize_router(authenticator, resolver, tokenizers),
+        tokenize_router(authenticator, resolver, tokenizers, settling),
         files_router(authenticator, files),
         batches_router(authenticator, BatchStore(database), BATCH_ENDPOINTS, work.wake),
     )

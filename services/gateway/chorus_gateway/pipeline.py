@@ -98,7 +98,7 @@ class Pipeline:
             async with reserved(self._quota, wanted, lambda: bill.used(choices.billed())) as reservation:
                 # From here on it is in the ledger, whatever becomes of this process.
                 admission = _admission(ask, principal, model, bill, reservation.at)
-                with recorded(self._ledger, admission, choices.billed) as entry:
+                with recorded(self._ledger, admission, choices) as entry:
                     # An adapter that no engine has is loaded by one of them, whichever gateway asks first.
                     await self._claims.settle(model)
                     # Each job waits for its turn and a credit, and goes to the engine that suits it best.

@@ -26,6 +26,12 @@ def refuse_hopeless(ask: Ask, model: ResolvedModel, longest_token: int) -> None:
 
 def refuse_hopeless_prompt(prompt: Prompt, model: ResolvedModel, longest_token: int, field: str) -> None:
     context = model.base.max_model_len
+    if isinstance(prompt, tuple) and len(prompt) > context:
+        raise _too_long(
+            f"This model's maximum context length is {context} tokens, but the prompt has {len(prompt)} tokens: shorten"
+            " the prompt.",
+            field,
+        )
     least = _characters(prompt) // (_NORMALIZED * longest_token)
     if least >= context:
         raise _too_long(

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from chorus_engine.llm import (
     LLM,
     AdapterUnusable,
+    BeamParams,
     Constraint,
     ConstraintKind,
     ConstraintRefused,
@@ -110,6 +111,34 @@ def test_a_stop_string_ends_guesses_where_it_ends_tokens(llm: LLM, guessing: LLM
     assert 0 < guessed.accepted_tokens < len(guessed.tokens)
 
 
+def test_beams_are_those_of_transformers(llm: LLM, world: World) -> None:
+    stops = tuple(range(0, 90, 9))
+    searching = Sampling(10, stop_token_ids=stops, ignore_eos=True, logprobs=1, beams=BeamParams(3, 0.5))
+    names = ["one", None]
+    answers = llm.generate(PROMPTS[:2], searching, adapter=names)
+    for prompt, name, answer in zip(PROMPTS, names, answers, strict=False):
+        truth = world.oracle.beams(
+            *(name, prompt, stops), num_beams=3, max_new_tokens=10, length_penalty=0.5, early_stopping=False
+        )
+        assert [found.token_ids for found in answer.beams] == [tokens for tokens, _ in truth]
+        assert [found.score for found in answer.beams] == pytest.approx([score for _, score in truth], rel=1e-5)
+        best = answer.beams[0]
+        assert (answer.text, answer.token_ids, answer.finish) == (best.text, best.token_ids, best.finish)
+        assert all(token.logprob is not None and len(token.top) == 1 for token in best.tokens)
+        assert answer.text == "".join(chr(token + 33) for token in answer.token_ids if token < 94)
+    assert not llm.generate(PROMPTS[:1], GREEDY)[0].beams
+
+
+def test_a_stop_string_cuts_what_a_search_found(llm: LLM) -> None:
+    searching = Sampling(16, ignore_eos=True, beams=BeamParams(2))
+    free = next(answer for answer in llm.generate(PROMPTS, searching, adapter="one") if answer.text)
+    stop = free.text[-1]
+    [cut] = llm.generate([free.prompt_token_ids], replace(searching, stop=(stop,)), adapter="one")
+    assert (cut.text, cut.finish) == (free.text[: free.text.index(stop)], "stop")
+    assert cut.token_ids == free.token_ids[: free.token_ids.index(ord(stop) - 33) + 1]
+    assert cut.beams[0].score == pytest.approx(free.beams[0].score, rel=1e-4)
+
+
 def test_vectors_are_the_oracles(llm: LLM, world: World) -> None:
     for pooling in Pooling:
         vectors = llm.embed(PROMPTS, adapter="two", pooling=pooling)
@@ -147,6 +176,12 @@ def test_what_cannot_be_is_refused_in_a_sentence(llm: LLM, world: World, tmp_pat
         llm.generate(["a"], Sampling(max_tokens=5000))
     with pytest.raises(InvalidRequest, match="top_p is 0"):
         Sampling(top_p=0)
+    with pytest.raises(InvalidRequest, match="width from 1 to 32"):
+        Sampling(beams=BeamParams(33))
+    with pytest.raises(InvalidRequest, match="logit_bias is given with beams"):
+        Sampling(beams=BeamParams(2), logit_bias=((1, 2.0),))
+    with pytest.raises(InvalidRequest, match="over the vocabulary's"):
+        llm.generate(["a"], Sampling(stop_token_ids=tuple(range(llm.spec.vocab_size)), beams=BeamParams(2)))
     with pytest.raises(AdapterUnusable, match=r"has no adapter_config\.json"):
         LLM(world.folder, {"empty": tmp_path}, device="cpu")
     with pytest.raises(StartError, match="device='tpu'"):

@@ -16,6 +16,14 @@ from chorus_gateway.values import Usage
 from tests.gateway.support.ledger import USED, Acknowledged, Worker, admission, name
 
 
+class Answers:
+    def billed(self) -> Usage:
+        return Usage(10, 3)
+
+    def made(self) -> Usage:
+        return Usage(10, 3)
+
+
 def left_behind(worker: Worker, folder: Path) -> tuple[list[Tally], dict[str, Tally]]:
     """What an heir reads: requests that are done, and the rest."""
     worker.kill()
@@ -160,7 +168,7 @@ def test_requests_that_run_for_long_hold_back_few_files(folder: Path) -> None:
 )
 def test_how_a_block_ends_is_taken_down(folder: Path, error: Exception | None, outcome: Outcome) -> None:
     worker = Worker(folder)
-    with suppress(GatewayError), recorded(worker.ledger, admission(), lambda: Usage(10, 3)) as entry:
+    with suppress(GatewayError), recorded(worker.ledger, admission(), Answers()) as entry:
         entry.sent(name(), "engine-1")
         if error is not None:
             raise error

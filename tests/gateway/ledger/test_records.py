@@ -38,6 +38,14 @@ def test_a_request_is_read_as_it_was_told() -> None:
     }
 
 
+def test_what_came_for_a_client_that_got_none_of_it_is_told_too() -> None:
+    lost = replace(CLOSING, delivered=Usage(0, 0), cost=0, lost=Usage(10, 3, 6))
+    data = records.admitted(WHOLE) + records.closed("req_a", lost, [(name(), USED)])
+    tally = read(data)["req_a"]
+    assert (tally.closing, tally.sent[name()].usage) == (lost, USED)
+    assert read(records.story(tally))["req_a"].closing == lost
+
+
 @given(st.integers(0, sum(map(len, STORY))))
 def test_a_file_cut_off_anywhere_tells_what_was_whole(size: int) -> None:
     whole, left = 0, size

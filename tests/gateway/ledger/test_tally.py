@@ -65,6 +65,13 @@ def test_what_no_engine_tells_is_at_least_what_was_delivered(delivered: Usage, c
     assert row(found).computed == computed
 
 
+def test_what_came_for_a_client_that_got_none_of_it_was_computed_at_least() -> None:
+    found = tally(c0a0=None)
+    found.closing = Closing(Outcome.ERROR, Usage(0, 0), 0, lost=Usage(10, 5, 4))
+    assert row(found).computed == 10
+    assert (row(found).closing.delivered, row(found).closing.cost) == (Usage(0, 0), 0)
+
+
 def test_what_was_refused_before_anything_was_done_has_no_row() -> None:
     refused = Closing(Outcome.REFUSED, Usage(0, 0), 0)
     unsent, sent = tally(), tally(c0a0=Usage(10, 0, 0, 10))

@@ -4,9 +4,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter
+from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
+from chorus_gateway.api.direct import DirectRoute
+from chorus_gateway.app import FEW_BYTES, BodyLimits, create_app
 from chorus_gateway.middleware import AccessMetrics
 from tests.gateway.support.door import LIMITS, Door
 from tests.gateway.support.gateway import eventually, served
@@ -68,6 +72,29 @@ async def test_bodies_up_to_the_limit_pass_and_larger_ones_do_not(door: Door, pa
         answer = await post(too_large)
         assert answer.status_code == 413
         assert f"at most {LIMITS.default} bytes" in answer.json()["error"]["message"]
+
+
+class Named(BaseModel):
+    name: str
+
+
+async def test_requests_without_prompts_have_a_limit_of_their_own(door: Door) -> None:
+    with_prompts, others = APIRouter(route_class=DirectRoute), APIRouter()
+
+    @with_prompts.post("/test/prompts", response_model=None)
+    async def prompts(request: Request, body: Named) -> Response:
+        return Response(str(len(body.name)))
+
+    @others.post("/test/other")
+    async def other(body: Named) -> int:
+        return len(body.name)
+
+    app = create_app(door.parts, BodyLimits(default=2 * FEW_BYTES, upload=1 << 20), [with_prompts, others])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
+        for path, most in (("/test/prompts", 2 * FEW_BYTES), ("/test/other", FEW_BYTES)):
+            fits = await http.post(path, json={"name": "x" * (most - 100)})
+            assert (fits.status_code, fits.text) == (200, str(most - 100))
+            assert (await http.post(path, json={"name": "x" * most})).status_code == 413
 
 
 async def test_a_limit_reached_on_a_real_connection_is_told(door: Door) -> None:

@@ -12,7 +12,7 @@ from chorus_gateway.pipeline import PipelineLimits
 from chorus_gateway.tenants.terms import ModelTerms
 from chorus_gateway.values import Band, Price, Usage
 from chorus_proto.engine.v1 import engine_pb2 as pb
-from tests.gateway.support.answers import Heard, ask
+from tests.gateway.support.answers import Heard, Whole, ask
 from tests.gateway.support.fake_engine import FakeEngine, Reply
 from tests.gateway.support.gateway import FreeTerms, Gateway, GatewaySettings, eventually, running_gateway
 from tests.gateway.support.tokenizers import END, ids
@@ -149,6 +149,37 @@ async def test_a_stream_that_breaks(engines: list[FakeEngine], tokens: int) -> N
         assert found.row.closing.outcome is (Outcome.ERROR if tokens else Outcome.OK)
         assert found.delivered.completion_tokens == (tokens or len(TEXT) + 1)
         await eventually(lambda: not gateway.ledger.stale)
+
+
+@pytest.mark.parametrize("error", [DRAINING, None], ids=["broken off", "out of time"])
+async def test_what_breaks_off_before_its_client_got_any_of_it_costs_nothing(
+    engines: list[FakeEngine], error: pb.Error | None
+) -> None:
+    """An answer that is sent whole: three tokens were made, and the client was told of an error."""
+    engines[0].replier = lambda submit: Reply(TEXT[:3], error=error, hang=error is None)
+    limits = PipelineLimits(request_timeout=60.0 if error else 2.0)
+    settings = GatewaySettings(terms=FreeTerms(ModelTerms(PRICE)), limits=limits)
+    async with running_gateway(engines[:1], settings) as gateway:
+        whole = Whole()
+        with pytest.raises(Unavailable if error else DeadlineExceeded):
+            await gateway.pipeline.run(ask(), whole)
+        found = await kept(gateway, engines[:1])
+        assert len(whole.pieces) == 3
+        assert (found.delivered, found.row.closing.cost) == (Usage(0, 0), 0)
+        assert found.row.computed == PROMPT + 2
+        assert (gateway.quota.settled, gateway.quota.costs) == ([0], [0])
+
+
+async def test_who_leaves_a_whole_answer_pays_for_what_was_made(engines: list[FakeEngine]) -> None:
+    engines[0].replier = lambda submit: Reply(TEXT[:3], hang=True)
+    async with running_gateway(engines[:1]) as gateway:
+        whole = Whole()
+        task = asyncio.create_task(gateway.pipeline.run(ask(), whole))
+        await eventually(lambda: len(whole.pieces) == 3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        found = await kept(gateway, engines[:1])
+        assert (found.row.closing.outcome, found.delivered) == (Outcome.CANCELLED, Usage(PROMPT, 3))
 
 
 async def test_what_waited_in_vain_used_nothing(engines: list[FakeEngine]) -> None:

@@ -37,6 +37,10 @@ class Heard:
     def keeps_up(self) -> bool:
         return False
 
+    @property
+    def reached(self) -> bool:
+        return bool(self.pieces)
+
     def begin(self, opening: Opening) -> None:
         self.opening = opening
 
@@ -49,3 +53,11 @@ class Heard:
 
     async def finish(self, usage: Usage) -> None:
         self.usage = usage
+
+
+class Whole(Heard):
+    """One that is sent at its end."""
+
+    @property
+    def reached(self) -> bool:
+        return False

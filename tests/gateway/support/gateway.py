@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from opentelemetry.trace import TracerProvider
+from starlette.routing import BaseRoute
 
 from chorus_gateway.api.chat import chat_router
 from chorus_gateway.api.completions import completions_router
@@ -132,6 +133,7 @@ class Gateway:
     models: KnownModels
     demand: Demand
     ledger: Ledger
+    routes: list[BaseRoute]
 
     async def settles(self) -> None:
         """Everything that was reserved has been settled, and nothing is left anywhere."""
@@ -205,15 +207,16 @@ async def running_gateway(
         responses_router(pipeline),
         embeddings_router(pipeline),
     )
-    looking = (models_router(keys, models), tokenize_router(keys, models, tokenizers))
+    looking = (models_router(keys, models), tokenize_router(keys, models, tokenizers, quota))
     for router in (*asking, *looking):
         app.include_router(router)
+    routes = [route for router in (*asking, *looking) for route in router.routes]
     orphans = Orphans(ledger, pool, "worker", metrics.usage_unknown_total, patience=0.2)
     tasks = [asyncio.create_task(work) for work in (pool.run(), dispatcher.run(), orphans.run())]
     try:
         if settings.connected:
             await eventually(lambda: bool(pool.states()) and all(state.connected for state in pool.states()))
-        yield Gateway(app, pool, dispatcher, pipeline, queue, quota, keys, metrics, models, demand, ledger)
+        yield Gateway(app, pool, dispatcher, pipeline, queue, quota, keys, metrics, models, demand, ledger, routes)
     finally:
         folder.cleanup()
         for task in tasks:

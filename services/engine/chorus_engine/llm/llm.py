@@ -12,9 +12,11 @@ from torch import Tensor
 from chorus_engine.checkpoint import locate
 from chorus_engine.constraints import ConstraintRoom
 from chorus_engine.core.constraint import Constraint
-from chorus_engine.core.errors import StartError
+from chorus_engine.core.errors import InvalidRequest, StartError
 from chorus_engine.core.request import (
     MAX_SPECULATION,
+    Beam,
+    BeamParams,
     FinishReason,
     Output,
     Pooling,
@@ -23,7 +25,7 @@ from chorus_engine.core.request import (
     SamplingParams,
 )
 from chorus_engine.llm.adapters import Shelf
-from chorus_engine.llm.answers import Completion, Piece
+from chorus_engine.llm.answers import Completion, Found, Piece
 from chorus_engine.llm.sampling import Sampling
 from chorus_engine.llm.steps import Steps
 from chorus_engine.llm.text import Texts, Writer
@@ -114,12 +116,17 @@ class LLM:
         """
         sampling = sampling or Sampling()
         ids = [self._texts.encode(prompt) for prompt in prompts]
-        params = [sampling.params(index, self.spec.eos_token_ids) for index in range(len(ids))]
+        params = [self._params(sampling, index) for index in range(len(ids))]
         writers = [self._texts.writer(prompt, sampling.stop) for prompt in ids]
         ended: set[int] = set()
         with self._compiled(sampling.constraint):
-            for index, output in self._run(ids, params, self._adapters(adapter, len(ids)), ended=ended):
-                piece = _piece(index, output, writers[index])
+            digests = self._adapters(adapter, len(ids))
+            for index, output in self._run(ids, params, digests, beams=sampling.beams, ended=ended):
+                if output.beams:
+                    found = [_found(beam, self._texts.writer(ids[index], sampling.stop)) for beam in output.beams]
+                    piece = _of_search(index, output, found)
+                else:
+                    piece = _piece(index, output, writers[index])
                 if piece.finish is not None:
                     ended.add(index)
                 yield piece
@@ -139,6 +146,15 @@ class LLM:
             if output.embedding:
                 vectors[index] = torch.frombuffer(bytearray(output.embedding), dtype=torch.float32)
         return vectors
+
+    def _params(self, sampling: Sampling, index: int) -> SamplingParams:
+        params = sampling.params(index, self.spec.eos_token_ids)
+        if sampling.beams is not None and sampling.beams.width + len(params.stop_token_ids) > self.spec.vocab_size:
+            raise InvalidRequest(
+                f"beams have a width of {sampling.beams.width}, which with {len(params.stop_token_ids)} stop tokens is "
+                f"over the vocabulary's {self.spec.vocab_size}; search for fewer."
+            )
+        return params
 
     @contextmanager
     def _compiled(self, constraint: Constraint | None) -> Iterator[None]:
@@ -165,6 +181,7 @@ class LLM:
         digests: Sequence[str | None],
         *,
         pooling: Pooling | None = None,
+        beams: BeamParams | None = None,
         ended: Set[int] = frozenset(),
     ) -> Iterator[tuple[int, Output]]:
         """News by the prompt's index, until all have ended. The caller may add to `ended` whom it needs no more."""
@@ -173,7 +190,9 @@ class LLM:
             for index, (prompt, sampling, digest) in enumerate(zip(prompts, params, digests, strict=True)):
                 name = str(next(self._serial))
                 arrival = time.monotonic()
-                request = Request(name, prompt, sampling, digest, NAMESPACE, arrival=arrival, pooling=pooling)
+                request = Request(
+                    name, prompt, sampling, digest, NAMESPACE, arrival=arrival, pooling=pooling, beams=beams
+                )
                 self._steps.add(request)
                 live[name] = index
             while live:
@@ -193,16 +212,29 @@ class LLM:
 
 
 def _piece(index: int, output: Output, writer: Writer) -> Piece:
-    """Tokens that come together are read one by one: what is behind a stop is none of the answer."""
-    tokens, last = output.tokens, output.finish is not None
-    text = "" if tokens else writer.feed([], last=last)
-    for count, token in enumerate(output.tokens, 1):
-        text += writer.feed([token.token_id], last=last and count == len(output.tokens))
-        if writer.stopped:
-            tokens = tokens[:count]
-            break
+    text, tokens = _written(output.tokens, writer, last=output.finish is not None)
     finish = FinishReason.STOP if writer.stopped else output.finish
     return Piece(index, text, tokens, finish, output.prompt, output.usage)
+
+
+def _found(beam: Beam, writer: Writer) -> Found:
+    text, tokens = _written(beam.tokens, writer, last=True)
+    return Found(text, tokens, FinishReason.STOP if writer.stopped else beam.finish, beam.score)
+
+
+def _written(tokens: tuple[SampledToken, ...], writer: Writer, *, last: bool) -> tuple[str, tuple[SampledToken, ...]]:
+    """Tokens that come together are read one by one: what is behind a stop is none of the answer."""
+    text = "" if tokens else writer.feed([], last=last)
+    for count, token in enumerate(tokens, 1):
+        text += writer.feed([token.token_id], last=last and count == len(tokens))
+        if writer.stopped:
+            return text, tokens[:count]
+    return text, tokens
+
+
+def _of_search(index: int, output: Output, found: Sequence[Found]) -> Piece:
+    best = found[0]
+    return Piece(index, best.text, best.tokens, best.finish, usage=output.usage, beams=tuple(found))
 
 
 def _completion(prompt: tuple[int, ...], pieces: Sequence[Piece]) -> Completion:
@@ -213,7 +245,7 @@ def _completion(prompt: tuple[int, ...], pieces: Sequence[Piece]) -> Completion:
     text = "".join(piece.text for piece in pieces)
     usage = [piece.usage for piece in pieces if piece.usage is not None][-1]
     accepted = min(usage.accepted_tokens, max(0, len(tokens) - 1))  # less those behind a stop; no first one is a guess
-    return Completion(prompt, text, tuple(tokens), finish, told, usage.drafted_tokens, accepted)
+    return Completion(prompt, text, tuple(tokens), finish, told, usage.drafted_tokens, accepted, pieces[-1].beams)
 
 
 def _device(name: str) -> torch.device:

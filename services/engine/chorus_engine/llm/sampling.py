@@ -3,9 +3,19 @@ from dataclasses import dataclass
 
 from chorus_engine.core.constraint import Constraint
 from chorus_engine.core.errors import InvalidRequest
-from chorus_engine.core.request import MAX_SPECULATION, SamplingParams
+from chorus_engine.core.request import MAX_SPECULATION, BeamParams, SamplingParams
 
 SEEDS = 1 << 64
+MAX_BEAMS = 32
+MAX_LENGTH_PENALTY = 10.0
+NOT_SEARCHED = {
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+    "logit_bias": (),
+    "constraint": None,
+    "prompt_logprobs": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,7 @@ class Sampling:
     prompt_logprobs: int | None = None  # likewise, of the prompt's tokens
     constraint: Constraint | None = None  # what answers must be
     speculation: int | None = None  # tokens guessed ahead a step, at most 16; 0: none; None: as many as pay
+    beams: BeamParams | None = None  # instead of a draw the likeliest answers, the best first
 
     def __post_init__(self) -> None:
         self._check("max_tokens", self.max_tokens >= 0, "0 or above")
@@ -42,6 +53,17 @@ class Sampling:
         self._check("stop", all(self.stop), "without empty strings")
         drafts = self.speculation
         self._check("speculation", drafts is None or 0 <= drafts <= MAX_SPECULATION, f"from 0 to {MAX_SPECULATION}")
+        if self.beams is not None:
+            self._check_beams(self.beams)
+
+    def _check_beams(self, beams: BeamParams) -> None:
+        self._check("beams", 1 <= beams.width <= MAX_BEAMS, f"with a width from 1 to {MAX_BEAMS}")
+        penalty = f"with a length_penalty from -{MAX_LENGTH_PENALTY} to {MAX_LENGTH_PENALTY}"
+        self._check("beams", abs(beams.length_penalty) <= MAX_LENGTH_PENALTY, penalty)
+        self._check("max_tokens", self.max_tokens >= 1, "at least 1 with beams")
+        for name, plain in NOT_SEARCHED.items():
+            if getattr(self, name) != plain:
+                raise InvalidRequest(f"{name} is given with beams, which know nothing of it; leave it out.")
 
     def _check(self, name: str, good: bool, range_in_words: str) -> None:
         if not good:

@@ -40,6 +40,10 @@ class Collected:
     def keeps_up(self) -> bool:
         return True
 
+    @property
+    def reached(self) -> bool:
+        return False
+
     def begin(self, opening: Opening) -> None:
         self.opening = opening
 

@@ -1,7 +1,8 @@
 """Requests for text without FastAPI's way to their routes, which takes longer than all that the gateway does itself.
 
 A JSON body that its schema accepts goes straight to the route's function. Everything else takes the usual way, with the
-body read already, so that each refusal is worded in one place.
+body read already, so that each refusal is worded in one place. What is dear to read is not read on the event loop, and
+not for those without a key.
 """
 
 import json
@@ -15,9 +16,13 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chorus_gateway.api.dependencies import client_of
 from chorus_gateway.api.errors import error_response
+from chorus_gateway.api.large_bodies import LargeBodies, is_dear
 from chorus_gateway.errors import GatewayError
 from chorus_gateway.middleware.failures import CatchFailures
+from chorus_gateway.pipeline import Authenticator
+from chorus_gateway.values import Scope as Permission
 
 
 class DirectRoute(APIRoute):
@@ -32,8 +37,10 @@ class DirectRoute(APIRoute):
 class DirectRoutes:
     """Middleware: POSTs to the DirectRoutes among `routes`."""
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], auth: Authenticator) -> None:
         self._app = app
+        self._auth = auth
+        self._large = LargeBodies()
         self._answer = CatchFailures(self._run)
         self._routes = {route.path: route for route in routes if isinstance(route, DirectRoute)}
 
@@ -50,7 +57,12 @@ class DirectRoutes:
         request = Request(scope, receive)
         try:
             content = await request.body()
-            body = _accepted(route.schema, content)
+            if is_dear(content):
+                header = request.headers.get("authorization")
+                await self._auth.authenticate(header, Permission.INFER, client_of(request))
+                body: BaseModel | None = await self._large.read(route.schema, content)
+            else:
+                body = _accepted(route.schema, content)
             if body is None:
                 await self._app(scope, _again(content, receive), send)
                 return

@@ -84,6 +84,10 @@ class Vectors:
     def keeps_up(self) -> bool:
         return True
 
+    @property
+    def reached(self) -> bool:
+        return False
+
     def begin(self, opening: Opening) -> None:
         """InvalidRequest for more dimensions than the model has."""
         size = opening.model.base.hidden_size

@@ -142,12 +142,15 @@ def _as_gateway_error(request: Request, error: HTTPException) -> GatewayError:
         return NotFound(f"There is no route {route}; see /docs.", code="unknown_url")
     if error.status_code == 405:
         return InvalidRequest(f"The route {route} does not take this method; see /docs.", code="method_not_allowed")
-    if isinstance(error.__cause__, UnicodeDecodeError):
-        return InvalidRequest(f"The body is not valid UTF-8: byte {error.__cause__.start} cannot be decoded.")
-    if isinstance(error.__cause__, RecursionError):
-        return InvalidRequest("The body's JSON is nested too deeply; send it with fewer levels.")
-    if isinstance(error.__cause__, ValueError):  # all that is left of what Python's reader refuses
-        return InvalidRequest(
-            f"The body's JSON has a number of more than the {get_int_max_str_digits()} digits allowed."
-        )
+    if isinstance(error.__cause__, ValueError | RecursionError):
+        return unreadable(error.__cause__)
     return InvalidRequest(str(error.detail))
+
+
+def unreadable(cause: ValueError | RecursionError) -> InvalidRequest:
+    """What Python's reader refuses, invalid JSON aside."""
+    if isinstance(cause, UnicodeDecodeError):
+        return InvalidRequest(f"The body is not valid UTF-8: byte {cause.start} cannot be decoded.")
+    if isinstance(cause, RecursionError):
+        return InvalidRequest("The body's JSON is nested too deeply; send it with fewer levels.")
+    return InvalidRequest(f"The body's JSON has a number of more than the {get_int_max_str_digits()} digits allowed.")

@@ -66,6 +66,10 @@ class WholeResponse:
     def keeps_up(self) -> bool:
         return True
 
+    @property
+    def reached(self) -> bool:
+        return False
+
     def begin(self, opening: Opening) -> None:
         self.opening = opening
         self.transcript = Transcript(self._body, opening)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
 
 from chorus_gateway.api.schema_types import whole
 from chorus_gateway.api.schemas import MAX_CHOICES, MAX_TOP_LOGPROBS, UNSUPPORTED
@@ -43,7 +43,7 @@ def _is_tokens(value: object) -> bool:
 _TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 Prompts = Annotated[
     tuple[str | tuple[int, ...], ...],
-    BeforeValidator(_prompts),
+    PlainValidator(_prompts),  # which leaves nothing to check again
     WithJsonSchema(
         {
             "anyOf": [

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from chorus_gateway.api.schema_types import Text, whole
 from chorus_gateway.api.schemas import BANDS, ServiceTier
@@ -44,7 +44,7 @@ _TOKENS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimu
 _LIMITS = {"minItems": 1, "maxItems": MAX_INPUTS}
 Inputs = Annotated[
     tuple[str | tuple[int, ...], ...],
-    BeforeValidator(_inputs),
+    PlainValidator(_inputs),  # which leaves nothing to check again
     WithJsonSchema(
         {
             "anyOf": [

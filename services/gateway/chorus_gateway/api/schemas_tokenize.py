@@ -1,14 +1,34 @@
 """/v1/tokenize and /v1/detokenize, as clients send them and as they are answered."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
 
-from chorus_gateway.api.schema_types import Text, TokenId
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from chorus_gateway.api.schema_types import Text
 from chorus_gateway.api.schemas_chat import Message, check_messages
 from chorus_gateway.api.schemas_tools import MAX_TOOLS, ToolBody
 from chorus_gateway.ask import ChatPrompt, Prompt
 from chorus_gateway.errors import InvalidRequest
 
 MAX_TOKENS = 1 << 20
+
+
+def _token_ids(value: object) -> object:
+    """In Python, where other threads get their turn: pydantic's own check of a million keeps them waiting."""
+    if not isinstance(value, list):
+        raise ValueError("must be a list of token ids")
+    if len(value) > MAX_TOKENS:
+        raise ValueError(f"may have at most {MAX_TOKENS} token ids and has {len(value)}")
+    if not all(type(token) is int and 0 <= token < 1 << 32 for token in value):
+        raise ValueError("must be a list of token ids, whole numbers from 0 to 4294967295")
+    return value
+
+
+TokenIds = Annotated[
+    list[int],
+    PlainValidator(_token_ids),
+    WithJsonSchema({"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": MAX_TOKENS}),
+]
 
 
 class TokenizeRequest(BaseModel):
@@ -50,7 +70,7 @@ class DetokenizeRequest(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
     model: Text = Field(min_length=1, max_length=512)
-    tokens: list[TokenId] = Field(max_length=MAX_TOKENS)
+    tokens: TokenIds
 
 
 class Detokenized(BaseModel):

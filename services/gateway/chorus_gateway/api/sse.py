@@ -81,6 +81,10 @@ class _Events:
     def keeps_up(self) -> bool:
         return self._client is not None and self._client.free
 
+    @property
+    def reached(self) -> bool:
+        return self.started
+
     def begin(self, opening: Opening) -> None:
         self._response.headers.update(opening.headers)
         self._shape.open(opening)

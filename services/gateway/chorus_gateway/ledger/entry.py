@@ -61,11 +61,13 @@ class Entry:
     def broken(self, submission: SubmissionId) -> None:
         self._keeper.ask_for(self, submission, self.tally.sent[submission].engine_id)
 
-    def close(self, outcome: Outcome, delivered: Usage) -> None:
-        """The client's part is over. Only the first call has an effect."""
+    def close(self, outcome: Outcome, delivered: Usage, made: Usage | None = None) -> None:
+        """The client's part is over. Only the first call has an effect. `made`: what came for the client, where it got
+        less."""
         if self.tally.closing is not None:
             return
-        closing = Closing(outcome, delivered, cost(self.tally.admission.price, delivered))
+        lost = None if made == delivered else made
+        closing = Closing(outcome, delivered, cost(self.tally.admission.price, delivered), lost)
         self.tally.closing = closing
         ends = [(name, sent.usage) for name, sent in self.tally.sent.items() if sent.ended]
         self._wrote(self._keeper.write(records.closed(self.request_id, closing, ends)))

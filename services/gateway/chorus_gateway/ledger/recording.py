@@ -1,7 +1,7 @@
 """A request's entry, from before anything is sent for it until its client's part is over."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -17,16 +17,26 @@ class Admits(Protocol):
         ...
 
 
+class Answers(Protocol):
+    def billed(self) -> Usage:
+        """What the client got."""
+        ...
+
+    def made(self) -> Usage:
+        """What engines are known to have made for it; no less than that."""
+        ...
+
+
 @contextmanager
-def recorded(ledger: Admits, admission: Admission, delivered: Callable[[], Usage]) -> Iterator[Entry]:
-    """Admits the request, and closes its entry with how the block ended and what was `delivered` by then."""
+def recorded(ledger: Admits, admission: Admission, answers: Answers) -> Iterator[Entry]:
+    """Admits the request, and closes its entry with how the block ended and what its answers were by then."""
     entry = ledger.admit(admission)
     try:
         yield entry
     except BaseException as error:
-        entry.close(_outcome(error), delivered())
+        entry.close(_outcome(error), answers.billed(), answers.made())
         raise
-    entry.close(Outcome.OK, delivered())
+    entry.close(Outcome.OK, answers.billed())
 
 
 def _outcome(error: BaseException) -> Outcome:

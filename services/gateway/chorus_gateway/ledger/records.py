@@ -35,10 +35,9 @@ def ended(request_id: str, submission: SubmissionId, usage: Usage | None) -> byt
 
 def closed(request_id: str, closing: Closing, ends: Iterable[tuple[SubmissionId, Usage | None]]) -> bytes:
     """With the final usages that came before."""
-    figures = [closing.delivered.prompt_tokens, closing.delivered.completion_tokens, closing.delivered.cached_tokens]
-    return line(
-        ["closed", request_id, closing.outcome, figures, closing.cost, [_end(name, usage) for name, usage in ends]]
-    )
+    told = [_end(name, usage) for name, usage in ends]
+    lost = () if closing.lost is None else (_figures(closing.lost),)
+    return line(["closed", request_id, closing.outcome, _figures(closing.delivered), closing.cost, told, *lost])
 
 
 def story(tally: Tally) -> bytes:
@@ -80,13 +79,19 @@ def _apply_ended(tally: Tally, end: list[Any]) -> None:
     tally.end(SubmissionId(name, attempt), Usage(*figures) if figures else None)
 
 
-def _apply_closed(tally: Tally, outcome: str, figures: list[int], cost: int, ends: list[list[Any]]) -> None:
-    tally.closing = Closing(Outcome(outcome), Usage(*figures), cost)
+def _apply_closed(
+    tally: Tally, outcome: str, figures: list[int], cost: int, ends: list[list[Any]], lost: list[int] | None = None
+) -> None:
+    tally.closing = Closing(Outcome(outcome), Usage(*figures), cost, None if lost is None else Usage(*lost))
     for end in ends:
         _apply_ended(tally, end)
 
 
 _CHANGES: Mapping[str, Callable[..., None]] = {"sent": _apply_sent, "ended": _apply_ended, "closed": _apply_closed}
+
+
+def _figures(usage: Usage) -> list[int]:
+    return [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens]
 
 
 def _end(submission: SubmissionId, usage: Usage | None) -> list[Any]:

@@ -40,15 +40,15 @@ class Tally:
         closing = self.closing or self._orphan()
         if closing.outcome is Outcome.REFUSED and not self.sent:
             return None
-        return UsageRow(self.admission, closing, self._computed(closing.delivered))
+        return UsageRow(self.admission, closing, self._computed(closing.lost or closing.delivered))
 
-    def _computed(self, delivered: Usage) -> int:
+    def _computed(self, made: Usage) -> int:
         known = sum(sent.usage.computed_tokens for sent in self.sent.values() if sent.usage)
         if all(sent.usage for sent in self.sent.values()):
             return known
-        # At least what the client got of it was computed, and of the last token nothing but its sampling.
-        least = delivered.prompt_tokens - delivered.cached_tokens + max(0, delivered.completion_tokens - 1)
-        return max(known, least if delivered.completion_tokens else 0)
+        # At least what came of it was computed, and of the last token nothing but its sampling.
+        least = made.prompt_tokens - made.cached_tokens + max(0, made.completion_tokens - 1)
+        return max(known, least if made.completion_tokens else 0)
 
     def _orphan(self) -> Closing:
         """As the gateway would have billed it: each prompt once and only with an answer, each answer's last attempt."""

@@ -43,6 +43,7 @@ class Closing:
     outcome: Outcome
     delivered: Usage  # `computed_tokens` is not read
     cost: int  # billionths
+    lost: Usage | None = None  # what had come for the client when it got an error instead; `computed_tokens` as above
 
 
 @dataclass(frozen=True, slots=True)

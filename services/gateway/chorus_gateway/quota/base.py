@@ -69,6 +69,11 @@ class Wanted:
         return any(subject.metered for subject in self.subjects)
 
     @property
+    def spends(self) -> bool:
+        """Whether it takes of what must survive a loss of Redis."""
+        return self.metered and self.tokens > 0
+
+    @property
     def pressing(self) -> bool:
         """Whether so few requests may be in flight that the next one may need this one's place at once."""
         places = (subject.limits.concurrent_requests for subject in self.subjects)

@@ -19,14 +19,16 @@ class Bill:
 
     @classmethod
     def of(cls, principal: Principal, tenant: Tenant, model: ResolvedModel, terms: ModelTerms) -> "Bill":
-        subjects: tuple[Subject, ...] = (
-            Subject(SubjectKind.TENANT, tenant.id, tenant.limits),
-            Subject(SubjectKind.KEY, principal.key_id, principal.limits),
-        )
+        subjects = _askers(principal, tenant)
         if model.adapter is not None:
             adapter = f"{model.owner}/{model.adapter_name}"
             subjects = (*subjects, Subject(SubjectKind.ADAPTER, adapter, terms.limits))
         return cls(tenant.id, subjects, terms.price)
+
+    @classmethod
+    def of_counting(cls, principal: Principal, tenant: Tenant) -> "Bill":
+        """Of a request that no engine hears of: it counts as one, and uses no tokens and no money."""
+        return cls(tenant.id, _askers(principal, tenant), Price())
 
     def wanted(self, request_id: str, bound: Usage) -> Wanted:
         tokens = bound.prompt_tokens + bound.completion_tokens
@@ -47,3 +49,10 @@ class Bill:
                 left = limits.budget - most(self.price, prompt, 0)
                 bounds.append(left * SCALE // self.price.output)
         return max(1, min(bounds) // answers) if bounds else None
+
+
+def _askers(principal: Principal, tenant: Tenant) -> tuple[Subject, ...]:
+    return (
+        Subject(SubjectKind.TENANT, tenant.id, tenant.limits),
+        Subject(SubjectKind.KEY, principal.key_id, principal.limits),
+    )

@@ -52,7 +52,7 @@ class DegradingQuota:
             else:
                 self._recover()
                 return reservation
-        if wanted.metered:
+        if wanted.spends:
             raise Unavailable(
                 "What is left of the day's tokens or the budget cannot be told while Redis is away: try again in a "
                 "few seconds."

@@ -54,7 +54,7 @@ async def test_ids_of_calls_are_made_to_suit_mistrals_templates() -> None:
         {"role": "assistant", "content": "", "tool_calls": [CALL]},
         {"role": "tool", "tool_call_id": CALL["id"], "content": "noon"},
     )
-    text = model.text_of(await model.encode(ChatPrompt(messages, ({"type": "function"},))))
+    text = await model.text_of(await model.encode(ChatPrompt(messages, ({"type": "function"},))))
     called, _, answered = text.partition("[TOOL_RESULTS]")
     assert json.loads(called.removeprefix("[TOOL_CALLS]"))[0]["id"] == answered[:9]
     assert answered[9:] == ": noon1"
