@@ -5,8 +5,8 @@ usage: python -m benchmarks.gateway [--quick] [--only requests,streams,...] [--s
 Parts: references (the stub engine and its HTTP face alone), requests (whole answers: requests a second, and latency at
 70% of that, beside the stub alone and LiteLLM's proxy), streams (tokens a second, an event each), memory (mixed load),
 idle (streams that stand open), quota (what is left of requests that end in every way), fairness (shares and first
-tokens over two gateways of two workers each). Writes gateway.json and gateway.png; the exit status is 1 when a figure
-does not hold.
+tokens over two gateways of two workers each). Writes gateway.json and gateway.png, where figures of parts that did not
+run stay as they were; the exit status is 1 when a figure does not hold.
 """
 
 import argparse
@@ -15,11 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.figures import RESULTS, write
 from benchmarks.gateway import litellm
 from benchmarks.gateway.bench import PARTS, Bench
 from benchmarks.gateway.native import NoCompiler
 from benchmarks.gateway.plan import FULL, QUICK
-from benchmarks.slots.figures import RESULTS, write
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> int:
             return 2
         finally:
             if bench.figures:
-                write(bench.figures, time.perf_counter() - began, chosen.results, name="gateway")
+                seconds, whole = time.perf_counter() - began, parts == frozenset(PARTS)
+                write(bench.figures, seconds, chosen.results, "gateway", whole=whole)
     missed = [figure for figure in bench.figures if figure.holds is False]
     print(f"{len(bench.figures)} figures in {time.perf_counter() - began:.0f} s; missed: {len(missed)}")
     for figure in missed:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import Figure
 from benchmarks.gateway import compared, fairness, litellm, memory, promises, quota, streams
 from benchmarks.gateway.engine_rate import rates
 from benchmarks.gateway.native import Load, Native, Request
 from benchmarks.gateway.plan import Plan
 from benchmarks.gateway.stack import Door, Process, first_line, front_door, running
-from benchmarks.slots.figures import Figure
 from scripts.progress import progress
 
 PARTS = ("references", "requests", "streams", "memory", "idle", "quota", "fairness")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.figures import Figure
 from benchmarks.gateway.native import Load, Spread
-from benchmarks.slots.figures import Figure
 
 SHARE = 0.7  # of the most that one can do, at which latencies are taken
 REQUESTS, _TOKENS = 1_000.0, 25_000.0

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.figures import Figure
 from benchmarks.gateway.native import Load, Native
 from benchmarks.gateway.stack import Door
-from benchmarks.slots.figures import Figure
 
 _SLICE = 5.0  # seconds of one run of the client
 _DRIFT = 0.05

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.slots.figures import Figure
+from benchmarks.figures import Figure
 
 _NEAR = 0.03  # of a share
 

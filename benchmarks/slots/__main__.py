@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.figures import RESULTS, write
 from benchmarks.slots.bench import PARTS, Bench
-from benchmarks.slots.figures import RESULTS, write
 from benchmarks.slots.plan import FULL, QUICK
 
 
@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
         try:
             bench.run()
         finally:
-            write(bench.figures, time.perf_counter() - began, chosen.results)
+            seconds, whole = time.perf_counter() - began, parts == frozenset(PARTS)
+            write(bench.figures, seconds, chosen.results, "slots", whole=whole)
     missed = [figure for figure in bench.figures if figure.holds is False]
     print(f"{len(bench.figures)} figures in {time.perf_counter() - began:.0f} s; missed: {len(missed)}")
     for figure in missed:

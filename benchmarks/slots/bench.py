@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from benchmarks.figures import Figure
 from benchmarks.slots import adapters, claims, cold, flush, freshness, laws, pacing, traffic
 from benchmarks.slots.client import Answer, Client
-from benchmarks.slots.figures import Figure
 from benchmarks.slots.operations import Operations, Outcome
 from benchmarks.slots.oracle import Oracle
 from benchmarks.slots.plan import Plan

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.figures import Figure
 from benchmarks.slots.client import Client
-from benchmarks.slots.figures import Figure
 from benchmarks.slots.registry import held_anywhere
 from scripts.stack.config import DEMO_NAME
 from tests.support.fleet import names_of, reading

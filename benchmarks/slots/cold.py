@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
+from benchmarks.figures import Figure
 from benchmarks.slots.client import Client
-from benchmarks.slots.figures import Figure
 from chorus_proto.adapters.v1 import adapters_pb2 as pb
 from chorus_proto.adapters.v1.adapters_pb2_grpc import AdapterStoreStub
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.figures import Figure
 from benchmarks.slots.client import Answer, Client
-from benchmarks.slots.figures import Figure
 from benchmarks.slots.registry import engines
 
 WHOLE_WITHIN = 5.0  # seconds

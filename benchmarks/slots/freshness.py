@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc.aio
 
+from benchmarks.figures import Figure
 from benchmarks.gpu.client import Client as EngineClient
-from benchmarks.slots.figures import Figure
 from benchmarks.workloads import Item
 from chorus_proto.engine.v1 import engine_pb2 as pb
 from chorus_proto.engine.v1.engine_pb2_grpc import EngineStub

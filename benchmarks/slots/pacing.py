@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.figures import Figure
 from benchmarks.gpu.recording import percentile
 from benchmarks.slots.client import Answer, Client
-from benchmarks.slots.figures import Figure
 
 RESIDENT = 4  # adapters, of two streams each
 STREAM_TOKENS = 700

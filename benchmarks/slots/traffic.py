@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.figures import Figure
 from benchmarks.slots.client import Answer, Client
-from benchmarks.slots.figures import Figure
 from benchmarks.slots.trace import Arrival
 from scripts.stack.config import DEMO_NAME
 from tests.support.fleet import names_of, reading

@@ -1,6 +1,6 @@
+from benchmarks.figures import Figure
 from benchmarks.gateway.compared import Run, at_pace, latencies, rates, streamed
 from benchmarks.gateway.native import Load, Spread
-from benchmarks.slots.figures import Figure
 
 
 def load(rate: float = 100.0, *, p50: float = 0.001, p99: float = 0.002, tokens: int = 0, events: int = 0) -> Load:

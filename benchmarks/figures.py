@@ -5,7 +5,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class Figure:
     limit: float | None = None
     least: bool = False
     detail: Mapping[str, Any] = field(default_factory=dict)
+    commit: str = ""  # that it was measured at
 
     @property
     def holds(self) -> bool | None:
@@ -45,23 +46,41 @@ class Figure:
         """A value that never came is null."""
         return {**asdict(self), "value": self.value if math.isfinite(self.value) else None, "holds": self.holds}
 
+    @classmethod
+    def of_json(cls, written: Mapping[str, Any]) -> "Figure":
+        known = {each.name: written[each.name] for each in fields(cls) if each.name in written}
+        return cls(**known | {"value": math.nan if written["value"] is None else written["value"]})
+
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
-def write(figures: Sequence[Figure], seconds: float, folder: Path = RESULTS, name: str = "slots") -> None:
-    """`name`.json and `name`.png."""
+def write(figures: Sequence[Figure], seconds: float, folder: Path, name: str, *, whole: bool) -> None:
+    """`name`.json and `name`.png. Unless the run was a whole one, figures that it lacks stay as they were."""
     folder.mkdir(parents=True, exist_ok=True)
+    path, now = folder / f"{name}.json", commit()
+    measured = {figure.name: replace(figure, commit=now) for figure in figures}
+    before = {} if whole else _read(path)
+    every = [*(before | measured).values()]
     report = {
-        "commit": commit(),
+        "commit": now,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "seconds": round(seconds),
-        "figures": [figure.to_json() for figure in figures],
+        "figures": [figure.to_json() for figure in every],
     }
-    (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
-    plot(figures, folder / f"{name}.png")
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    plot(every, folder / f"{name}.png")
+
+
+def _read(path: Path) -> dict[str, Figure]:
+    """Those of earlier runs, by name."""
+    if not path.exists():
+        return {}
+    report = json.loads(path.read_text())
+    figures = (Figure.of_json({"commit": report["commit"], **written}) for written in report["figures"])
+    return {figure.name: figure for figure in figures}
 
 
 def plot(figures: Sequence[Figure], path: Path) -> None:
