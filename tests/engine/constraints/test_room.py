@@ -69,6 +69,7 @@ def test_other_faults_are_named(room: ConstraintRoom) -> None:
     assert "must be a JSON object" in complaint(room, schema("[]"))
     assert "look-ahead" in complaint(room, Constraint(ConstraintKind.REGEX, "a(?=b)"))
     assert 'unknown name: "b"' in complaint(room, Constraint(ConstraintKind.LARK, "start: b"))
+    assert complaint(room, Constraint(ConstraintKind.LARK, "start: start")) == "no text fits it."
     assert "300000 characters" in complaint(room, Constraint(ConstraintKind.REGEX, "a" * 300000))
 
 

@@ -19,6 +19,7 @@ LEXER_STATES = 20_000  # of 2 KB each; five thousand values or a date of every f
 # What may follow at once. Schemas are not ambiguous, and have as many items as optional properties; in grammars the
 # time of a token grows with its square.
 SCHEMA_ITEMS, LARK_ITEMS = 2000, 200
+NO_EXTENSION = "NoExtension"  # begins the name of what llguidance says where nothing may follow, not even an end
 
 
 def compile_grammar(constraint: Constraint, table: TokenTable) -> "llguidance.LLMatcher":
@@ -83,6 +84,8 @@ def _schema(source: str) -> dict[str, Any]:
 
 def _sentence(constraint: Constraint, reason: str, guide: Any) -> str:
     reason = " ".join(reason.split())[:600].rstrip(".")
+    if reason.startswith(NO_EXTENSION):
+        reason = "no text fits it"
     if constraint.kind is not ConstraintKind.JSON_SCHEMA:
         return f"{reason}."
     place = place_of(_schema(constraint.source), reason, lambda schema: _complaint(schema, guide))
