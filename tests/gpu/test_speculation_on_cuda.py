@@ -15,6 +15,8 @@ from tests.engine.oracle.support.world import World
 
 LENGTHS = [1, 700, 2, 16, 290, 300, 31, 33, 100, 257, 210, 64, 129, 400, 48, 3, 511, 90, 215, 200, 7, 350, 140, 12]
 TOKENS = 40
+# A first eight that fill few blocks to the last, so that some must give way when they grow, however fast guesses are.
+CROWDED = [96, 100, 90, 110, 105, 93, 99, 108, 700, 48, 3, 511]
 SETTINGS = RunnerSettings(
     max_num_seqs=8,
     max_num_batched_tokens=128,
@@ -23,6 +25,7 @@ SETTINGS = RunnerSettings(
     swap_bytes=64 * 2**20,
     max_verified=64,
 )
+CROWDING = replace(SETTINGS, num_kv_blocks=50, max_num_batched_tokens=512)
 
 
 def run(
@@ -74,7 +77,7 @@ def test_seeded_answers_are_those_without_drafts(world: World, guesses: str) -> 
     plain = [
         replace(request, sampling=replace(request.sampling, temperature=(0.7, 0.2, 1.0)[place % 3], seed=place))
         for name in "ab"
-        for place, request in enumerate(make_requests(world, LENGTHS[::2], TOKENS, namespace=b"a", name=name))
+        for place, request in enumerate(make_requests(world, CROWDED, TOKENS, namespace=b"a", name=name))
     ]
     answers = run(world, plain, replace(SETTINGS, num_kv_blocks=600), "swap", None).tokens
     proposer: Proposer = SuffixProposer()
@@ -82,7 +85,7 @@ def test_seeded_answers_are_those_without_drafts(world: World, guesses: str) -> 
         proposer = ScriptedProposer(lambda request: answers[request.id], 0.7, vocab=world.model.spec.vocab_size)
     asked = [fixed(request, place) for place, request in enumerate(plain)]
 
-    served = run(world, asked, replace(SETTINGS, num_kv_blocks=50), "swap", proposer)
+    served = run(world, asked, CROWDING, "swap", proposer)
 
     assert served.tokens == answers
 
