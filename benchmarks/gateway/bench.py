@@ -104,11 +104,13 @@ class Bench:
                     rate = compared.SHARE * most[target.name].load.rate
                     through = self._paced(native, target, rate)
                     pairs[target.name].append((through, self._paced(native, face, rate)))
-        self.say(*compared.latencies([pairs[target.name] for target in targets]))
+        added = compared.latencies([pairs[target.name] for target in targets])
+        self.say(*added)
+        others = next((figure.value for figure in added if figure.name == compared.LITELLM), None)
         for rate in (compared.SHARE * compared.REQUESTS, compared.ALONE):
             with progress(f"latency at {rate:.0f} requests/s"):
                 runs = [self._paced(native, ours, rate) for _ in range(self.plan.rounds)]
-                self.say(compared.at_pace(runs, self._paced(native, face, rate), rate))
+                self.say(*compared.at_pace(runs, self._paced(native, face, rate), rate, others))
 
     def _streams(self, native: Native, ours: "Target") -> None:
         body = {**_body(ours, self.plan.stream_tokens), "stream": True, "seed": self.plan.step}

@@ -12,6 +12,7 @@ REQUESTS, _TOKENS = 1_000.0, 25_000.0
 ALONE = 100.0  # requests a second: each is answered before the next one comes
 _P50, _P99 = 2.0, 10.0  # milliseconds added
 _TIMES, _FIFTH = 8.0, 0.2  # against the other
+LITELLM = "added latency at 70% of its most, p50, LiteLLM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ def latencies(pairs: Sequence[Sequence[tuple[Load, Load]]]) -> list[Figure]:
     p50, p99 = (_added(ours, share) for share in ("p50", "p99"))
     detail = {"through": _shown(ours[0]), "past": _shown(ours[1])}
     figures = [
-        Figure("added latency at 70% load, p50", p50, "ms", _P50, detail=detail),
-        Figure("added latency at 70% load, p99", p99, "ms", _P99),
+        Figure("added latency at 70% of its most, p50", p50, "ms", _P50, detail=detail),
+        Figure("added latency at 70% of its most, p99", p99, "ms", _P99),
     ]
     for others in pairs[1:]:
         other = min(others, key=lambda pair: _added(pair, "p50"))
@@ -55,18 +56,34 @@ def latencies(pairs: Sequence[Sequence[tuple[Load, Load]]]) -> list[Figure]:
         least = min(_added(pair, "p50") for pair in pairs[0])
         detail = {"through": _shown(other[0]), "past": _shown(other[1])}
         figures += [
-            Figure("added latency at 70% load, p50, LiteLLM", added, "ms", detail=detail),
-            Figure("added latency, p50, as a share of LiteLLM's", least / max(added, 0.001), "", _FIFTH),
+            Figure(LITELLM, added, "ms", detail=detail),
+            Figure(
+                "added latency, p50, as a share of LiteLLM's, each at 70% of its most",
+                least / max(added, 0.001),
+                "",
+                _FIFTH,
+            ),
         ]
     return figures
 
 
-def at_pace(through: Sequence[Load], past: Load, rate: float) -> Figure:
-    """At a rate that does not depend on what the gateway can do: 70% of what is promised, or so few that none waits
-    for another. Of several runs the one with the least 99th percentile."""
+def at_pace(through: Sequence[Load], past: Load, rate: float, other: float | None = None) -> list[Figure]:
+    """At a rate that does not depend on what the gateway can do: 70% of what is promised, for which the same latencies
+    are, or so few requests that none waits for another. Of several runs the one with the least 99th percentile.
+
+    other: what the other one adds at 70% of its most, milliseconds.
+    """
     best = min(through, key=lambda load: load.latency.p99)
-    detail = {"p99": _added((best, past), "p99"), "through": _shown(best), "past": _shown(past)}
-    return Figure(f"added latency at {rate:.0f} requests/s, p50", _added((best, past), "p50"), "ms", detail=detail)
+    p50, p99 = (_added((best, past), share) for share in ("p50", "p99"))
+    promised = rate == SHARE * REQUESTS
+    name, detail = f"added latency at {rate:.0f} requests/s", {"through": _shown(best), "past": _shown(past)}
+    figures = [
+        Figure(f"{name}, p50", p50, "ms", _P50 if promised else None, detail=detail),
+        Figure(f"{name}, p99", p99, "ms", _P99 if promised else None),
+    ]
+    if promised and other is not None:
+        figures.append(Figure(f"{name}, p50, as a share of LiteLLM's", p50 / max(other, 0.001), "", _FIFTH))
+    return figures
 
 
 def streamed(runs: Sequence[Run], *, offered: float) -> list[Figure]:

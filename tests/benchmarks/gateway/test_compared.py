@@ -26,17 +26,19 @@ def test_what_is_added_is_beyond_what_the_stub_takes_at_the_same_pace() -> None:
     ours = [(load(p50=0.0025, p99=0.010), load(p50=0.001, p99=0.002))]
     theirs = [(load(p50=0.016), load(p50=0.001))]
     found = values(latencies([ours, theirs]))
-    assert round(found["added latency at 70% load, p50"], 6) == 1.5
-    assert round(found["added latency at 70% load, p99"], 6) == 8.0
-    assert round(found["added latency, p50, as a share of LiteLLM's"], 6) == 0.1
+    assert round(found["added latency at 70% of its most, p50"], 6) == 1.5
+    assert round(found["added latency at 70% of its most, p99"], 6) == 8.0
+    assert round(found["added latency, p50, as a share of LiteLLM's, each at 70% of its most"], 6) == 0.1
 
 
 def test_at_a_given_pace_the_run_that_was_disturbed_least_counts() -> None:
     calm, disturbed = load(p50=0.003, p99=0.006), load(p50=0.002, p99=0.060)
-    found = at_pace([disturbed, calm], load(p50=0.001, p99=0.002), 700.0)
-    assert found.name == "added latency at 700 requests/s, p50"
-    assert round(found.value, 6) == 2.0
-    assert round(found.detail["p99"], 6) == 4.0
+    past = load(p50=0.001, p99=0.002)
+    found = at_pace([disturbed, calm], past, 700.0, other=20.0)
+    told = {figure.name.partition(", ")[2]: (round(figure.value, 6), figure.holds) for figure in found}
+    assert told == {"p50": (2.0, True), "p99": (4.0, True), "p50, as a share of LiteLLM's": (0.1, True)}
+    assert len(at_pace([calm], past, 700.0)) == 2
+    assert all(figure.holds is None for figure in at_pace([calm], past, 100.0, other=20.0))
 
 
 def test_tokens_that_share_an_event_are_told() -> None:
