@@ -21,7 +21,7 @@ async def loading(station: Station) -> Row:
     resident, cold = station.server.digests[:RESIDENT], station.server.digests[RESIDENT:]
     alone = await station.play(station.items(station.shape.workload("trace", RESIDENT), 999))
     without, beside = [], []
-    for seed in range(1, 1 + (station.setting.repeats or 4)):
+    for seed in range(1, 1 + (station.setting.repeats or 3)):
         without.append(await station.play(items(station, seed, resident, alone.seconds)))
         beside.append(await station.play(items(station, seed + 100, cold, alone.seconds)))
     plain, loads = ([late(run.answers[:streams]) for run in runs] for runs in (without, beside))

@@ -48,7 +48,7 @@ SPECS: Sequence[Spec] = (
     Spec("profile", "base", partial(profile, name="prefill"), needs_cuda=True, asked_for=True),
     Spec("profile", "base", partial(profile, name="mixed"), needs_cuda=True, asked_for=True),
     Spec("start", "base", start),
-    Spec("overflow", "overflow", partial(throughput, name="overflow", adapters=64)),
+    Spec("overflow", "overflow", partial(throughput, name="overflow", adapters=64, repeats=1)),
     Spec("ranks-mixed", "ranks", ranks_mixed),
     Spec("loading", "loading", loading),
     Spec("prefix", "prefix", prefix),
