@@ -19,20 +19,10 @@ from chorus_engine.core.request import FinishReason, Request
 
 pytest.importorskip("llguidance", reason="needs llguidance 1.9.1 unpacked on PYTHONPATH")
 
-from tests.engine.constraints.support.served import Demo, schema
+from tests.engine.constraints.support.served import PURCHASE, Demo
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo"
 ASK = "Turn this into JSON: Brinda bought 12 apples in Velsh."
-PURCHASE = schema(
-    json.dumps(
-        {
-            "type": "object",
-            "properties": {"who": {"type": "string", "maxLength": 12}, "count": {"type": "integer", "maximum": 99}},
-            "required": ["who", "count"],
-            "additionalProperties": False,
-        }
-    )
-)
 DIGITS = Constraint(ConstraintKind.REGEX, "[0-9]{12}")
 
 

@@ -11,19 +11,9 @@ from chorus_engine.constraints.matcher import GrammarMatcher
 from chorus_engine.core.constraint import Constraint, ConstraintKind
 from chorus_engine.core.errors import ConstraintRefused
 from chorus_engine.core.request import FinishReason, Request, SamplingParams
-from tests.engine.constraints.support.served import SETTINGS, Answer, Demo, schema
+from tests.engine.constraints.support.served import PURCHASE, SETTINGS, Answer, Demo
 
 ASK = "Turn this into JSON: Brinda bought 12 apples in Velsh."
-PURCHASE = schema(
-    json.dumps(
-        {
-            "type": "object",
-            "properties": {"who": {"type": "string", "maxLength": 12}, "count": {"type": "integer", "maximum": 99}},
-            "required": ["who", "count"],
-            "additionalProperties": False,
-        }
-    )
-)
 DIGITS = Constraint(ConstraintKind.REGEX, "[0-9]{12}")
 FREE: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},

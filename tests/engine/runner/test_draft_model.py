@@ -37,7 +37,7 @@ class Rows:
 
     def plan(self, *steps: RowStep, **also: tuple[object, ...]) -> None:
         self.steps += 1
-        result = self.runner.launch(StepPlan(self.steps, steps, **also)).result()  # type: ignore[arg-type]
+        result = self.runner.launch(StepPlan(self.steps, steps, **also)).result()  # type: ignore[arg-type] # by name
         assert not result.failed
         for step, sampled in zip(steps, result.sampled, strict=True):
             self.tokens[step.row].extend(token.token_id for token in sampled)
@@ -183,7 +183,7 @@ def test_it_computes_nothing_where_nobody_guesses(model: LoadedModel, monkeypatc
     def counted(*arguments: object) -> object:
         nonlocal calls
         calls += 1
-        return original(*arguments)  # type: ignore[arg-type]
+        return original(*arguments)  # type: ignore[arg-type] # whatever it takes
 
     monkeypatch.setattr(type(model.decoder), "hidden", counted)
     rows.go_on((0, 0, 0))

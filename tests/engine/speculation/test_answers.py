@@ -1,6 +1,5 @@
 """Whatever is guessed, answers are those without it: the demo's model, with an adapter and without, on the CPU."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,19 +11,9 @@ from chorus_engine.core.request import Request, Usage
 from chorus_engine.model import LoadedModel, load_draft
 from chorus_engine.speculation import Control, NgramProposer, Proposer, ScriptedProposer, Speculator, SuffixProposer
 from scripts.stack.config import DEMO
-from tests.engine.constraints.support.served import SETTINGS, Answer, Demo, Run, schema
+from tests.engine.constraints.support.served import PURCHASE, SETTINGS, Answer, Demo, Run
 
 ASK = "Turn this into JSON: Brinda bought 12 apples in Velsh and 12 apples in Velsh."
-PURCHASE = schema(
-    json.dumps(
-        {
-            "type": "object",
-            "properties": {"who": {"type": "string", "maxLength": 12}, "count": {"type": "integer", "maximum": 99}},
-            "required": ["who", "count"],
-            "additionalProperties": False,
-        }
-    )
-)
 KINDS: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
     "cool": {"temperature": 0.3},

@@ -108,11 +108,9 @@ class _Reader:
                 item, at = self.value(at)
                 items.append(item)
                 at = _skip(text, at)
-            if text[at : at + 1] == "]":
-                return items, at + 1
-            if text[at : at + 1] != ",":
-                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-            at = _skip(text, at + 1)
+            at, ended = self._past(at, "]")
+            if ended:
+                return items, at
 
     def _object(self, at: int) -> tuple[dict[str, Any], int]:
         text, pairs, tries = self._text, dict[str, Any](), 0
@@ -129,11 +127,18 @@ class _Reader:
                 key, at = self._key(at)
                 pairs[key], at = self.value(at)
                 at = _skip(text, at)
-            if text[at : at + 1] == "}":
-                return pairs, at + 1
-            if text[at : at + 1] != ",":
-                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-            at = _skip(text, at + 1)
+            at, ended = self._past(at, "}")
+            if ended:
+                return pairs, at
+
+    def _past(self, at: int, closing: str) -> tuple[int, bool]:
+        """Past the comma or the closing bracket, and whether it was that."""
+        mark = self._text[at : at + 1]
+        if mark == closing:
+            return at + 1, True
+        if mark != ",":
+            raise json.JSONDecodeError("Expecting ',' delimiter", self._text, at)
+        return _skip(self._text, at + 1), False
 
     def _key(self, at: int) -> tuple[str, int]:
         """A pair's name, and where its value begins."""

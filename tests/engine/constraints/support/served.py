@@ -1,5 +1,6 @@
 """Requests of the demo's model, run to their ends."""
 
+import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -134,3 +135,15 @@ class Demo:
 
 def schema(text: str) -> Constraint:
     return Constraint(ConstraintKind.JSON_SCHEMA, text)
+
+
+PURCHASE = schema(
+    json.dumps(
+        {
+            "type": "object",
+            "properties": {"who": {"type": "string", "maxLength": 12}, "count": {"type": "integer", "maximum": 99}},
+            "required": ["who", "count"],
+            "additionalProperties": False,
+        }
+    )
+)
